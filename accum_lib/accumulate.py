@@ -1,0 +1,237 @@
+"""Gradient accumulation, exactly: windows of micro-batches, and the mean loss over each window.
+
+One optimizer update averages the loss over a *window* of ``K`` micro-batches. The only thing that can
+go wrong is the weight of each micro-batch in that average. Dividing each micro-batch's mean loss by
+``K`` is right only if all of them count the same number of samples or tokens, and the last window of
+an epoch is as long as the others. So a loss is kept as a **sum and a count**, the window's total count
+is known **before** its first backward pass, and every loss sum is divided by that one total:
+
+    grad = d/dw  [ loss_sum(batch 1) + ... + loss_sum(batch K) ] / [ count(batch 1) + ... + count(batch K) ]
+
+which is what one big batch gives, up to floating-point rounding. A training loop is three lines::
+
+    for window in windows(loader, accumulation_steps=4):
+        result = accumulate(model, window, loss_sum, count)
+        apply_update(model, optimizer, max_grad_norm=1.0, scheduler=scheduler)
+
+References: the mean of means went unnoticed in OpenNMT-py until 2018 (issue 526) and in Transformers
+until 2024 (issue 34191).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
+LossSum = Callable[[nn.Module, Any], Tensor]  # the summed (not averaged) loss of one micro-batch
+Count = Callable[[Any], float]  # how many samples or tokens that sum adds up
+
+
+@dataclass(frozen=True)
+class WindowResult:
+    """What one window was: its mean loss (before the update), its total count, its micro-batches."""
+
+    loss: float
+    count: float
+    micro_batches: int
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """What one optimizer update did: the gradient norm before clipping, and whether it was skipped.
+
+    ``grad_norm`` is None if nothing asked for it. ``skipped`` is True when a ``GradScaler`` found an
+    infinite gradient: the parameters did not move, and the scheduler was not advanced.
+    """
+
+    grad_norm: float | None
+    skipped: bool
+
+
+def windows(
+    batches: Iterable[Batch], accumulation_steps: int | Callable[[int], int]
+) -> Iterator[list[Batch]]:
+    """Group micro-batches into windows of ``accumulation_steps``, one window for each update.
+
+    The last window holds what is left, so it may be shorter; it is still one update. Batches are drawn
+    as they are needed: no more than one window is ever held.
+
+    Args:
+        batches: any iterable of micro-batches (a ``DataLoader``, a generator, a list).
+        accumulation_steps: K >= 1, or a function from the update's index (0, 1, ...) to its K.
+
+    Yields:
+        Lists of 1 to K micro-batches.
+
+    Raises:
+        TypeError, ValueError: K is not a whole number, or is below 1.
+        ValueError: there is no micro-batch at all.
+    """
+    if not callable(accumulation_steps):
+        _check_steps(accumulation_steps)
+    return _windows(batches, accumulation_steps)
+
+
+def _windows(
+    batches: Iterable[Batch], accumulation_steps: int | Callable[[int], int]
+) -> Iterator[list[Batch]]:
+    stream, update = iter(batches), 0
+    while True:
+        steps = accumulation_steps(update) if callable(accumulation_steps) else accumulation_steps
+        window = list(islice(stream, _check_steps(steps)))
+        if not window:
+            break
+        yield window
+        update += 1
+        del window  # or this window would stay alive while the next one is drawn
+    if update == 0:
+        raise ValueError("no micro-batches: the data are empty (or a generator was already used up)")
+
+
+def accumulate(
+    model: nn.Module,
+    window: Sequence[Any],
+    loss_sum: LossSum,
+    count: Count,
+    *,
+    scaler: torch.amp.GradScaler | None = None,
+) -> WindowResult:
+    """Leave in ``.grad`` the gradient of the window's mean loss: one backward pass per micro-batch.
+
+    Gradients that were there before are replaced, not added to. If anything goes wrong, an interrupt
+    included, they are put back and nothing else has changed (buffers, such as BatchNorm's running
+    statistics, excepted: forward passes that ran have moved them). Call ``zero_grad`` or
+    ``apply_update`` first, else the old gradients take up memory until this returns.
+
+    A micro-batch whose count is 0 contributes nothing and is not run: a mean over no tokens is NaN.
+
+    Mixed precision: wrap the forward pass alone, ``torch.autocast("cuda", torch.bfloat16)(loss_sum)``.
+
+    Args:
+        model: its parameters receive the gradient.
+        window: the micro-batches of one update; ``windows`` makes them.
+        loss_sum: ``loss_sum(model, batch)``, a scalar tensor: the **sum** of the batch's losses.
+        count: ``count(batch)``, how many terms that sum has (samples, or tokens that are not ignored),
+            known without running the model.
+        scaler: for float16; the gradients stay scaled until ``apply_update``.
+
+    Returns:
+        The window's true mean loss, its count and its number of micro-batches.
+
+    Raises:
+        ValueError: the window is empty or counts 0, a count is negative or not finite, a loss is not
+            a scalar, carries no gradient, or is not finite.
+        TypeError: a loss is not a tensor.
+    """
+    counts = [_check_count(count(batch), i) for i, batch in enumerate(window)]
+    total = sum(counts)
+    if total == 0:
+        raise ValueError(
+            f"the window's {len(counts)} micro-batches count 0 in total, so there is no mean: are all "
+            "labels ignored? Leave such a window out, or raise accumulation_steps"
+        )
+    before = [(p, p.grad) for p in model.parameters()]
+    for p, _ in before:
+        p.grad = None
+    losses = []
+    try:
+        for i, batch in enumerate(window):
+            if counts[i] > 0:
+                loss = _check_loss(loss_sum(model, batch), i)
+                losses.append(loss.detach())
+                mean_share = loss / total  # the window's count, not this micro-batch's, and not K
+                (scaler.scale(mean_share) if scaler else mean_share).backward()  # adds to .grad
+                del loss, mean_share  # frees this graph before the next forward pass
+        sums = torch.stack(losses).tolist()  # once per window: it makes a GPU wait
+        _check_finite(sums, [i for i, c in enumerate(counts) if c > 0])
+    except BaseException:
+        for p, grad in before:
+            p.grad = grad
+        raise
+    return WindowResult(math.fsum(sums) / total, total, len(counts))
+
+
+def apply_update(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    max_grad_norm: float | None = None,
+    scheduler: Any = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> UpdateResult:
+    """One optimizer update from the gradients in place: unscale, clip, move, tick, clear. Each once.
+
+    Args:
+        model: its gradients are clipped and then cleared (set to None).
+        optimizer: any ``torch.optim`` optimizer over the model's parameters.
+        max_grad_norm: clip the 2-norm of the **whole window's** gradient to this; None does not clip.
+        scheduler: a learning-rate scheduler, advanced once per update.
+        scaler: the same as was given to ``accumulate``.
+
+    Raises:
+        ValueError: ``max_grad_norm`` is not above 0.
+    """
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise ValueError(f"max_grad_norm must be above 0, or None not to clip; got {max_grad_norm}")
+    if scaler:
+        scaler.unscale_(optimizer)
+    norm = None
+    if max_grad_norm is not None:
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm))
+    if scaler:
+        scale = scaler.get_scale()
+        scaler.step(optimizer)
+        scaler.update()
+        skipped = scaler.get_scale() < scale  # it backs off only after an infinite gradient
+    else:
+        optimizer.step()
+        skipped = False
+    if scheduler is not None and not skipped:
+        scheduler.step()
+    optimizer.zero_grad(set_to_none=True)
+    return UpdateResult(norm, skipped)
+
+
+def _check_steps(steps: int) -> int:
+    if isinstance(steps, bool) or not hasattr(steps, "__index__"):
+        raise TypeError(f"accumulation_steps must be a whole number, such as 4; got {steps!r}")
+    if steps < 1:
+        raise ValueError(f"accumulation_steps must be 1 (no accumulation) or more; got {steps}")
+    return int(steps)
+
+
+def _check_count(value: float, index: int) -> float:
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"the count of micro-batch {index} must be 0 or more and finite; got {number}")
+    return number
+
+
+def _check_loss(loss: Tensor, index: int) -> Tensor:
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"loss_sum must return a tensor; micro-batch {index} gave {type(loss).__name__}")
+    if loss.ndim != 0:
+        raise ValueError(
+            f"loss_sum must return a scalar; micro-batch {index} gave shape {tuple(loss.shape)}: "
+            "use reduction='sum'"
+        )
+    if not loss.requires_grad:
+        raise ValueError(
+            f"the loss of micro-batch {index} carries no gradient: was it computed under no_grad, "
+            "detached, or from frozen parameters?"
+        )
+    return loss
+
+
+def _check_finite(sums: list[float], indices: list[int]) -> None:
+    for value, index in zip(sums, indices, strict=True):
+        if not math.isfinite(value):
+            raise ValueError(
+                f"the loss of micro-batch {index} is {value}: look at its data, or lower the learning "
+                "rate. The parameters and the gradients are as they were before this window"
+            )
