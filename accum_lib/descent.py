@@ -5,6 +5,7 @@ mini-batch:    M = B, K = 1     some samples, one pass for each update
 accumulated:   M < B, K = B/M   the same samples, several passes for each update
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ class Run:
         gradients: (U, parameters) the gradient that each update used, or None.
         forward_passes, backward_passes: how many in all, counted as they happened.
         seconds: wall-clock time of the whole loop.
+        diverged: it ended early, at a window whose loss was above ``loss_limit``.
         model: the model at the end.
     """
 
@@ -52,6 +54,7 @@ class Run:
     forward_passes: int
     backward_passes: int
     seconds: float
+    diverged: bool
     model: nn.Module
 
     @property
@@ -75,6 +78,7 @@ def descend(
     max_updates: int | None = None,
     gradient: str = "mean",
     make_optimizer: MakeOptimizer = torch.optim.SGD,
+    loss_limit: float = math.inf,
     record: bool = False,
     seed: int = 0,
     name: str = "descent",
@@ -91,6 +95,7 @@ def descend(
         gradient: "mean" over the window, or "sum" of its micro-batches' mean gradients, which is as many
             times larger as the window has micro-batches (the formula that is often printed).
         make_optimizer: called as ``make_optimizer(parameters, lr=learning_rate)``.
+        loss_limit: give up before the update once a window's mean loss is above this.
         record: keep the trajectory and the gradients; for small models.
         seed: draws the initial weights and the order of the samples.
         name: kept in the record.
@@ -106,11 +111,14 @@ def descend(
     model = problem.make_model(seed)
     optimizer = make_optimizer(model.parameters(), lr=rate)
     losses, samples, points, gradients = [], [], [_flat(model)] if record else [], []
-    started = time.perf_counter()
+    diverged, started = False, time.perf_counter()
     stream = _windows_of_epochs(problem, micro_batch_size, accumulation_steps, epochs, seed)
     with count_passes(model) as passes:
         for window in islice(stream, max_updates):
             result = accumulate(model, window, problem.loss_sum, problem.count)
+            diverged = result.loss > loss_limit
+            if diverged:
+                break
             if gradient == "sum":
                 _scale_gradient(model, result.micro_batches)
             if record:
@@ -127,11 +135,12 @@ def descend(
         learning_rate=rate,
         losses=np.array(losses),
         examples_seen=np.cumsum(samples),
-        trajectory=np.stack(points) if record else None,
-        gradients=np.stack(gradients) if record else None,
+        trajectory=np.array(points) if record else None,
+        gradients=np.array(gradients) if record else None,
         forward_passes=passes["forward"],
         backward_passes=passes["backward"],
         seconds=time.perf_counter() - started,
+        diverged=diverged,
         model=model,
     )
 

@@ -1,0 +1,1 @@
+"""What is measured: each lens looks at real runs of the core and fills plain records."""

@@ -5,7 +5,6 @@ not the window, so it is the standing example of a model that accumulation chang
 """
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from accum_lib.losses import classification_loss_sum, count_samples
@@ -51,6 +50,8 @@ class Digits:
     ) -> None:
         if model not in ("mlp", "cnn"):
             raise ValueError(f"model must be 'mlp' or 'cnn'; got {model!r}")
+        from sklearn.datasets import load_digits  # takes a second to import
+
         data = load_digits()
         size = len(data.target)
         if num_samples is not None and not 1 <= num_samples <= size:

@@ -49,7 +49,7 @@ def make_roberta(size: str = "tiny", num_labels: int = 2, dropout: float = 0.1, 
     }
     config = RobertaConfig(
         **shape,
-        num_labels=num_labels,
+        num_labels=num_labels,  # type: ignore[call-arg]
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
@@ -59,7 +59,7 @@ def make_roberta(size: str = "tiny", num_labels: int = 2, dropout: float = 0.1, 
 
 
 def summaries(module: ModuleType, limit: int) -> list[str]:
-    """The opening paragraphs of up to ``limit`` docstrings of a module's public callables, in a fixed order."""
+    """The first paragraphs of up to ``limit`` docstrings of a module's public callables, in fixed order."""
     members = (getattr(module, name) for name in dir(module) if not name.startswith("_"))
     docs = (inspect.getdoc(member) or "" for member in members if callable(member))
     return sorted({" ".join(doc.split("\n\n")[0].split()) for doc in docs if len(doc) > 20})[:limit]

@@ -1,0 +1,108 @@
+"""Where the three descents go on the regression's surface, under an equal budget."""
+
+from functools import cache
+
+import numpy as np
+
+from accum_lib.descent import Run, descend
+from accum_lib.problems.regression import Regression
+from accum_lib.records import Comparison, Path, Surface
+
+EPOCHS = 5  # the budget of equal examples, in passes over the data
+UPDATES = 25  # the budget of equal updates
+LOSS_LIMIT = 1e6  # a loss beyond this has diverged
+
+
+def surface(problem: Regression, half_width: float = 4.2, points: int = 61) -> Surface:
+    """The loss around its minimum, on a square grid of ``points`` x ``points`` weights."""
+    minimum = problem.minimum()
+    steps = np.linspace(-half_width, half_width, points)
+    w1, w2 = minimum[0] + steps, minimum[1] + steps
+    least = float(problem.loss_at(minimum))
+    grid = np.stack(np.meshgrid(w1, w2), axis=-1)  # (rows, columns, 2)
+    return Surface(w1, w2, problem.loss_at(grid) - least, minimum, least)
+
+
+class DescentComparison:
+    """Compare full-batch, mini-batch and accumulated descent; runs that recur are kept.
+
+    Args:
+        problem: the regression to descend.
+    """
+
+    def __init__(self, problem: Regression) -> None:
+        self.problem = problem
+        self._least = float(problem.loss_at(problem.minimum()))
+        self._run, self._path = cache(self._descend), cache(self._uncached_path)
+
+    def compare(
+        self,
+        micro_batch_size: int,
+        accumulation_steps: int,
+        learning_rate: float,
+        gradient: str = "mean",
+        budget: str = "examples",
+    ) -> Comparison:
+        """Run what has not been run yet, and cut all to the budget.
+
+        Args:
+            micro_batch_size: M.
+            accumulation_steps: K; beyond N/M, a window is the whole epoch.
+            learning_rate: the same for all of them.
+            gradient: "mean" or "sum" over the window's micro-batches.
+            budget: "examples" or "updates".
+
+        Raises:
+            ValueError: a setting is out of range.
+        """
+        if budget not in ("examples", "updates"):
+            raise ValueError(f"budget must be 'examples' or 'updates'; got {budget!r}")
+        n, m = self.problem.num_samples, micro_batch_size
+        big_batch = min(m * accumulation_steps, n)
+        full, mini, big = (self._path(size, 1, learning_rate, "mean", budget) for size in (n, m, big_batch))
+        accumulated = self._path(m, accumulation_steps, learning_rate, gradient, budget)
+        shared = min(len(accumulated.weights), len(big.weights))
+        gaps = accumulated.weights[:shared] - big.weights[:shared]
+        return Comparison(
+            budget=budget,
+            gradient=gradient,
+            learning_rate=learning_rate,
+            num_samples=n,
+            full=full,
+            mini=mini,
+            accumulated=accumulated,
+            big=big,
+            distance=float(np.linalg.norm(gaps, axis=1).max()),
+        )
+
+    def _uncached_path(self, m: int, k: int, learning_rate: float, gradient: str, budget: str) -> Path:
+        return self._cut(self._run(m, k, learning_rate, gradient if k > 1 else "mean"), budget)
+
+    def _descend(self, m: int, k: int, learning_rate: float, gradient: str) -> Run:
+        updates_per_epoch = -(-self.problem.num_samples // (m * k))  # rounded up: the last may be short
+        return descend(
+            self.problem,
+            micro_batch_size=m,
+            accumulation_steps=k,
+            learning_rate=learning_rate,
+            gradient=gradient,
+            epochs=max(EPOCHS, -(-UPDATES // updates_per_epoch)),
+            loss_limit=LOSS_LIMIT,
+            record=True,
+        )
+
+    def _cut(self, run: Run, budget: str) -> Path:
+        within = run.examples_seen <= EPOCHS * self.problem.num_samples
+        updates = int(within.sum()) if budget == "examples" else min(run.updates, UPDATES)
+        assert run.trajectory is not None
+        weights = run.trajectory[: updates + 1]
+        examples = np.concatenate([[0], run.examples_seen[:updates]])
+        return Path(
+            micro_batch_size=run.micro_batch_size,
+            accumulation_steps=run.accumulation_steps,
+            weights=weights,
+            excess=self.problem.loss_at(weights) - self._least,
+            examples=examples,
+            passes=-(-int(examples[-1]) // run.micro_batch_size),
+            diverged=run.diverged and updates == run.updates,
+        )

@@ -1,0 +1,97 @@
+"""What this machine is, and what of this project it can run.
+
+Memory is what this process may use: on Binder and in containers the control group's limit, not the
+host's memory.
+"""
+
+import os
+import pathlib
+import platform
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+GIB = 2**30
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# AdamW in float32 keeps the weight, its gradient and two moments of each parameter: 4 x 4 bytes.
+BYTES_PER_PARAMETER = 16
+ROBERTA_BASE_PARAMETERS = 124_647_170
+INTERPRETER_BYTES = 0.6 * GIB  # Python with torch and Transformers loaded
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Cores, memory in bytes (in all and free, within the limit that applies), GPU and its bytes or None."""
+
+    cores: int
+    memory_bytes: int
+    free_bytes: int
+    gpu: str | None
+    gpu_bytes: int | None
+    python: str
+    torch: str
+
+
+def this_machine() -> Machine:
+    """Look at the machine that runs this."""
+    memory = psutil.virtual_memory()
+    total = min(memory.total, _control_group_limit())
+    used = psutil.Process().memory_info().rss
+    free = min(memory.available, total - used if total < memory.total else memory.available)
+    gpu = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None
+    return Machine(
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=total,
+        free_bytes=free,
+        gpu=gpu.name if gpu else None,
+        gpu_bytes=gpu.total_memory if gpu else None,
+        python=platform.python_version(),
+        torch=torch.__version__,
+    )
+
+
+def capabilities(machine: Machine) -> list[tuple[str, bool, str]]:
+    """What can run here: (what, whether, why), by a prediction from sizes and not by trying."""
+    needed = ROBERTA_BASE_PARAMETERS * BYTES_PER_PARAMETER + INTERPRETER_BYTES
+    notebooks_fit = machine.memory_bytes >= 1.5 * GIB
+    base_fits = machine.free_bytes >= needed
+    return [
+        (
+            "all notebooks with their default settings",
+            notebooks_fit,
+            f"each stays under 1.5 GiB; this machine has {machine.memory_bytes / GIB:.1f} GiB",
+        ),
+        (
+            "one update of full-size RoBERTa with AdamW, on the CPU",
+            base_fits,
+            f"predicted to need at least {needed / GIB:.1f} GiB; {machine.free_bytes / GIB:.1f} GiB are free",
+        ),
+        (
+            "sections for a GPU",
+            machine.gpu is not None,
+            f"found {machine.gpu}, {(machine.gpu_bytes or 0) / GIB:.0f} GiB"
+            if machine.gpu
+            else "no GPU was found",
+        ),
+    ]
+
+
+def report() -> str:
+    """The machine and what it can run, as text."""
+    machine = this_machine()
+    lines = [
+        f"Python {machine.python}, PyTorch {machine.torch}, {machine.cores} cores, "
+        f"{machine.memory_bytes / GIB:.1f} GiB of memory, GPU: {machine.gpu or 'none'}"
+    ]
+    lines += [f"{'yes' if can else 'no ':3}  {what}: {why}" for what, can, why in capabilities(machine)]
+    return "\n".join(lines)
+
+
+def _control_group_limit() -> float:
+    for path in CGROUP_LIMITS:
+        try:
+            return int(pathlib.Path(path).read_text())
+        except (OSError, ValueError):  # no such file, or "max": no limit here
+            continue
+    return float("inf")
