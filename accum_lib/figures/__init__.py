@@ -1,0 +1,1 @@
+"""What is drawn: plain data in, a picture out."""

@@ -1,0 +1,135 @@
+"""The same picture as a still PNG, for viewers that run nothing (a saved notebook on the web, a print).
+
+Matplotlib draws the few kinds of trace that our pictures use; a kind it does not know is an error, not
+a gap.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from accum_lib.figures import theme
+from accum_lib.figures.picture import Picture
+
+DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+MARKERS = {
+    "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X", "star": "*",
+    "circle-open": "o", "line-ew-open": "_",
+}  # fmt: skip
+PIXELS_PER_INCH = 100
+
+
+def png(picture: Picture, width: int = 960) -> bytes:
+    """Draw a ``Picture`` as a PNG, ``width`` pixels wide and as high as its layout says.
+
+    Raises:
+        ValueError: a trace is of a kind that cannot be drawn here.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height = picture.layout["height"]
+    figure = Figure(figsize=(width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=PIXELS_PER_INCH)
+    axes = {name: _axes(figure, picture.layout, name) for name in _panels(picture)}
+    for trace in picture.data:
+        if trace.get("visible", True) is True:
+            _draw(axes[trace.get("xaxis", "x")[1:]], trace)
+    for note in picture.layout.get("annotations", []):
+        if note.get("xref") == "paper":
+            x, y = _inside(note["x"], note["y"])
+            figure.text(x, y, _plain(note["text"]), ha="center", va="bottom", fontsize=9, weight="bold")
+    handles = {t.get_label(): t for a in axes.values() for t in a.get_legend_handles_labels()[0]}
+    if handles and picture.layout.get("showlegend", True):
+        figure.legend(handles.values(), handles.keys(), loc="upper left", ncols=4, fontsize=8, frameon=False)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def _panels(picture: Picture) -> list[str]:
+    return sorted({trace.get("xaxis", "x")[1:] for trace in picture.data})
+
+
+def _inside(x: float, y: float) -> tuple[float, float]:
+    """From Plotly's plotting area, 0 to 1, to the whole figure with its margins."""
+    return 0.07 + 0.91 * x, 0.13 + 0.72 * y
+
+
+def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
+    x, y = layout[f"xaxis{name}"], layout[f"yaxis{name}"]
+    (left, bottom), (right, top) = (_inside(x["domain"][i], y["domain"][i]) for i in (0, 1))
+    axes = figure.add_axes((left, bottom, right - left, top - bottom))
+    axes.set_xlabel(_plain(x["title"]["text"]), fontsize=9)
+    axes.set_ylabel(_plain(y["title"]["text"]), fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="#e5e5e5")
+    axes.set_axisbelow(True)
+    for side, spec, set_scale, set_limits in (
+        ("x", x, axes.set_xscale, axes.set_xlim),
+        ("y", y, axes.set_yscale, axes.set_ylim),
+    ):
+        log = spec.get("type") == "log"
+        if log:
+            set_scale("log")
+        if "range" in spec:
+            set_limits(*(10.0**v if log else v for v in spec["range"]))
+        if "ticktext" in spec:
+            getattr(axes, f"set_{side}ticks")(spec["tickvals"], spec["ticktext"])
+    return axes
+
+
+def _draw(axes: Any, trace: dict[str, Any]) -> None:
+    label = trace.get("name") if trace.get("showlegend", True) else None
+    kind = trace["type"]
+    if kind == "contour":
+        levels = trace["contours"]
+        steps = np.arange(levels["start"], levels["end"] + levels["size"] / 2, levels["size"])
+        axes.contour(
+            trace["x"],
+            trace["y"],
+            trace["z"],
+            levels=steps,
+            colors="#b0b0b0",
+            linewidths=0.7,
+            linestyles="solid",
+        )
+    elif kind == "bar":
+        axes.bar(trace["x"], trace["y"], label=label, **_bar(trace))
+    elif kind == "scatter":
+        axes.plot(trace["x"], trace["y"], label=label, **_line(trace))
+    else:
+        raise ValueError(
+            f"a still picture cannot show a trace of type {kind!r}; it knows contour, bar, scatter"
+        )
+
+
+def _bar(trace: dict[str, Any]) -> dict[str, Any]:
+    marker, edge = trace.get("marker", {}), trace.get("marker", {}).get("line", {})
+    return {
+        "bottom": trace.get("base"),
+        "width": trace.get("width", 0.8),
+        "color": "none" if marker.get("color") == theme.NONE else marker.get("color"),
+        "edgecolor": edge.get("color"),
+        "linewidth": edge.get("width", 0),
+    }
+
+
+def _line(trace: dict[str, Any]) -> dict[str, Any]:
+    mode, line, marker = trace.get("mode", "lines"), trace.get("line", {}), trace.get("marker", {})
+    symbol = marker.get("symbol", "circle")
+    return {
+        "linestyle": DASHES[line.get("dash", "solid")] if "lines" in mode else "none",
+        "linewidth": line.get("width", 2) * 0.7,
+        "marker": MARKERS[symbol] if "markers" in mode else None,
+        "markersize": marker.get("size", 6) * 0.7,
+        "fillstyle": "none" if symbol.endswith("open") else "full",
+        "color": line.get("color") or marker.get("color"),
+        "alpha": marker.get("opacity", 1.0),
+    }
+
+
+def _plain(text: str) -> str:
+    for tag in ("<b>", "</b>", "<i>", "</i>"):
+        text = text.replace(tag, "")
+    return text.replace("<br>", "\n")

@@ -1,0 +1,61 @@
+"""The look that all figures share: colours that colour-blind readers can tell apart, and axes.
+
+Colours are Okabe and Ito's palette (https://jfly.uni-koeln.de/color). No meaning rests on colour alone:
+a series also has a dash or a marker of its own.
+"""
+
+from typing import Any
+
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+    "#767676",
+)
+NONE = "rgba(0,0,0,0)"  # see-through
+
+
+def axis(title: str, domain: tuple[float, float], **more: Any) -> dict[str, Any]:
+    """An axis with a title (give the unit) over part of the picture, from 0 to 1."""
+    return {
+        "title": {"text": title, "standoff": 8},
+        "domain": list(domain),
+        "linecolor": GREY,
+        "gridcolor": "#e5e5e5",
+        "zerolinecolor": "#bbbbbb",
+        "ticks": "outside",
+        "automargin": True,
+        **more,
+    }
+
+
+def layout(height: int, **more: Any) -> dict[str, Any]:
+    """The layout every figure starts from; ``height`` in pixels."""
+    return {
+        "height": height,
+        "margin": {"l": 60, "r": 16, "t": 40, "b": 48},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#212121"},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "hovermode": "closest",
+        **more,
+    }
+
+
+def heading(text: str, x: float, y: float = 1.0) -> dict[str, Any]:
+    """A panel's heading, centred at ``x`` and just above ``y``, both from 0 to 1."""
+    return {
+        "text": f"<b>{text}</b>",
+        "x": x,
+        "y": y,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "center",
+        "yanchor": "bottom",
+        "showarrow": False,
+    }
