@@ -1,0 +1,5 @@
+"""Automatic checks for the notebooks' exercises."""
+
+from accum_lib.exercises.three_descents import check_same_step, check_updates_per_epoch, check_weight
+
+__all__ = ["check_same_step", "check_updates_per_epoch", "check_weight"]

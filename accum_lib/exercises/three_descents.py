@@ -1,0 +1,106 @@
+"""Exercises of notebook 01. Each check runs the reader's answer, and gives a hint instead of the solution."""
+
+from collections.abc import Callable
+
+import torch
+
+from accum_lib.accumulate import WindowResult, accumulate
+from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
+from accum_lib.problems.regression import Regression
+
+
+@runs
+def check_updates_per_epoch(updates_per_epoch: Callable[[int, int, int], int]) -> Feedback:
+    """Exercise 1: ``updates_per_epoch(num_samples, micro_batch_size, accumulation_steps)``.
+
+    Compared with windows that are counted by hand; one of them is short, one longer than the epoch.
+    """
+    worked, ragged, longer = ((1000, 100, 2), 5), ((1000, 100, 3), 4), ((10, 4, 8), 1)
+    given = {case: updates_per_epoch(*case) for case, _ in (worked, ragged, longer)}
+    if given[worked[0]] is None or given[worked[0]] is ...:
+        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    if given[worked[0]] != worked[1]:
+        return not_yet(
+            f"for N = 1000, M = 100, K = 2 you say {given[worked[0]]}. There are 10 micro-batches, and each "
+            "update uses 2 of them."
+        )
+    if given[ragged[0]] == 3:
+        return not_yet(
+            "K = 2 is right. With K = 3, ten micro-batches leave one over: the trailing window. Does it "
+            "update?"
+        )
+    for case, expected in (ragged, longer):
+        if given[case] != expected:
+            n, m, k = case
+            return not_yet(
+                f"for N = {n}, M = {m}, K = {k} you say {given[case]}; counting by hand gives {expected}. "
+                "How many micro-batches are there, the last and smaller one included?"
+            )
+    return right("A shorter trailing window is still one update, so both divisions round up.")
+
+
+@runs
+def check_weight(weight: Callable[[int, list[int]], float]) -> Feedback:
+    """Exercise 2: ``weight(index, counts)``, the weight of a micro-batch's **mean** loss in its window.
+
+    The reader's weights drive a real window with micro-batches of 5, 3 and 1 samples; the gradient is
+    compared with that of one big batch of 9.
+    """
+    counts = [5, 3, 1]
+    if weight(0, counts) is None or weight(0, counts) is ...:
+        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    problem = Regression(num_samples=sum(counts))
+    model = problem.make_model()
+    window = [problem.batch(rows) for rows in torch.arange(sum(counts)).split(counts)]
+    expected = _gradient(model, problem, [problem.batch(torch.arange(sum(counts)))])
+    means = [_gradient(model, problem, [batch]) for batch in window]
+    given = sum(
+        (weight(i, counts) * mean for i, mean in enumerate(means)), torch.zeros(2, dtype=torch.float64)
+    )
+    error = float((given - expected).norm() / expected.norm())
+    if error < 1e-12:
+        return right(f"Your window's gradient is one big batch's: relative error {error:.0e}.")
+    if all(weight(i, counts) == 1 for i in range(3)):
+        return not_yet("weights of 1 add the three means up: the gradient is about three times too large.")
+    if all(abs(weight(i, counts) - 1 / 3) < 1e-9 for i in range(3)):
+        return not_yet(
+            f"1/K is a mean of means: the relative error is {error:.2f}. The micro-batch with one sample "
+            "counts as much as the one with five. Should it?"
+        )
+    total = sum(weight(i, counts) for i in range(3))
+    hint = (
+        "" if abs(total - 1) < 1e-9 else f" Your weights add up to {total:.3g}; those of a mean add up to 1."
+    )
+    return not_yet(f"the relative error against one big batch is {error:.2f}.{hint}")
+
+
+@runs
+def check_same_step(learning_rate: Callable[[float, int], float]) -> Feedback:
+    """Exercise 3: ``learning_rate(mean_rate, accumulation_steps)`` that makes *sum* step as *mean* does."""
+    if learning_rate(0.1, 4) is None or learning_rate(0.1, 4) is ...:
+        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    for rate, steps in ((0.1, 2), (0.3, 5)):
+        given = learning_rate(rate, steps)
+        if abs(given - rate / steps) < 1e-12:
+            continue
+        if abs(given - rate * steps) < 1e-12:
+            return not_yet("that makes the long step longer still. The sum is K times as long as the mean.")
+        if abs(given - rate) < 1e-12:
+            return not_yet(
+                f"with the same rate, summing {steps} gradients makes a step {steps} times as long."
+            )
+        return not_yet(
+            f"for a mean's rate of {rate} and K = {steps} you say {given:.4g}, so the step would be "
+            f"{given * steps / rate:.3g} times as long."
+        )
+    return right(
+        "Sum with a rate K times smaller is mean; but a trailing window of r < K then steps r/K as far."
+    )
+
+
+def _gradient(model: torch.nn.Module, problem: Regression, window: list) -> torch.Tensor:
+    result: WindowResult = accumulate(model, window, problem.loss_sum, problem.count)
+    assert result.micro_batches == len(window)
+    (parameter,) = model.parameters()
+    assert parameter.grad is not None
+    return parameter.grad.flatten().clone()

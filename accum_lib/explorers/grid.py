@@ -1,0 +1,285 @@
+"""An explorer over a grid of settings: every setting is computed once, then switched in the browser.
+
+A round trip to the kernel takes two to three tenths of a second, too slow for a hand on a slider. So
+the kernel computes all settings when the explorer is made, and sends the numbers once; from then on
+the browser alone redraws (``static/grid.js``). The picture stands before the rest is computed, the
+computation can be interrupted, and an error is shown in words.
+"""
+
+import base64
+import gzip
+import itertools
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import anywidget
+import ipywidgets
+import numpy as np
+import plotly
+import traitlets
+from IPython.display import display
+
+from accum_lib.figures.picture import Picture
+from accum_lib.figures.still import png
+
+STATIC = pathlib.Path(__file__).parent / "static"
+Settings = dict[str, Any]
+Key = tuple[int, ...]  # each control's position
+
+
+@dataclass(frozen=True)
+class Control:
+    """One thing the reader can vary.
+
+    Attributes:
+        name: the setting's name, as ``picture_of`` takes it.
+        label: what stands beside the control, with its symbol.
+        values: what it can be, in the order of the slider.
+        start: the value it has at first.
+        labels: the values in words; None writes them as they are.
+        kind: "slider", or "choice" for a few named alternatives.
+        play_ms: give it a play button that moves on every so many milliseconds; 0 for none.
+    """
+
+    name: str
+    label: str
+    values: Sequence[Any]
+    start: Any
+    labels: Sequence[str] | None = None
+    kind: str = "slider"
+    play_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if self.start not in self.values:
+            raise ValueError(f"{self.name} starts at {self.start!r}, which is not one of {list(self.values)}")
+
+    def as_json(self) -> dict[str, Any]:
+        """What the browser needs to know."""
+        labels = self.labels or [str(value) for value in self.values]
+        return {
+            "name": self.name,
+            "label": self.label,
+            "labels": list(labels),
+            "kind": self.kind,
+            "play_ms": self.play_ms,
+        }
+
+
+class PlotlyModule(anywidget.AnyWidget):
+    """The installed package's own plotly.js, sent to the browser once and compressed."""
+
+    _esm = "export default { render() {} };"
+    source = traitlets.Bytes().tag(sync=True)
+
+
+@cache
+def plotly_module() -> PlotlyModule:
+    """The one copy of plotly.js that all explorers of this kernel share."""
+    script = pathlib.Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    return PlotlyModule(source=gzip.compress(script.read_bytes(), compresslevel=1))
+
+
+class GridExplorer(anywidget.AnyWidget):
+    """Controls above a figure; the browser switches between pictures that the kernel has computed.
+
+    Args:
+        controls: what the reader can vary.
+        picture_of: ``picture_of(**settings)`` computes one setting's ``Picture``. All of them have the
+            same traces in the same order; only traces and layout that differ are sent for each setting.
+
+    The attribute ``errors`` holds every exception that was shown to the reader, so that a test can fail
+    on it: Jupyter swallows exceptions in callbacks.
+    """
+
+    _esm = STATIC / "grid.js"
+    _css = STATIC / "grid.css"
+    controls: traitlets.List = traitlets.List().tag(sync=True)
+    figure = traitlets.Dict().tag(sync=True)
+    cells = traitlets.Dict().tag(sync=True)
+    numbers = traitlets.Bytes().tag(sync=True)
+    selection = traitlets.Dict().tag(sync=True)
+    status = traitlets.Unicode().tag(sync=True)
+    complete = traitlets.Bool(False).tag(sync=True)
+    computing = traitlets.Bool(False).tag(sync=True)
+    plotly = traitlets.Instance(ipywidgets.Widget).tag(sync=True, **ipywidgets.widget_serialization)
+
+    def __init__(self, controls: Sequence[Control], picture_of: Callable[..., Picture]) -> None:
+        self._controls = list(controls)
+        self._picture_of = picture_of
+        self._grid = list(itertools.product(*(range(len(c.values)) for c in self._controls)))
+        self._packer = _Packer(picture_of(**{c.name: c.start for c in self._controls}))
+        self.errors: list[BaseException] = []
+        start = {c.name: list(c.values).index(c.start) for c in self._controls}
+        super().__init__(
+            controls=[c.as_json() for c in self._controls],
+            figure=self._packer.base,
+            selection=start,
+            plotly=plotly_module(),
+        )
+        self._packer.add(tuple(start.values()), self._packer.picture)
+        self._publish()
+        self.on_msg(self._on_message)
+
+    @property
+    def settings(self) -> Settings:
+        """What the controls are at, by name."""
+        return {c.name: c.values[self.selection[c.name]] for c in self._controls}
+
+    def choose(self, **settings: Any) -> None:
+        """Move controls from code: ``explorer.choose(accumulation_steps=4)``.
+
+        Raises:
+            ValueError: there is no such control, or it does not have that value.
+        """
+        picked = dict(self.selection)
+        for name, value in settings.items():
+            control = next((c for c in self._controls if c.name == name), None)
+            if control is None:
+                raise ValueError(f"no control {name!r}; there are {[c.name for c in self._controls]}")
+            if value not in control.values:
+                raise ValueError(f"{name} can be one of {list(control.values)}; got {value!r}")
+            picked[name] = list(control.values).index(value)
+        self.selection = picked
+
+    def picture(self) -> Picture:
+        """The picture of the present settings, computed anew."""
+        return self._picture_of(**self.settings)
+
+    def show(self) -> None:
+        """Display the explorer at its first setting, then compute all the others."""
+        display(self)
+        self.fill()
+
+    def fill(self) -> None:
+        """Compute every setting that is missing. An interrupt ends it and can be taken up again.
+
+        A setting that raises says so in words where its picture would be; the others still work.
+        """
+        self.computing = True
+        try:
+            self._fill()
+        except KeyboardInterrupt:
+            self.status = f"Stopped: {len(self._packer)} of {len(self._grid)} settings can be explored."
+        else:
+            self.status = f"{len(self.errors)} settings could not be computed." if self.errors else ""
+        finally:
+            self.computing = False
+            self._publish()
+
+    def _fill(self) -> None:
+        missing = [key for key in self._grid if key not in self._packer]
+        told = time.monotonic()
+        for done, key in enumerate(missing):
+            if time.monotonic() - told > 0.25:
+                told = time.monotonic()
+                self.status = (
+                    f"Computing every setting: {done} of {len(missing)} (interrupt the kernel to stop)"
+                )
+            self._compute(key)
+
+    def _compute(self, key: Key) -> None:
+        values = {c.name: c.values[i] for c, i in zip(self._controls, key, strict=True)}
+        try:
+            self._packer.add(key, self._picture_of(**values))
+        except Exception as error:
+            self.errors.append(error)
+            self._packer.add_error(key, f"This setting could not be computed: {error}")
+
+    def _publish(self) -> None:
+        with self.hold_sync():
+            self.numbers = self._packer.numbers()
+            self.cells = dict(self._packer.cells)
+            self.complete = len(self._packer) == len(self._grid)
+
+    def _on_message(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
+        if content.get("type") == "fill":
+            self.fill()
+
+    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live widget, and beside it a still picture with its text for viewers that run nothing."""
+        data, metadata = super()._repr_mimebundle_(**more) or ({}, {})
+        picture = self.picture()
+        data = {
+            **data,
+            "image/png": base64.b64encode(png(picture)).decode(),
+            "text/plain": picture.summary,
+        }
+        return data, {**metadata, "image/png": {"alt": picture.summary}}
+
+
+class _Packer:
+    """Pictures of one shape: one run of numbers, and for each setting what differs from the first."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self.base = {
+            "data": [{k: _as_json(v) for k, v in trace.items()} for trace in picture.data],
+            "layout": picture.layout,
+            "config": {"displayModeBar": False, "responsive": False},
+        }
+        self.cells: dict[str, Any] = {}
+        self._arrays: list[np.ndarray] = []
+        self._starts: dict[int, int] = {}  # where an array that several settings share already stands
+        self._length = 0
+
+    def __contains__(self, key: Key) -> bool:
+        return _name(key) in self.cells
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def numbers(self) -> bytes:
+        return np.concatenate(self._arrays).astype("<f8").tobytes() if self._arrays else b""
+
+    def add(self, key: Key, picture: Picture) -> None:
+        if len(picture.data) != len(self.picture.data):
+            raise ValueError(
+                f"{len(picture.data)} traces where the first picture has {len(self.picture.data)}"
+            )
+        arrays, changes = [], []
+        for index, (trace, first) in enumerate(zip(picture.data, self.picture.data, strict=True)):
+            series = {k: v for k, v in trace.items() if _is_series(v)}
+            arrays += [[index, k, self._start(v), len(v)] for k, v in series.items()]
+            changed = {k: v for k, v in trace.items() if k not in series and v is not first.get(k)}
+            changed = {k: _as_json(v) for k, v in changed.items() if not _same(v, first.get(k))}
+            if changed:
+                changes.append([index, changed])
+        layout = {k: v for k, v in picture.layout.items() if v != self.picture.layout.get(k)}
+        self.cells[_name(key)] = {
+            "arrays": arrays,
+            "changes": changes,
+            "layout": layout,
+            "summary": picture.summary,
+        }
+
+    def add_error(self, key: Key, message: str) -> None:
+        self.cells[_name(key)] = {"error": message}
+
+    def _start(self, series: np.ndarray) -> int:
+        if id(series) not in self._starts:
+            self._starts[id(series)] = self._length
+            self._arrays.append(series)  # kept, so that its id stays its own
+            self._length += len(series)
+        return self._starts[id(series)]
+
+
+def _name(key: Key) -> str:
+    return ",".join(str(index) for index in key)
+
+
+def _is_series(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu"
+
+
+def _same(value: Any, other: Any) -> bool:
+    return not isinstance(value, np.ndarray) and value == other
+
+
+def _as_json(value: Any) -> Any:
+    if _is_series(value):
+        return []  # comes with each setting, as numbers: JSON cannot say NaN
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,0 +1,69 @@
+"""A prediction: the reader commits to a guess before the answer is computed and shown.
+
+A demonstration without a prediction teaches about as much as none (Crouch et al. 2004, doi
+10.1119/1.1707018), so every lesson asks first.
+"""
+
+from collections.abc import Callable, Sequence
+
+import ipywidgets
+from IPython.display import display
+
+
+class Prediction:
+    """Options to choose from, and a button that then computes the answer.
+
+    Args:
+        question: what will happen?
+        options: the possible guesses.
+        answer: computes ``(index of the right option, explanation)`` from a real run; called only when
+            the reader has guessed.
+
+    Attributes:
+        errors: exceptions that were shown to the reader in words (Jupyter swallows them in callbacks).
+    """
+
+    def __init__(self, question: str, options: Sequence[str], answer: Callable[[], tuple[int, str]]) -> None:
+        self._question, self._options, self._answer = question, list(options), answer
+        self.errors: list[BaseException] = []
+        self.choice = ipywidgets.RadioButtons(
+            options=[(label, index) for index, label in enumerate(options)],
+            value=None,
+            layout={"width": "max-content"},
+        )
+        self.button = ipywidgets.Button(
+            description="Show what happens",
+            disabled=True,
+            button_style="primary",
+            layout={"width": "max-content"},
+        )
+        self.reply = ipywidgets.HTML()
+        self.widget = ipywidgets.VBox(
+            [ipywidgets.HTML(f"<b>Your prediction:</b> {question}"), self.choice, self.button, self.reply]
+        )
+        self.choice.observe(self._on_choice, names="value")
+        self.button.on_click(self._on_click)
+
+    def show(self) -> None:
+        """Display the question."""
+        data = self.widget._repr_mimebundle_() or {}
+        options = "".join(f"\n  ( ) {option}" for option in self._options)
+        display({**data, "text/plain": f"Your prediction: {self._question}{options}"}, raw=True)
+
+    def _on_choice(self, _: object) -> None:
+        self.button.disabled = self.choice.value is None
+
+    def _on_click(self, _: object) -> None:
+        self.button.disabled = True
+        self.reply.value = "Computing…"
+        try:
+            right, explanation = self._answer()
+        except (Exception, KeyboardInterrupt) as error:
+            self.errors.append(error)
+            self.reply.value = f"The answer could not be computed ({error or 'stopped'}). Try once more."
+            self.button.disabled = False
+            return
+        verdict = (
+            "As you predicted." if self.choice.value == right else f"It is: <b>{self._options[right]}</b>."
+        )
+        self.reply.value = f"<div role='status'>{verdict} {explanation}</div>"

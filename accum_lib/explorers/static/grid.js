@@ -1,0 +1,186 @@
+// Draws the grid explorer: sliders and choices that switch, in the browser, between settings which the
+// kernel has already computed. A move never asks the kernel, so the picture follows the hand.
+
+let plotlyModule = null;
+
+// plotly.js comes from the installed Python package, compressed, through the kernel: no request leaves
+// the machine, and one copy serves every explorer of the page.
+async function loadPlotly(model) {
+  if (plotlyModule || globalThis.__accumPlotly) return plotlyModule || globalThis.__accumPlotly;
+  const id = model.get("plotly").slice("IPY_MODEL_".length);
+  const shared = await model.widget_manager.get_model(id);
+  const zipped = new Blob([shared.get("source")]).stream();
+  const text = await new Response(zipped.pipeThrough(new DecompressionStream("gzip"))).text();
+  const holder = { exports: {} };
+  new Function("module", "exports", "define", text)(holder, holder.exports, undefined);
+  plotlyModule = globalThis.__accumPlotly = holder.exports;
+  return plotlyModule;
+}
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+// One slider over the control's values; the browser's own range input brings the keyboard with it.
+function slider(control, onMove) {
+  const id = `accum-${Math.random().toString(36).slice(2)}`;
+  const input = element("input", {
+    id, type: "range", min: 0, max: control.labels.length - 1, step: 1, "data-control": control.name,
+  });
+  const value = element("output", { for: id, class: "accum-value" });
+  const show = (index) => {
+    input.value = index;
+    value.textContent = control.labels[index];
+    input.setAttribute("aria-valuetext", control.labels[index]);
+  };
+  input.addEventListener("input", () => onMove(Number(input.value)));
+  const box = element("div", { class: "accum-control" },
+    element("label", { for: id }, control.label), input, value);
+  return { box, show };
+}
+
+function choice(control, onMove) {
+  const name = `accum-${Math.random().toString(36).slice(2)}`;
+  const inputs = control.labels.map((text, index) => {
+    const input = element("input", { type: "radio", name, value: index, "data-control": control.name });
+    input.addEventListener("input", () => onMove(index));
+    return [input, element("label", {}, input, text)];
+  });
+  const box = element("fieldset", { class: "accum-control" },
+    element("legend", {}, control.label), ...inputs.map(([, label]) => label));
+  return { box, show: (index) => { inputs[index][0].checked = true; } };
+}
+
+// A play button walks one control from its first value to its last; it starts only when asked.
+function player(control, position, onMove, interval) {
+  const button = element("button", { type: "button", class: "accum-button", "data-play": control.name });
+  let timer = null;
+  const stop = () => { clearInterval(timer); timer = null; button.textContent = "▶ Play"; };
+  const tick = () => {
+    if (!button.isConnected || position() + 1 >= control.labels.length) return stop();
+    onMove(position() + 1);
+  };
+  button.addEventListener("click", () => {
+    if (timer) return stop();
+    if (position() + 1 >= control.labels.length) onMove(0);
+    button.textContent = "❚❚ Pause";
+    timer = setInterval(tick, interval);
+  });
+  stop();
+  return { button, stop };
+}
+
+async function render({ model, el }) {
+  const controls = model.get("controls");
+  const root = element("div", { class: "accum", "data-lm-suppress-shortcuts": "true" });
+  const panel = element("div", { class: "accum-panel", role: "group", "aria-label": "Settings" });
+  const plot = element("div", { class: "accum-plot", role: "img" });
+  const summary = element("p", { class: "accum-summary", "aria-live": "polite" });
+  const status = element("p", { class: "accum-status", role: "status" });
+  const compute = element("button", { type: "button", class: "accum-button" }, "Compute the rest");
+  root.append(panel, plot, summary, element("div", { class: "accum-footer" }, status, compute));
+  el.append(root);
+  // JupyterLab must not take the arrow keys that move a slider for its own shortcuts.
+  root.addEventListener("keydown", (event) => event.stopPropagation());
+
+  let picked = { ...model.get("selection") };
+  let frame = 0;
+  const move = (name, index) => {
+    picked = { ...picked, [name]: index };
+    model.set("selection", picked);
+    model.save_changes();
+    refresh();
+  };
+  const views = controls.map((control) => {
+    const make = control.kind === "choice" ? choice : slider;
+    const onMove = (index) => { players.forEach((p) => p.stop()); move(control.name, index); };
+    const view = make(control, onMove);
+    panel.append(view.box);
+    return view;
+  });
+  const players = controls.filter((c) => c.play_ms).map((c) => {
+    const made = player(c, () => picked[c.name], (index) => move(c.name, index), c.play_ms);
+    panel.append(made.button);
+    return made;
+  });
+
+  const base = model.get("figure");
+  let Plotly = null;
+  let received = null;
+  let numbers = null;
+
+  // The numbers arrive as bytes at any address; a Float64Array needs a copy that starts at a multiple of 8.
+  function allNumbers() {
+    const bytes = model.get("numbers");
+    if (bytes !== received) {
+      received = bytes;
+      numbers = new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+    }
+    return numbers;
+  }
+
+  function cellData(cell) {
+    const traces = base.data.map((trace) => ({ ...trace }));
+    for (const [trace, attribute, offset, length] of cell.arrays)
+      traces[trace][attribute] = allNumbers().subarray(offset, offset + length);
+    for (const [trace, changes] of cell.changes) Object.assign(traces[trace], changes);
+    return traces;
+  }
+
+  async function draw() {
+    const cell = model.get("cells")[controls.map((c) => picked[c.name]).join(",")];
+    const problem = cell ? cell.error : "This setting is not computed yet.";
+    plot.classList.toggle("accum-missing", Boolean(problem));
+    summary.classList.toggle("accum-error", Boolean(problem));
+    if (problem) {
+      summary.textContent = problem;
+      return;
+    }
+    summary.textContent = cell.summary;
+    plot.setAttribute("aria-label", cell.summary);
+    if (Plotly) await Plotly.react(plot, cellData(cell), { ...base.layout, ...cell.layout }, base.config);
+  }
+
+  function refresh() {
+    controls.forEach((control, i) => views[i].show(picked[control.name]));
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => draw().catch(report));
+  }
+
+  function report(error) {
+    status.textContent = `The picture could not be drawn: ${error.message}`;
+    console.error(error);
+  }
+
+  function showStatus() {
+    status.textContent = model.get("status");
+    compute.hidden = model.get("complete") || model.get("computing");
+  }
+
+  const onSelection = () => { picked = { ...model.get("selection") }; refresh(); };
+  compute.addEventListener("click", () => model.send({ type: "fill" }));
+  model.on("change:selection", onSelection);
+  model.on("change:cells", refresh);
+  for (const name of ["status", "complete", "computing"]) model.on(`change:${name}`, showStatus);
+  showStatus();
+  refresh();
+  try {
+    Plotly = await loadPlotly(model);
+    await draw();
+    new ResizeObserver(() => plot.isConnected && plot.data && Plotly.Plots.resize(plot)).observe(root);
+  } catch (error) {
+    report(error);
+  }
+  return () => {
+    players.forEach((p) => p.stop());
+    model.off("change:selection", onSelection);
+    model.off("change:cells", refresh);
+    for (const name of ["status", "complete", "computing"]) model.off(`change:${name}`, showStatus);
+    if (Plotly) Plotly.purge(plot);
+  };
+}
+
+export default { render };
