@@ -1,0 +1,229 @@
+# %% [markdown]
+# # 01 · Three descents: full-batch, mini-batch, accumulated
+#
+# **Question.** Full-batch, mini-batch and accumulated gradient descent: three algorithms, or one?
+#
+# **After this notebook you can**
+# - turn each of the three into the others by setting `M` and `K`;
+# - say when accumulation follows *the same path* as a bigger batch, and check it;
+# - compare descents fairly: at equal examples, and at equal updates;
+# - tell what happens if gradients are summed and not averaged.
+#
+# **Time:** 30 minutes. **Before this:** [00 Start here](00_start_here.ipynb).
+
+# %% [markdown]
+# ## 1. One loop, three settings
+#
+# We descend the mean squared error of `y = w₁x₁ + w₂x₂` over `N = 1000` examples: two weights, so that the
+# whole loss surface can be drawn. All three descents are the same loop:
+#
+# | descent | `M` | `K` | examples in one update |
+# |---|---|---|---|
+# | full batch | `N` | 1 | all |
+# | mini-batch | `B` | 1 | `B` |
+# | accumulated | `B/K` | `K` | `B` |
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from accum_lib.descent import accumulated, full_batch, mini_batch
+from accum_lib.problems import Regression
+
+problem = Regression(num_samples=1000)
+for run in (
+    full_batch(problem),
+    mini_batch(problem, batch_size=100),
+    accumulated(problem, micro_batch_size=100, accumulation_steps=2),
+):
+    print(
+        f"{run.name:12} M = {run.micro_batch_size:4}  K = {run.accumulation_steps}  "
+        f"one epoch: {run.updates:2} updates, {run.backward_passes:2} backward passes"
+    )
+
+# %% [markdown]
+# ## 2. The worked example, and two notations
+#
+# `N = 1000` examples in 10 mini-batches of `M = 100`, gradients accumulated over `K = 2`. So each update
+# uses `B = M·K = 200` examples, and one epoch makes 1000 / 200 = 5 updates.
+#
+# > **Notation.** Some texts write `B` for the *number* of mini-batches, so `M = N/B`, and give the update as
+# > `w ← w − α Σᵢ ∇Lᵢ(w)`, the **sum** of `K` gradients, while their code divides the loss by `K`, which gives
+# > the **mean**. Here `B = M·K` is the number of *examples* in one update, and the gradient is the mean.
+# > For the worked example: their `B = 10` is our `N/M`; their step with rate `α` is our step with rate `K·α`.
+
+# %% [markdown]
+# Before you run the next cell:
+
+# %%
+from accum_lib.explorers import Prediction
+from accum_lib.lenses.paths import DescentComparison
+
+comparison = DescentComparison(problem)
+
+
+def sum_against_mean():
+    mean = comparison.compare(100, 2, learning_rate=0.1, gradient="mean").accumulated
+    summed = comparison.compare(100, 2, learning_rate=0.1, gradient="sum").accumulated
+    first = [abs(path.weights[1] - path.weights[0]).max() for path in (mean, summed)]
+    factor = first[1] / first[0]
+    return (
+        2,
+        f"Measured on the first update: {first[1]:.4f} against {first[0]:.4f}, "
+        f"a factor {factor:.4f}.",
+    )
+
+
+Prediction(
+    "K = 2 gradients are summed instead of averaged, the learning rate stays. "
+    "The first step is …",
+    ["the same", "half as long", "twice as long"],
+    sum_against_mean,
+).show()
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for gradient in ("mean", "sum"):
+    path = comparison.compare(100, 2, learning_rate=0.1, gradient=gradient).accumulated
+    step = (path.weights[1] - path.weights[0]).round(4)
+    print(
+        f"{gradient:4}  first step {step}  after one epoch {path.weights[5].round(4)}"
+    )
+
+# %% [markdown]
+# ## 3. Explore
+#
+# First a guess. Then move the sliders (<kbd>Tab</kbd>, <kbd>←</kbd>, <kbd>→</kbd>), and look for the answer.
+
+
+# %%
+def same_path():
+    found = comparison.compare(50, 4, learning_rate=0.1)
+    return 0, (
+        f"Over {found.accumulated.updates} updates the two paths are never further apart "
+        f"than {found.distance:.0e}. Accumulation needed {found.accumulated.passes} passes "
+        f"for them, the big batch {found.big.passes}."
+    )
+
+
+Prediction(
+    "accumulated descent with M = 50, K = 4, beside mini-batches of B = 200 without "
+    "accumulation …",
+    [
+        "follows the same path",
+        "ends at the same place by another path",
+        "is noisier, since M is smaller",
+    ],
+    same_path,
+).show()
+
+# %%
+from accum_lib.explorers import descents_explorer
+
+explorer = descents_explorer(problem)
+explorer.show()
+
+# %% [markdown]
+# **Things to try**
+#
+# 1. Keep `M·K = 200`: (200, 1), (100, 2), (50, 4), (20, 10). Does the blue path move at all?
+# 2. Keep `M = 100` and raise `K`, at equal *examples*. Fewer updates: where does it end? Now at equal *updates*.
+# 3. Learning rate 0.4: which path swings from side to side, and which jitters? What does a larger `B` cure?
+# 4. *Sum of K* with `K = 10`: raise the learning rate until it diverges. Which rate does the mean bear?
+
+# %% [markdown]
+# **What you saw**
+#
+# - The blue dots lie inside the black circles for every `M` and `K` with the mean: accumulated descent **is**
+#   mini-batch descent with `B = M·K`, up to rounding. `K` decides how many passes it takes, not where it goes.
+# - At equal *examples*, a larger `B` makes fewer updates, so with the same learning rate it gets less far. At
+#   equal *updates* it gets as far, on a smoother path, but has used more examples. "Better" depends on which of
+#   the two costs you more; say which, whenever you compare.
+# - The sum is the mean with a learning rate `K` times as large. That is the only difference, until the last
+#   window of an epoch is shorter: then the sum takes a shorter step, and the mean does not.
+
+# %% [markdown]
+# ## 4. Not only for two weights
+#
+# The same loop on handwritten digits and on RoBERTa (a tiny one, untrained, on real text: docstrings of
+# ragged length). For each, one update as one big batch, and as `K` micro-batches, in float64.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+import torch
+from accum_lib.lenses.same_update import relative_difference
+from accum_lib.problems import Digits
+from accum_lib.problems.roberta import Roberta
+
+for item, batch in (
+    (Digits("mlp", dtype=torch.float64), 64),
+    (Roberta(size="tiny", num_samples=64), 32),
+    (Digits("cnn", dtype=torch.float64), 64),
+):
+    for steps in (2, 8):
+        error = relative_difference(item, batch // steps, steps)
+        verdict = "equal to rounding" if error < 1e-12 else f"differs by {error:.0%}"
+        print(f"{item.name:40} K = {steps}: {verdict}")
+
+# %% [markdown]
+# ## 5. Where it stops being true
+#
+# The CNN above holds BatchNorm, which subtracts the mean of the batch that it sees: that of `M` images, not of
+# `B`. So its gradient is another one, whatever the loop does. This is a limit of the method and not a fault in
+# a loop. The same holds for losses that compare examples of a batch with each other.
+#
+# And a loop can be wrong although the model is fine. Dividing each micro-batch's *mean* by `K` is right only if
+# all micro-batches count the same. That is what the exercises are about.
+
+# %% [markdown]
+# ## 6. Exercises
+#
+# Fill in the blank, run the cell, and read what the check says.
+#
+# **1.** How many updates does one epoch make?
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from accum_lib.exercises import check_same_step, check_updates_per_epoch, check_weight
+
+
+def updates_per_epoch(num_samples, micro_batch_size, accumulation_steps):
+    return ...  # your formula
+
+
+check_updates_per_epoch(updates_per_epoch)
+
+# %% [markdown]
+# **2.** The mean losses of a window's micro-batches are to be added with weights, so that the gradient is the
+# one of one big batch. `counts` lists how many examples each micro-batch has. What is the weight of micro-batch
+# `index`?
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def weight(index, counts):
+    return ...  # your formula
+
+
+check_weight(weight)
+
+# %% [markdown]
+# **3.** A training script *sums* the gradients of `K` micro-batches. Which learning rate makes it step exactly
+# as the mean does with `mean_rate`?
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def learning_rate(mean_rate, accumulation_steps):
+    return ...  # your formula
+
+
+check_same_step(learning_rate)
+
+# %% [markdown]
+# ## Sources
+#
+# - Bottou, Curtis, Nocedal (2018), *Optimization Methods for Large-Scale Machine Learning*, arXiv 1606.04838,
+#   section 3: full-batch and stochastic descent side by side.
+# - Goyal et al. (2017), *Accurate, Large Minibatch SGD*, arXiv 1706.02677: learning rate and batch size.
+# - Ioffe and Szegedy (2015), *Batch Normalization*, arXiv 1502.03167.
+# - The mean of means in practice: OpenNMT-py issue 526 (2018), Transformers issue 34191 (2024).
