@@ -144,9 +144,11 @@ def accumulate(
             if counts[i] > 0:
                 loss = _check_loss(loss_sum(model, batch), i)
                 losses.append(loss.detach())
-                mean_share = loss / total  # the window's count, not this micro-batch's, and not K
-                (scaler.scale(mean_share) if scaler else mean_share).backward()  # adds to .grad
-                del loss, mean_share  # frees this graph before the next forward pass
+                # Divided by the window's count, not this micro-batch's, and not K. Starting backward from
+                # 1 / total gives the numbers of (loss / total).backward() with one operation less.
+                share = torch.full_like(loss, 1 / total)
+                loss.backward(scaler.scale(share) if scaler else share)  # adds to .grad
+                del loss, share  # frees this graph before the next forward pass
         sums = torch.stack(losses).tolist()  # once per window: it makes a GPU wait
         _check_finite(sums, [i for i, c in enumerate(counts) if c > 0])
     except BaseException:
