@@ -1,0 +1,76 @@
+# Two commands do everything on a fresh machine:   make lab   and   make test
+# Both build .venv first, say what they do, and take seconds from the second run on.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help lab test lint notebooks pictures bench lock clean
+
+help:
+	@echo "make lab        set up and open JupyterLab on the first notebook"
+	@echo "make test       set up and run every check and test"
+	@echo "make lint       style, types, import contract, notebooks against their scripts"
+	@echo "make notebooks  rebuild the notebooks from notebooks/src"
+	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
+	@echo "make bench      time our loop beside a bare one, Accelerate and Lightning Fabric"
+	@echo "make lock       write constraints.txt anew from the versions in .venv"
+	@echo "make clean      remove .venv and caches"
+
+# --- Set-up: each stamp says that what it stands for is installed
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed; %s is %d.%d. Name another one: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]) or 0)'
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/lab: $(VENV)/python requirements.txt constraints.txt pyproject.toml
+	@echo "Installing what the notebooks need (once; a minute or more) ..."
+	@$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/test: $(VENV)/lab requirements-dev.txt
+	@echo "Installing what the tests need (once) ..."
+	@$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+# --- What one does with it
+
+lab: $(VENV)/lab
+	@echo "Opening JupyterLab on notebooks/00_start_here.ipynb (Ctrl-C twice ends it) ..."
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab notebooks/00_start_here.ipynb $(LAB_FLAGS)
+
+test: $(VENV)/test lint
+	@echo "Running the tests, every notebook, and the browser suite ..."
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/test
+	@echo "Checking style, types, the import contract, and notebooks against their scripts ..."
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/notebooks.py check
+
+notebooks: $(VENV)/test
+	@$(BIN)/python tools/notebooks.py build
+
+pictures: $(VENV)/test
+	@mkdir -p docs/pictures
+	@$(BIN)/python -m pytest -q tests/browser -k pictures --pictures docs/pictures
+
+bench: $(VENV)/test
+	@$(BIN)/python benchmarks/loop_overhead.py
+
+# Versions of everything that gets installed, also of what the requirements need in their turn. A local
+# label such as +cpu names one build and would not be found on another machine.
+lock: $(VENV)/test
+	@$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+[A-Za-z0-9.]+$$//' > constraints.txt
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

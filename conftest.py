@@ -1,0 +1,50 @@
+"""For every notebook that the tests run: the time it took, and the most memory that its kernel has held.
+
+The limit on memory is a promise (Binder kills at 2 GB), so a cell that takes its notebook beyond it fails.
+The time depends on the machine: it is printed and not tested.
+"""
+
+import pathlib
+import re
+import time
+
+import psutil
+import pytest
+
+LIMIT_BYTES = 1.5e9
+MEASURED: dict[str, tuple[float, float]] = {}  # notebook: seconds in its cells, peak bytes of its kernel
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--pictures", help="write the browser suite's pictures of the explorers to this folder")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    kernel = getattr(item.parent, "kernel", None)
+    if kernel is None:  # an ordinary test, not a notebook's cell
+        return (yield)
+    started = time.monotonic()
+    result = yield
+    seconds, _ = MEASURED.get(item.parent.name, (0.0, 0.0))
+    held = peak_bytes(kernel.km.provisioner.pid)
+    MEASURED[item.parent.name] = seconds + time.monotonic() - started, held
+    if held > LIMIT_BYTES:
+        pytest.fail(f"{item.parent.name} has held {held / 1e9:.2f} GB; the limit is {LIMIT_BYTES / 1e9} GB")
+    return result
+
+
+def peak_bytes(pid: int) -> float:
+    """The most resident memory the process has had; where the system does not tell, what it has now."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        return 1024 * float(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    except (OSError, TypeError):
+        return psutil.Process(pid).memory_info().rss
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if MEASURED:
+        terminalreporter.section("notebooks")
+    for name, (seconds, held) in sorted(MEASURED.items()):
+        terminalreporter.write_line(f"{name}: {seconds:.0f} s, at most {held / 1e9:.2f} GB resident")
