@@ -15,6 +15,7 @@ class Surface:
     Attributes:
         w1, w2: (columns,) and (rows,) the weights along each axis.
         excess: (rows, columns) the mean loss above its minimum, in the loss's own unit.
+        contours: (points, 2) lines of equal loss, each 10^(1/4) times the one inside it; NaN between two.
         minimum: (2,) the weights at which the loss is least.
         minimum_loss: the loss there.
     """
@@ -22,6 +23,7 @@ class Surface:
     w1: np.ndarray
     w2: np.ndarray
     excess: np.ndarray
+    contours: np.ndarray
     minimum: np.ndarray
     minimum_loss: float
 

@@ -212,7 +212,9 @@ def test_the_property_notices_one_wrong_token_in_float32() -> None:
 
     def counts_one_too_many(model, optimizer, batches, steps):
         for window in windows(batches, steps):
-            accumulate(model, window, loss_sum, lambda batch, first=window[0]: count(batch) + (batch is first))
+            accumulate(
+                model, window, loss_sum, lambda batch, first=window[0]: count(batch) + (batch is first)
+            )
             apply_update(model, optimizer)
 
     case = Case(tokens=(5, 6, 4), micro_batch_size=1, accumulation_steps=3, dtype=torch.float32)

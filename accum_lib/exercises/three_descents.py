@@ -13,10 +13,12 @@ from accum_lib.problems.regression import Regression
 def check_updates_per_epoch(updates_per_epoch: Callable[[int, int, int], int]) -> Feedback:
     """Exercise 1: ``updates_per_epoch(num_samples, micro_batch_size, accumulation_steps)``.
 
-    Compared with windows that are counted by hand; one of them is short, one longer than the epoch.
+    Compared with windows that are counted by hand: one is short, one has a smaller last micro-batch, one
+    is longer than the epoch.
     """
-    worked, ragged, longer = ((1000, 100, 2), 5), ((1000, 100, 3), 4), ((10, 4, 8), 1)
-    given = {case: updates_per_epoch(*case) for case, _ in (worked, ragged, longer)}
+    worked, ragged = ((1000, 100, 2), 5), ((1000, 100, 3), 4)
+    uneven, longer = ((10, 4, 2), 2), ((10, 4, 8), 1)
+    given = {case: updates_per_epoch(*case) for case, _ in (worked, ragged, uneven, longer)}
     if given[worked[0]] is None or given[worked[0]] is ...:
         return not_yet("the function returns nothing yet: put your formula in place of the blank.")
     if given[worked[0]] != worked[1]:
@@ -29,7 +31,7 @@ def check_updates_per_epoch(updates_per_epoch: Callable[[int, int, int], int]) -
             "K = 2 is right. With K = 3, ten micro-batches leave one over: the trailing window. Does it "
             "update?"
         )
-    for case, expected in (ragged, longer):
+    for case, expected in (ragged, uneven, longer):
         if given[case] != expected:
             n, m, k = case
             return not_yet(

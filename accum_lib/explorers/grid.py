@@ -8,6 +8,7 @@ computation can be interrupted, and an error is shown in words.
 
 import base64
 import gzip
+import hashlib
 import itertools
 import pathlib
 import time
@@ -223,7 +224,7 @@ class _Packer:
         }
         self.cells: dict[str, Any] = {}
         self._arrays: list[np.ndarray] = []
-        self._starts: dict[int, int] = {}  # where an array that several settings share already stands
+        self._starts: dict[bytes, int] = {}  # where an array that several settings share already stands
         self._length = 0
 
     def __contains__(self, key: Key) -> bool:
@@ -260,11 +261,12 @@ class _Packer:
         self.cells[_name(key)] = {"error": message}
 
     def _start(self, series: np.ndarray) -> int:
-        if id(series) not in self._starts:
-            self._starts[id(series)] = self._length
-            self._arrays.append(series)  # kept, so that its id stays its own
+        digest = hashlib.sha256(series.astype("<f8").tobytes()).digest()
+        if digest not in self._starts:
+            self._starts[digest] = self._length
+            self._arrays.append(series)
             self._length += len(series)
-        return self._starts[id(series)]
+        return self._starts[digest]
 
 
 def _name(key: Key) -> str:

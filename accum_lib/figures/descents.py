@@ -9,20 +9,19 @@ from accum_lib.figures.picture import Picture
 from accum_lib.records import Comparison, Path, Surface
 
 LEFT, RIGHT = (0.0, 0.47), (0.57, 1.0)
-TOP, BOTTOM = (0.6, 1.0), (0.0, 0.4)
+TOP, BOTTOM = (0.5, 0.86), (0.0, 0.34)
+MARKERS = 18  # at most, on one curve: thousands would take longer to draw than a hand takes to move
 FLOOR = 1e-4  # the loss axis ends here; below it a path has as good as arrived
 
 
 def contour(surface: Surface) -> dict[str, Any]:
-    """Contour lines of the loss above its minimum, each 10^(1/4) times the one inside it."""
+    """The surface's contour lines, as one series: a contour trace would be slower to redraw."""
     return {
-        "type": "contour",
-        "x": surface.w1.tolist(),
-        "y": surface.w2.tolist(),
-        "z": np.log10(np.maximum(surface.excess, 1e-9)).round(4).tolist(),
-        "contours": {"start": -2.0, "end": 2.0, "size": 0.25, "coloring": "lines"},
-        "colorscale": [[0, "#b0b0b0"], [1, "#b0b0b0"]],
-        "showscale": False,
+        "type": "scatter",
+        "mode": "lines",
+        "x": surface.contours[:, 0],
+        "y": surface.contours[:, 1],
+        "line": {"color": "#b0b0b0", "width": 1},
         "hoverinfo": "skip",
         "showlegend": False,
     }
@@ -41,19 +40,11 @@ def weight_axes(
 def picture(comparison: Comparison, surface: Surface) -> Picture:
     """Draw a ``Comparison`` on its ``Surface``."""
     c = comparison
-    mean_or_sum = "" if c.gradient == "mean" else ", summed"
-    series = [
-        (f"full batch: B = {c.num_samples}", c.full, theme.GREEN, "dashdot", "diamond", 5),
-        (f"mini-batch: B = M = {c.mini.micro_batch_size}", c.mini, theme.ORANGE, "dash", "triangle-up", 5),
-        (
-            f"accumulated: {_setting(c.accumulated)}{mean_or_sum}",
-            c.accumulated,
-            theme.BLUE,
-            "solid",
-            "circle",
-            5,
-        ),
-        (f"one big batch: B = {c.big.micro_batch_size}", c.big, theme.BLACK, None, "circle-open", 10),
+    series = [  # names without numbers: a legend that changes takes as long to draw as all the rest
+        ("full batch: B = N", c.full, theme.GREEN, "dashdot", "diamond", 5),
+        ("mini-batch: B = M", c.mini, theme.ORANGE, "dash", "triangle-up", 5),
+        ("accumulated: M, K times", c.accumulated, theme.BLUE, "solid", "circle", 5),
+        ("one big batch: B = M·K", c.big, theme.BLACK, None, "circle-open", 10),
     ]
     data = [contour(surface)]
     for panel in range(3):
@@ -62,11 +53,14 @@ def picture(comparison: Comparison, surface: Surface) -> Picture:
     most = max(path.updates for _, path, *_ in series)
     budget = max(path.examples[-1] for _, path, *_ in series)
     layout = theme.layout(
-        height=500,
-        **weight_axes(surface, LEFT, (0.0, 1.0)),
+        height=480,
+        top=8,
+        **weight_axes(surface, LEFT, (0.0, 0.86)),
         xaxis2=theme.axis("optimizer updates", RIGHT, anchor="y2", range=[0, most * 1.02]),
         yaxis2=_loss_axis(surface, TOP, "x2"),
-        xaxis3=theme.axis("examples seen", RIGHT, anchor="y3", range=[0, int(budget) * 1.02]),
+        xaxis3=theme.axis(
+            "examples seen", RIGHT, anchor="y3", range=[0, int(budget) * 1.02], tickformat=",d", nticks=5
+        ),
         yaxis3=_loss_axis(surface, BOTTOM, "x3"),
     )
     return Picture(data, layout, summary(c))
@@ -106,10 +100,6 @@ def _distance(value: float) -> str:
     return "0" if value == 0 else f"{value:.1g}"
 
 
-def _setting(path: Path) -> str:
-    return f"M = {path.micro_batch_size}, K = {path.accumulation_steps}"
-
-
 def _curve(
     panel: int, name: str, path: Path, colour: str, dash: str | None, symbol: str, size: int
 ) -> dict[str, Any]:
@@ -128,7 +118,7 @@ def _curve(
         "showlegend": panel == 0,
         "legendgroup": symbol,
         "line": {"color": colour, "dash": dash or "solid", "width": 2},
-        "marker": {"symbol": symbol, "size": size, "color": colour},
+        "marker": {"symbol": symbol, "size": size, "color": colour, "maxdisplayed": MARKERS},
     }
 
 
@@ -152,7 +142,7 @@ def _loss_axis(surface: Surface, domain: tuple[float, float], anchor: str) -> di
         type="log",
         range=[float(np.log10(FLOOR)), top],
         exponentformat="power",
-        dtick=1,
+        dtick=2,
     )
 
 

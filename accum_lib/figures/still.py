@@ -7,8 +7,6 @@ a gap.
 import io
 from typing import Any
 
-import numpy as np
-
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 
@@ -82,26 +80,12 @@ def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
 def _draw(axes: Any, trace: dict[str, Any]) -> None:
     label = trace.get("name") if trace.get("showlegend", True) else None
     kind = trace["type"]
-    if kind == "contour":
-        levels = trace["contours"]
-        steps = np.arange(levels["start"], levels["end"] + levels["size"] / 2, levels["size"])
-        axes.contour(
-            trace["x"],
-            trace["y"],
-            trace["z"],
-            levels=steps,
-            colors="#b0b0b0",
-            linewidths=0.7,
-            linestyles="solid",
-        )
-    elif kind == "bar":
+    if kind == "bar":
         axes.bar(trace["x"], trace["y"], label=label, **_bar(trace))
     elif kind == "scatter":
         axes.plot(trace["x"], trace["y"], label=label, **_line(trace))
     else:
-        raise ValueError(
-            f"a still picture cannot show a trace of type {kind!r}; it knows contour, bar, scatter"
-        )
+        raise ValueError(f"a still picture cannot show a trace of type {kind!r}; it knows bar and scatter")
 
 
 def _bar(trace: dict[str, Any]) -> dict[str, Any]:
@@ -117,8 +101,9 @@ def _bar(trace: dict[str, Any]) -> dict[str, Any]:
 
 def _line(trace: dict[str, Any]) -> dict[str, Any]:
     mode, line, marker = trace.get("mode", "lines"), trace.get("line", {}), trace.get("marker", {})
-    symbol = marker.get("symbol", "circle")
+    symbol, most = marker.get("symbol", "circle"), marker.get("maxdisplayed", 0)
     return {
+        "markevery": -(-len(trace["x"]) // most) if most else 1,
         "linestyle": DASHES[line.get("dash", "solid")] if "lines" in mode else "none",
         "linewidth": line.get("width", 2) * 0.7,
         "marker": MARKERS[symbol] if "markers" in mode else None,

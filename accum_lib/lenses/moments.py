@@ -61,19 +61,6 @@ def moments(
     return story
 
 
-def first_full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> str:
-    """The first window's full buffer beside one big batch's gradient, from a real run, as a sentence."""
-    story = moments(Regression(num_samples=44), micro_batch_size, accumulation_steps, learning_rate=0.1)
-    full = story[accumulation_steps]
-    buffer = full.shares.sum(axis=0)
-    return (
-        f"The buffer holds ({buffer[0]:.6f}, {buffer[1]:.6f}); one big batch of the same "
-        f"{micro_batch_size * accumulation_steps} examples gives ({full.big_batch[0]:.6f}, "
-        f"{full.big_batch[1]:.6f}). Largest difference: {np.abs(buffer - full.big_batch).max():.0e}, "
-        "which is rounding."
-    )
-
-
 def _one_big_batch(problem: Regression, model: nn.Module, window: list[Any]) -> np.ndarray:
     """The gradient of the mean loss of all the window's samples at once, without ``accumulate``."""
     x, y = (torch.cat(parts) for parts in zip(*window, strict=True))

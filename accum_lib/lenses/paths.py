@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+from contourpy import contour_generator
 
 from accum_lib.descent import Run, descend
 from accum_lib.problems.regression import Regression
@@ -10,6 +11,7 @@ from accum_lib.records import Comparison, Path, Surface
 
 EPOCHS = 5  # the budget of equal examples, in passes over the data
 UPDATES = 25  # the budget of equal updates
+LEVELS = np.arange(-2.0, 2.01, 0.25)  # log10 of the losses at which contour lines are drawn
 LOSS_LIMIT = 1e6  # a loss beyond this has diverged
 
 
@@ -20,7 +22,16 @@ def surface(problem: Regression, half_width: float = 4.2, points: int = 61) -> S
     w1, w2 = minimum[0] + steps, minimum[1] + steps
     least = float(problem.loss_at(minimum))
     grid = np.stack(np.meshgrid(w1, w2), axis=-1)  # (rows, columns, 2)
-    return Surface(w1, w2, problem.loss_at(grid) - least, minimum, least)
+    excess = problem.loss_at(grid) - least
+    return Surface(w1, w2, excess, _contours(w1, w2, excess), minimum, least)
+
+
+def _contours(w1: np.ndarray, w2: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    """Lines of equal loss. Its root is straight along every ray from the minimum: best to interpolate."""
+    generator = contour_generator(w1, w2, np.sqrt(np.maximum(excess, 0)))
+    lines = [line for level in LEVELS for line in generator.lines(10 ** (level / 2))]
+    between = np.full((1, 2), np.nan)
+    return np.concatenate([part for line in lines for part in (line, between)])
 
 
 class DescentComparison:

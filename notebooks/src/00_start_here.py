@@ -39,15 +39,9 @@
 # time, `K = 4` micro-batches for each update. Before you play it:
 
 # %%
-from accum_lib.explorers import Prediction, moments_explorer
-from accum_lib.lenses.moments import first_full_buffer
+from accum_lib.explorers import moments_explorer, questions
 
-Prediction(
-    "when the 4th micro-batch has passed, the gradient buffer holds, compared with the "
-    "gradient of one big batch of the same 16 examples …",
-    ["four times as much", "the same", "about the same, but noisier"],
-    lambda: (1, first_full_buffer()),
-).show()
+questions.full_buffer(micro_batch_size=4, accumulation_steps=4).show()
 
 # %% [markdown]
 # Press **Play**, or step through it: <kbd>Tab</kbd> to the slider, then <kbd>←</kbd> <kbd>→</kbd>.

@@ -54,30 +54,11 @@ for run in (
 # Before you run the next cell:
 
 # %%
-from accum_lib.explorers import Prediction
+from accum_lib.explorers import descents_explorer, questions
 from accum_lib.lenses.paths import DescentComparison
 
 comparison = DescentComparison(problem)
-
-
-def sum_against_mean():
-    mean = comparison.compare(100, 2, learning_rate=0.1, gradient="mean").accumulated
-    summed = comparison.compare(100, 2, learning_rate=0.1, gradient="sum").accumulated
-    first = [abs(path.weights[1] - path.weights[0]).max() for path in (mean, summed)]
-    factor = first[1] / first[0]
-    return (
-        2,
-        f"Measured on the first update: {first[1]:.4f} against {first[0]:.4f}, "
-        f"a factor {factor:.4f}.",
-    )
-
-
-Prediction(
-    "K = 2 gradients are summed instead of averaged, the learning rate stays. "
-    "The first step is …",
-    ["the same", "half as long", "twice as long"],
-    sum_against_mean,
-).show()
+questions.summed_step(comparison).show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -95,29 +76,9 @@ for gradient in ("mean", "sum"):
 
 
 # %%
-def same_path():
-    found = comparison.compare(50, 4, learning_rate=0.1)
-    return 0, (
-        f"Over {found.accumulated.updates} updates the two paths are never further apart "
-        f"than {found.distance:.0e}. Accumulation needed {found.accumulated.passes} passes "
-        f"for them, the big batch {found.big.passes}."
-    )
-
-
-Prediction(
-    "accumulated descent with M = 50, K = 4, beside mini-batches of B = 200 without "
-    "accumulation …",
-    [
-        "follows the same path",
-        "ends at the same place by another path",
-        "is noisier, since M is smaller",
-    ],
-    same_path,
-).show()
+questions.same_path(comparison).show()
 
 # %%
-from accum_lib.explorers import descents_explorer
-
 explorer = descents_explorer(problem)
 explorer.show()
 

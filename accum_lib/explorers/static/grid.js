@@ -88,6 +88,7 @@ async function render({ model, el }) {
 
   let picked = { ...model.get("selection") };
   let frame = 0;
+  let behind = false;
   const move = (name, index) => {
     picked = { ...picked, [name]: index };
     model.set("selection", picked);
@@ -131,23 +132,37 @@ async function render({ model, el }) {
   }
 
   async function draw() {
-    const cell = model.get("cells")[controls.map((c) => picked[c.name]).join(",")];
+    const setting = controls.map((c) => picked[c.name]).join(",");
+    const cell = model.get("cells")[setting];
     const problem = cell ? cell.error : "This setting is not computed yet.";
     plot.classList.toggle("accum-missing", Boolean(problem));
     summary.classList.toggle("accum-error", Boolean(problem));
     if (problem) {
       summary.textContent = problem;
+      plot.dataset.setting = setting;
       return;
     }
     summary.textContent = cell.summary;
     plot.setAttribute("aria-label", cell.summary);
-    if (Plotly) await Plotly.react(plot, cellData(cell), { ...base.layout, ...cell.layout }, base.config);
+    if (!Plotly) return;
+    await Plotly.react(plot, cellData(cell), { ...base.layout, ...cell.layout }, base.config);
+    plot.dataset.setting = setting; // says to a test, or to a meter, what is on the screen now
+    plot.dispatchEvent(new CustomEvent("accum-drawn", { bubbles: true }));
   }
 
+  // The first move of a frame is drawn at once; what comes before that frame is shown waits for its end.
   function refresh() {
     controls.forEach((control, i) => views[i].show(picked[control.name]));
-    cancelAnimationFrame(frame);
-    frame = requestAnimationFrame(() => draw().catch(report));
+    if (frame) {
+      behind = true;
+      return;
+    }
+    behind = false;
+    frame = requestAnimationFrame(() => {
+      frame = 0;
+      if (behind) refresh();
+    });
+    draw().catch(report);
   }
 
   function report(error) {
@@ -160,7 +175,12 @@ async function render({ model, el }) {
     compute.hidden = model.get("complete") || model.get("computing");
   }
 
-  const onSelection = () => { picked = { ...model.get("selection") }; refresh(); };
+  const onSelection = () => {
+    const asked = model.get("selection");
+    if (controls.every((c) => asked[c.name] === picked[c.name])) return; // our own move, coming back
+    picked = { ...asked };
+    refresh();
+  };
   compute.addEventListener("click", () => model.send({ type: "fill" }));
   model.on("change:selection", onSelection);
   model.on("change:cells", refresh);

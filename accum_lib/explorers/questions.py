@@ -1,0 +1,89 @@
+"""The predictions that the notebooks ask for. Which option is right is decided by a run."""
+
+import numpy as np
+
+from accum_lib.explorers.prediction import Prediction
+from accum_lib.lenses.moments import moments
+from accum_lib.lenses.paths import DescentComparison
+from accum_lib.problems.regression import Regression
+
+ROUNDING = 1e-9  # relative; float64 rounds by 1e-16 a step, and none of these runs makes a million steps
+
+
+def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Prediction:
+    """Notebook 00: what the gradient buffer holds when the window's last micro-batch has passed."""
+    size = micro_batch_size * accumulation_steps
+
+    def answer() -> tuple[int, str]:
+        story = moments(Regression(num_samples=44), micro_batch_size, accumulation_steps, learning_rate=0.1)
+        moment = story[accumulation_steps]
+        buffer, big = moment.shares.sum(axis=0), moment.big_batch
+        factor = float(buffer @ big / (big @ big))  # along the big batch's gradient
+        error = float(np.linalg.norm(buffer - big) / np.linalg.norm(big))
+        too_large = abs(factor - accumulation_steps) < ROUNDING
+        right = 1 if error < ROUNDING else 0 if too_large else 2
+        return right, (
+            f"The buffer holds ({buffer[0]:.6f}, {buffer[1]:.6f}); one big batch of the same {size} examples "
+            f"gives ({big[0]:.6f}, {big[1]:.6f}). Relative difference: {error:.0e}, which is rounding."
+        )
+
+    return Prediction(
+        f"when the last of {accumulation_steps} micro-batches has passed, the gradient buffer holds, "
+        f"compared with the gradient of one big batch of the same {size} examples …",
+        [_times(accumulation_steps) + " as much", "the same", "about the same, but noisier"],
+        answer,
+    )
+
+
+def summed_step(comparison: DescentComparison) -> Prediction:
+    """Notebook 01: how long the first step is if two gradients are summed and not averaged."""
+
+    def answer() -> tuple[int, str]:
+        mean, summed = (
+            comparison.compare(100, 2, learning_rate=0.1, gradient=gradient).accumulated
+            for gradient in ("mean", "sum")
+        )
+        first = [float(np.linalg.norm(path.weights[1] - path.weights[0])) for path in (mean, summed)]
+        factor = first[1] / first[0]
+        return _nearest(factor, (1.0, 0.5, 2.0)), (
+            f"Measured on the first update: length {first[1]:.4f} against {first[0]:.4f}, a factor "
+            f"{factor:.4f}."
+        )
+
+    return Prediction(
+        "K = 2 gradients are summed instead of averaged, and the learning rate stays. The first step is …",
+        ["the same", "half as long", "twice as long"],
+        answer,
+    )
+
+
+def same_path(comparison: DescentComparison) -> Prediction:
+    """Notebook 01: whether accumulation with M = 50, K = 4 goes where mini-batches of 200 go."""
+
+    def answer() -> tuple[int, str]:
+        found = comparison.compare(50, 4, learning_rate=0.1)
+        end = float(np.linalg.norm(found.accumulated.weights[-1] - found.big.weights[-1]))
+        right = 0 if found.distance < ROUNDING else 1 if end < ROUNDING else 2
+        return right, (
+            f"Over {found.accumulated.updates} updates the two paths are never further apart than "
+            f"{found.distance:.0e}. Accumulation took {found.accumulated.passes} passes for them, "
+            f"the big batch {found.big.passes}."
+        )
+
+    return Prediction(
+        "accumulated descent with M = 50, K = 4, beside mini-batches of B = 200 without accumulation …",
+        [
+            "follows the same path",
+            "ends at the same place by another path",
+            "is noisier, since M is smaller",
+        ],
+        answer,
+    )
+
+
+def _nearest(value: float, options: tuple[float, ...]) -> int:
+    return int(np.argmin([abs(np.log(value / option)) for option in options]))
+
+
+def _times(number: int) -> str:
+    return {2: "twice", 3: "three times", 4: "four times"}.get(number, f"{number} times")

@@ -1,0 +1,131 @@
+"""JupyterLab on this machine, and Chromium to look at it, with every request written down.
+
+Without a Chromium the whole suite skips, loudly; where ``ACCUM_REQUIRE_BROWSER`` is set (in CI) it fails.
+"""
+
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from meter import Meter
+from notebook_page import NotebookPage
+from playwright.sync_api import sync_playwright
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    path = os.environ.get("CHROMIUM") or next((p for n in NAMES if (p := shutil.which(n))), None)
+    if path:
+        return path
+    message = "no Chromium was found: install it, or name it in the variable CHROMIUM"
+    if os.environ.get("ACCUM_REQUIRE_BROWSER"):
+        pytest.fail(message)
+    pytest.skip(f"BROWSER TESTS DID NOT RUN: {message}")
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab that serves a copy of the notebooks, so that a test changes none."""
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(
+        ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+        "--LabApp.expose_app_in_browser=True",
+        "--ServerApp.port_retries=0", "--ServerApp.disable_check_xsrf=True",
+        "--IdentityProvider.token=", "--ServerApp.password=",
+        f"--ServerApp.root_dir={home}", f"--LabApp.user_settings_dir={home / 'settings'}",
+        f"--LabApp.workspaces_dir={home / 'workspaces'}",
+    ]  # fmt: skip
+    environment = {
+        **os.environ,
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTER_CONFIG_PATH": str(ROOT / "tools" / "jupyter"),
+    }
+    with open(home / "jupyter.log", "w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=home)
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(f"{address}/api", server, home / "jupyter.log")
+            yield address
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def _wait_for(url, server, log, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=1)
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS, headless=True)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def open_notebook(lab, browser):
+    """``open_notebook(name)``: that notebook, opened and run; whichever was open before is closed."""
+    opened = {}
+
+    def open_once(name: str) -> NotebookPage:
+        for other in [n for n in opened if n != name]:
+            opened.pop(other).close()  # one kernel at a time: two cores are few
+        if name not in opened:
+            opened[name] = NotebookPage(browser, lab, name)
+            opened[name].run_all()
+        return opened[name]
+
+    yield open_once
+    for page in opened.values():
+        page.close()
+
+
+@pytest.fixture(scope="session", params=NOTEBOOKS)
+def notebook(request, open_notebook):
+    """Each notebook in turn; the session's scope lets pytest put together the tests of each."""
+    return open_notebook(request.param)
+
+
+@pytest.fixture(scope="session")
+def meter(pytestconfig):
+    """Collects how long the reader waited; printed at the end, never asserted."""
+    pytestconfig.stash[METER] = Meter()
+    return pytestconfig.stash[METER]
+
+
+METER = pytest.StashKey[Meter]()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if METER in config.stash:
+        config.stash[METER].print(terminalreporter)

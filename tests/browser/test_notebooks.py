@@ -1,0 +1,155 @@
+"""Each notebook in JupyterLab, as a reader uses it: run all cells, move every control over its whole range.
+
+What is plotted is compared with the picture that the library computes for the same settings, in this process.
+"""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from meter import WATCH
+
+from accum_lib.explorers import descents_explorer, moments_explorer
+
+pytestmark = pytest.mark.browser
+
+EXPLORERS = {
+    "00_start_here": [moments_explorer],
+    "01_three_descents": [descents_explorer],
+}
+
+
+@pytest.fixture(scope="session")
+def expected(notebook):
+    """The explorers of this notebook as the library makes them, here and now."""
+    return [make() for make in EXPLORERS.get(notebook.name, [])]
+
+
+def test_it_runs_and_asks_nothing_of_the_network(notebook, expected, meter) -> None:
+    assert notebook.error_outputs() == []
+    assert notebook.page_errors == []
+    assert len(notebook.requests) > 10, "requests are being recorded"
+    assert notebook.requests_off_the_machine() == []
+    assert len(notebook.explorers()) == len(expected)
+    meter.note(
+        f"{notebook.name}: first figure {notebook.seconds_to_first_figure:.1f} s after 'run all' with a new "
+        f"kernel, all cells run after {notebook.seconds_to_run:.1f} s"
+    )
+
+
+def test_the_recorder_would_notice_a_request(notebook) -> None:
+    seen = list(notebook.requests)
+    notebook.page.evaluate("() => { fetch('http://192.0.2.1/').catch(() => 0); }")  # reserved for examples
+    assert notebook.requests_off_the_machine() == ["http://192.0.2.1/"]
+    notebook.requests[:] = seen
+
+
+def test_every_control_works_with_the_keyboard_alone(notebook, expected, meter) -> None:
+    notebook.page.evaluate(WATCH)
+    for explorer, library in zip(notebook.explorers(), expected, strict=True):
+        assert explorer.status() == ""
+        check_plot(explorer, library)
+        for control in explorer.controls():
+            walk_by_keyboard(explorer, library, control)
+    meter.add(notebook.name, notebook.page.evaluate("() => window.__meter.waits.splice(0)"))
+
+
+def walk_by_keyboard(explorer, library, control: str) -> None:
+    """To its first value, to its last, and back to where it was."""
+    start, positions = explorer.position(control), explorer.positions(control)
+    for _ in range(start):
+        explorer.press(control, "ArrowLeft")
+    assert explorer.position(control) == 0
+    for position in range(1, positions):
+        explorer.press(control, "ArrowRight")
+        assert explorer.position(control) == position
+        check_plot(explorer, library)
+    for _ in range(positions - 1 - start):
+        explorer.press(control, "ArrowLeft")
+    assert explorer.position(control) == start
+
+
+def test_every_control_works_with_the_mouse(notebook, expected) -> None:
+    for explorer, library in zip(notebook.explorers(), expected, strict=True):
+        for control in explorer.controls():
+            start = explorer.position(control)
+            for position in [*range(explorer.positions(control)), start]:
+                explorer.click(control, position)
+                assert explorer.position(control) == position
+                check_plot(explorer, library)
+
+
+def test_explorers_fit_their_place_and_are_labelled(notebook) -> None:
+    for explorer in notebook.explorers():
+        assert explorer.root.evaluate("e => e.scrollWidth <= e.clientWidth"), "nothing is cut off"
+        for control in explorer.controls():
+            assert explorer.inputs(control).first.evaluate("e => e.labels.length") == 1
+        assert explorer.root.locator(".accum-plot").get_attribute("aria-label") == explorer.summary()
+
+
+def test_a_prediction_is_answered_after_the_guess(notebook) -> None:
+    boxes = notebook.page.locator(".widget-vbox:has(> .widget-radio)")
+    assert boxes.count() > 0
+    for i in range(boxes.count()):
+        box = boxes.nth(i)
+        box.scroll_into_view_if_needed()
+        button = box.get_by_role("button", name="Show what happens")
+        assert button.is_disabled(), "no answer without a guess"
+        box.locator("input[type=radio]").first.check()
+        button.click()
+        reply = box.locator("[role=status]")
+        reply.wait_for()
+        assert reply.inner_text().startswith(("As you predicted.", "It is: "))
+
+
+def test_pictures_of_the_explorers(notebook, pytestconfig, tmp_path) -> None:
+    """Each explorer as it stands at first; ``--pictures docs/pictures`` renews those in the README."""
+    folder = pathlib.Path(pytestconfig.getoption("pictures") or tmp_path)
+    for number, explorer in enumerate(notebook.explorers()):
+        explorer.root.scroll_into_view_if_needed()
+        picture = folder / f"{notebook.name}{f'_{number + 1}' if number else ''}.png"
+        explorer.root.screenshot(path=picture)
+        assert picture.stat().st_size > 10_000, "an empty sheet compresses to less"
+
+
+def test_play_walks_through_the_moments(open_notebook) -> None:
+    notebook, library = open_notebook("00_start_here"), moments_explorer()
+    explorer = notebook.explorers()[0]
+    play = explorer.root.locator("[data-play]")
+    explorer.click("moment", 14)
+    play.click()
+    notebook.page.wait_for_function("() => document.querySelector('[data-control=moment]').value === '16'")
+    notebook.page.wait_for_function("() => document.querySelector('[data-play]').textContent === '▶ Play'")
+    explorer.settle()
+    check_plot(explorer, library)
+    explorer.click("moment", 4)
+
+
+def check_axes(explorer, picture) -> None:
+    """Ranges as the library says, and labels at the ticks that follow them."""
+    for name, (lowest, highest, labels) in explorer.axes().items():
+        axis = picture.layout[name]
+        if "range" in axis:
+            assert [lowest, highest] == pytest.approx(axis["range"])
+        numbers = [
+            float(t.replace("−", "-").replace(",", "")) for t in labels if re.fullmatch(r"−?[\d.,]+", t)
+        ]
+        if numbers and axis.get("type") != "log":
+            assert lowest - 1e-9 <= min(numbers) < max(numbers) <= highest + 1e-9, name
+            assert max(numbers) - min(numbers) > (highest - lowest) / 3, name
+
+
+def check_plot(explorer, library) -> None:
+    """What is on the screen is what the library computes for where the controls are."""
+    library.choose(**{c.name: c.values[explorer.position(c.name)] for c in library._controls})
+    picture = library.picture()
+    assert explorer.summary() == picture.summary
+    check_axes(explorer, picture)
+    for drawn, trace in zip(explorer.plotted(), picture.data, strict=True):
+        assert drawn.get("name") == trace.get("name")
+        for key in ("x", "y", "base"):
+            if key in trace:
+                assert np.array_equal(
+                    np.array(drawn[key], float), np.array(trace[key], float), equal_nan=True
+                )

@@ -1,0 +1,78 @@
+"""Predictions: the answer comes after the guess, from a run, and a failure is said in words."""
+
+import pytest
+
+from accum_lib.explorers import Prediction, questions
+from accum_lib.lenses.paths import DescentComparison
+from accum_lib.problems.regression import Regression
+
+
+def asked(prediction: Prediction, guess: int) -> str:
+    prediction.choice.value = guess
+    prediction.button.click()
+    assert prediction.errors == []
+    return prediction.reply.value
+
+
+@pytest.fixture(scope="module")
+def comparison() -> DescentComparison:
+    return DescentComparison(Regression(1000))
+
+
+def test_nothing_is_computed_before_the_guess() -> None:
+    computed = []
+    prediction = Prediction("?", ["yes", "no"], lambda: computed.append(1) or (1, "because"))
+    assert prediction.button.disabled
+    prediction.choice.value = 0
+    assert not prediction.button.disabled
+    assert computed == []
+    assert "It is: <b>no</b>. because" in asked(prediction, 0)
+    assert computed == [1]
+
+
+def test_a_right_guess_is_told_so() -> None:
+    assert "As you predicted." in asked(Prediction("?", ["yes", "no"], lambda: (1, "because")), 1)
+
+
+@pytest.mark.parametrize("fault", [ValueError("no such data"), KeyboardInterrupt()])
+def test_a_failure_is_said_in_words_and_can_be_tried_again(fault) -> None:
+    answers = iter([fault, (0, "now it works")])
+
+    def answer():
+        found = next(answers)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    prediction = Prediction("?", ["yes", "no"], answer)
+    prediction.choice.value = 0
+    prediction.button.click()
+    assert "could not be computed" in prediction.reply.value
+    assert prediction.errors == [fault]
+    assert not prediction.button.disabled
+    prediction.button.click()
+    assert "now it works" in prediction.reply.value
+
+
+def test_the_full_buffer_is_the_big_batchs_gradient() -> None:
+    assert "As you predicted." in asked(questions.full_buffer(), 1)
+
+
+def test_a_sum_of_two_steps_twice_as_far(comparison) -> None:
+    assert "As you predicted." in asked(questions.summed_step(comparison), 2)
+
+
+def test_accumulation_follows_the_same_path(comparison) -> None:
+    assert "As you predicted." in asked(questions.same_path(comparison), 0)
+
+
+def test_the_verdict_follows_the_run_and_not_the_script(comparison, monkeypatch) -> None:
+    """With a comparison in which the sum takes another path, the answer is another one."""
+
+    class Summed(DescentComparison):
+        def compare(self, *args, **settings):
+            return super().compare(*args, **{**settings, "gradient": "sum"})
+
+    summed = Summed(Regression(1000))
+    assert "It is: <b>the same</b>" in asked(questions.summed_step(summed), 2)
+    assert "As you predicted." in asked(questions.same_path(summed), 2)

@@ -1,0 +1,46 @@
+"""What a machine is said to be able to run."""
+
+from dataclasses import replace
+
+import pytest
+
+from accum_lib import machine
+from accum_lib.machine import GIB, Machine, capabilities, report, this_machine
+from accum_lib.problems.roberta import make_roberta
+
+LAPTOP = Machine(2, 8 * GIB, 6 * GIB, None, None, "3.11", "2.13")
+
+
+def answers(each: Machine) -> list[bool]:
+    return [can for _, can, _ in capabilities(each)]
+
+
+def test_what_fits_where() -> None:
+    assert answers(LAPTOP) == [True, True, False]
+    assert answers(replace(LAPTOP, memory_bytes=2 * GIB, free_bytes=GIB)) == [True, False, False]
+    assert answers(replace(LAPTOP, memory_bytes=GIB, free_bytes=GIB)) == [False, False, False]
+    assert answers(replace(LAPTOP, gpu="some card", gpu_bytes=16 * GIB)) == [True, True, True]
+
+
+def test_a_control_groups_limit_counts_and_not_the_hosts_memory(tmp_path, monkeypatch) -> None:
+    limit = tmp_path / "memory.max"
+    limit.write_text(f"{2 * GIB}\n")
+    monkeypatch.setattr(machine, "CGROUP_LIMITS", (str(limit),))
+    assert this_machine().memory_bytes == 2 * GIB
+    assert this_machine().free_bytes < 2 * GIB
+    limit.write_text("max\n")
+    assert this_machine().memory_bytes > 2 * GIB
+
+
+def test_the_report_names_the_machine_and_answers_yes_or_no() -> None:
+    first, *lines = report().splitlines()
+    assert "PyTorch" in first
+    assert "cores" in first
+    assert len(lines) == 3
+    assert all(line.startswith(("yes  ", "no   ")) for line in lines)
+
+
+@pytest.mark.full_size
+def test_the_size_of_roberta_base_is_what_it_reckons_with() -> None:
+    model = make_roberta("base")
+    assert sum(p.numel() for p in model.parameters()) == machine.ROBERTA_BASE_PARAMETERS

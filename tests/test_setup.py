@@ -1,0 +1,69 @@
+"""What the set-up files say must agree with each other, since Binder can't be tried here."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if re.match(r"[\w.-]+==", line))
+
+
+def test_every_requirement_is_pinned_and_locked_at_the_same_version() -> None:
+    locked = pins("constraints.txt")
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = [x for x in (ROOT / name).read_text().splitlines() if x and not x.startswith(("#", "-r"))]
+        assert len(lines) == len(pins(name)) > 5
+        for package, version in pins(name).items():
+            assert locked[package] == version, package
+
+
+def test_the_lock_names_no_build_and_no_address() -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    assert "+" not in text
+    assert "://" not in text
+    assert all(re.fullmatch(r"[\w.-]+==[\w.!]+", line) for line in text.splitlines())
+
+
+def test_binder_has_the_same_torch_a_pinned_python_and_no_gpu() -> None:
+    environment = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert f"pytorch-cpu={pins('requirements.txt')['torch']}" in conda
+    assert any(re.fullmatch(r"python=3\.\d+", str(entry)) for entry in conda)
+    for line in pip["pip"]:
+        assert (ROOT / "binder" / line.split()[1]).exists(), line
+
+
+@pytest.mark.parametrize("script", ["binder/postBuild", ".ci/run"])
+def test_a_script_that_nobody_runs_by_hand_is_executable_and_parses(script) -> None:
+    assert (ROOT / script).stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
+
+
+def test_the_core_needs_torch_alone() -> None:
+    """Importing the package must not bring Transformers, Plotly or widgets: they take seconds."""
+    code = "import sys, accum_lib; print([m for m in ('transformers', 'plotly', 'ipywidgets', 'sklearn') if m in sys.modules])"  # noqa: E501
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_import_contract_notices_a_wrong_import(tmp_path) -> None:
+    """A copy of the package in which the core imports a figure must break the contract."""
+    package = tmp_path / "accum_lib"
+    subprocess.run(["cp", "-r", str(ROOT / "accum_lib"), str(package)], check=True)
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
+    run = {"cwd": tmp_path, "capture_output": True, "text": True, "env": {"PYTHONPATH": str(tmp_path)}}
+    assert subprocess.run(command, **run).returncode == 0
+    core = package / "accumulate.py"
+    core.write_text(core.read_text() + "\nimport accum_lib.figures.theme\n")
+    broken = subprocess.run(command, **run)
+    assert broken.returncode != 0
+    assert "Data flows one way" in broken.stdout
