@@ -6,7 +6,7 @@ import numpy as np
 
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
-from accum_lib.records import Comparison, Path, Surface
+from accum_lib.records.descents import Comparison, Path, Surface
 
 LEFT, RIGHT = (0.0, 0.47), (0.57, 1.0)
 TOP, BOTTOM = (0.5, 0.86), (0.0, 0.34)

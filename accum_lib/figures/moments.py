@@ -7,7 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.descents import contour, weight_axes
 from accum_lib.figures.picture import Picture
-from accum_lib.records import Moment, Surface
+from accum_lib.records.descents import Moment, Surface
 
 SAMPLES, BUFFER, WEIGHTS = (0.0, 0.27), (0.36, 0.62), (0.71, 1.0)
 WIDTH = 0.7  # of a weight's bars

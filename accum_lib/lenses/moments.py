@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.problems.base import micro_batches
 from accum_lib.problems.regression import Regression
-from accum_lib.records import Moment
+from accum_lib.records.descents import Moment
 
 
 def moments(

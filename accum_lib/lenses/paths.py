@@ -7,7 +7,7 @@ from contourpy import contour_generator
 
 from accum_lib.descent import Run, descend
 from accum_lib.problems.regression import Regression
-from accum_lib.records import Comparison, Path, Surface
+from accum_lib.records.descents import Comparison, Path, Surface
 
 EPOCHS = 5  # the budget of equal examples, in passes over the data
 UPDATES = 25  # the budget of equal updates

@@ -39,7 +39,8 @@
 # time, `K = 4` micro-batches for each update. Before you play it:
 
 # %%
-from accum_lib.explorers import moments_explorer, questions
+from accum_lib.explorers import moments_explorer
+from accum_lib.explorers.questions import descents as questions
 
 questions.full_buffer(micro_batch_size=4, accumulation_steps=4).show()
 

@@ -54,7 +54,8 @@ for run in (
 # Before you run the next cell:
 
 # %%
-from accum_lib.explorers import descents_explorer, questions
+from accum_lib.explorers import descents_explorer
+from accum_lib.explorers.questions import descents as questions
 from accum_lib.lenses.paths import DescentComparison
 
 comparison = DescentComparison(problem)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from accum_lib.explorers import Prediction, questions
+from accum_lib.explorers import Prediction
+from accum_lib.explorers.questions import descents as questions
 from accum_lib.lenses.paths import DescentComparison
 from accum_lib.problems.regression import Regression
 

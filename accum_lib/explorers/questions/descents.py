@@ -1,4 +1,4 @@
-"""The predictions that the notebooks ask for. Which option is right is decided by a run."""
+"""What notebooks 00 and 01 ask: the full buffer, the summed step, the same path."""
 
 import numpy as np
 
