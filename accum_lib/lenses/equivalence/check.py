@@ -1,13 +1,13 @@
 """Run a loop under the recorder, compare, diagnose: the checker's front door."""
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from accum_lib.lenses.equivalence.calling import Loop, call_loop, wishes_of
 from accum_lib.lenses.equivalence.case import Case
 from accum_lib.lenses.equivalence.compare import compare_updates, model_facts, tolerance_of
 from accum_lib.lenses.equivalence.diagnose import Evidence, diagnose
@@ -16,22 +16,6 @@ from accum_lib.lenses.equivalence.reference import Reference, flat
 from accum_lib.lenses.equivalence.standard import standard_cases
 from accum_lib.lenses.equivalence.text import explain
 from accum_lib.records.equivalence import Report
-
-Loop = Callable[..., Any]
-POSITIONAL = ("model", "optimizer", "batches", "accumulation_steps")
-NAMES = {  # what the checker gives, and the names by which loops ask for it
-    "model": {"model", "net", "module", "network"},
-    "optimizer": {"optimizer", "opt", "optim"},
-    "batches": {"batches", "micro_batches", "loader", "dataloader", "data_loader", "train_loader", "data"},
-    "accumulation_steps": {
-        "accumulation_steps", "gradient_accumulation_steps", "grad_accum_steps", "grad_accumulation_steps",
-        "accum_steps", "accumulate_steps", "accumulation", "accum", "steps", "k",
-    },
-    "scheduler": {"scheduler", "lr_scheduler", "sched"},
-    "ema": {"ema", "ema_model", "averaged_model"},
-    "max_grad_norm": {"max_grad_norm", "max_norm", "clip_norm"},
-    "epochs": {"epochs", "num_epochs"},
-}  # fmt: skip
 
 
 def check(
@@ -110,8 +94,7 @@ def _run(
     loop: Loop, case: Case, model: nn.Module, optimizer: torch.optim.Optimizer, recorder: Recorder
 ) -> tuple[list[float], int | None]:
     """Run it through all epochs. Returns the losses it reported, and the scheduler's ticks if it had one."""
-    wishes = _wishes(loop)
-    wanted = wishes.values()
+    wanted = wishes_of(loop).values()
     offers: dict[str, Any] = {
         "model": model,
         "optimizer": optimizer,
@@ -133,7 +116,11 @@ def _run(
             before = len(recorder.updates)
             recorder.epoch_starts.append(len(recorder.passes))
             offers["batches"] = list(case.batches)
-            answer = _called(loop, {name: offers[offer] for name, offer in wishes.items()}, case.name)
+            try:
+                answer = call_loop(loop, offers)
+            except Exception as error:
+                error.add_note(f"(raised by the loop that was being checked, on the case {case.name!r})")
+                raise
             reported += answer if isinstance(answer, list | tuple) else []
             for update in recorder.updates[before:]:
                 update.epoch = epoch
@@ -147,39 +134,6 @@ def _tell_epochs_apart(recorder: Recorder, size: int, epochs: int) -> None:
     recorder.epoch_starts = [size * epoch for epoch in range(epochs)]
     for update in recorder.updates:
         update.epoch = (update.passes - 1) // size
-
-
-def _wishes(loop: Loop) -> dict[str, str]:
-    """Which of the checker's offers each of the loop's parameters stands for.
-
-    A parameter is known by its name, or by a usual other name; the remaining ones without a default stand
-    for model, optimizer, batches and accumulation steps, in this order.
-
-    Raises:
-        TypeError: it asks for more than the checker has.
-    """
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = [p for p in inspect.signature(loop).parameters.values() if p.kind not in variadic]
-    wishes = {p.name: offer for p in parameters for offer, names in NAMES.items() if p.name.lower() in names}
-    free = [offer for offer in POSITIONAL if offer not in wishes.values()]
-    for p in parameters:
-        if p.name in wishes or p.default is not p.empty:
-            continue
-        if not free:
-            raise TypeError(
-                f"the loop asks for {p.name!r}, which the checker does not have. It has {', '.join(NAMES)}: "
-                "use one of these names, or give the parameter a default"
-            )
-        wishes[p.name] = free.pop(0)
-    return wishes
-
-
-def _called(loop: Loop, arguments: dict[str, Any], case: str) -> Any:
-    try:
-        return loop(**arguments)
-    except Exception as error:
-        error.add_note(f"(raised by the loop that was being checked, on the case {case!r})")
-        raise
 
 
 def _leftover(recorder: Recorder) -> float:

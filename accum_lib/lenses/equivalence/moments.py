@@ -53,7 +53,7 @@ def _per_micro_batch(report: Report, _: Evidence) -> Diagnosis | None:
 
 def _off_by_one(report: Report, _: Evidence) -> Diagnosis | None:
     """One micro-batch, then K at a time: ``i % K == 0`` instead of ``(i + 1) % K == 0``."""
-    first = [u for u in report.updates if u.epoch == 0]
+    first = report.updates[:2]
     if len(first) > 1 and len(first[0].expected) > 1 and first[0].passes == 1 < first[1].passes:
         return Diagnosis(
             "off_by_one",
@@ -107,8 +107,7 @@ def _cleared(_: Report, evidence: Evidence) -> Diagnosis | None:
     """Within a window a pass found the buffer empty, and micro-batches before it count for nothing."""
     for update, inside in evidence.inner_passes():
         lost = set(counted(update)) - set(support(update))
-        emptied = [j for j in inside[1:] if not holds_something(evidence.recorder.passes[j].before)]
-        if lost and emptied:
+        if lost and any(_emptied(evidence, *pair) for pair in pairwise(inside)):
             return Diagnosis(
                 "cleared_mid_window",
                 f"the buffer is cleared within the window: of micro-batches {_names(update.expected)} only "
@@ -134,6 +133,13 @@ def _clipped(report: Report, evidence: Evidence) -> Diagnosis | None:
             "clipped by itself, and not the window's gradient once",
         )
     return None
+
+
+def _emptied(evidence: Evidence, earlier: int, later: int) -> bool:
+    """Something lay in the buffer after the earlier pass, and nothing before the later one."""
+    passes = evidence.recorder.passes
+    left = _sum(passes[earlier].before, passes[earlier].added)
+    return holds_something(left) and not holds_something(passes[later].before)
 
 
 def _shortened(evidence: Evidence, inside: list[int]) -> Iterator[float]:

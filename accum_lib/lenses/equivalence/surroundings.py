@@ -89,7 +89,8 @@ def _logged(report: Report, evidence: Evidence) -> Diagnosis | None:
     if _same(logged, true):
         return None
     numbers = f"(update 0: {logged[0]:.4f} where the window's mean is {true[0]:.4f})"
-    if _same(logged, last) or _same(logged * k, last):
+    ends = np.array([report.counts[u.expected[-1]] > 0 for u in report.updates])  # an empty one has no mean
+    if _same(logged[ends], last[ends]) or _same(logged[ends] * k, last[ends]):
         return Diagnosis("last_loss_logged", f"the logged loss is the last micro-batch's alone {numbers}")
     if _same(logged, means):
         return Diagnosis("mean_of_means_logged", f"the logged loss is a mean of means {numbers}")

@@ -34,27 +34,30 @@ def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagno
     k, ways = report.accumulation_steps, _ways(report, evidence.case)
     full = [u for u in report.updates if len(u.expected) in (0, k)]
     tails = [u for u in report.updates if 0 < len(u.expected) < k]
-    found = _explain(full, "on full windows", ways, report, evidence)
+    found, way = _explain(full, "on full windows", ways, report, evidence)
     if "off_by_one" not in known:
-        found += _explain(tails, "in the trailing window", ways, report, evidence)
+        if way is not None and way.code:
+            ways = [way, *ways]  # what is wrong on full windows is likely the same in the trailing one
+        found += _explain(tails, "in the trailing window", ways, report, evidence)[0]
     return list({d.code: d for d in reversed(found)}.values())[::-1]  # each fault once, the first words
 
 
 def _explain(
     updates: list[UpdateCheck], place: str, ways: list[Weighing], report: Report, evidence: Evidence
-) -> list[Diagnosis]:
+) -> tuple[list[Diagnosis], Weighing | None]:
+    """What the weights of these updates show, and the way of weighing that fits them."""
     seen = [(evidence.window_of(i), i, u.weights[i]) for u in updates for i in _own(u)]
     if not seen:
-        return []
+        return [], None
     way = next((w for w in ways if _fits(w, seen, report)), None)
     if way is None:
-        return _no_known_way(updates, np.array([w for *_, w in seen]), report)
+        return _no_known_way(updates, np.array([w for *_, w in seen]), report), None
     if not way.code:
-        return []
+        return [], way
     found = [Diagnosis(way.code, f"{way.words} {_measured(updates, place)}")]
     if way.code == "mean_of_means" and all(len(w) < report.accumulation_steps for w, *_ in seen):
         found += _short_window(seen, report)
-    return found
+    return found, way
 
 
 def _own(update: UpdateCheck) -> list[int]:
