@@ -66,7 +66,7 @@ def check_case(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> Re
     checks = compare_updates(recorder.updates, reference, case)
     if recorder.updates:
         reference.load(recorder.updates[0])
-    tolerance = tolerance_of(reference, case, dtype, like)
+    tolerance = tolerance_of(reference, case, like)
     facts = model_facts(reference, case, like)
     report = Report(
         case=case.name,

@@ -93,13 +93,13 @@ def model_facts(reference: Reference, case: Case, like: Vectors) -> ModelFacts:
     return ModelFacts(batch_error, held, random_error)
 
 
-def tolerance_of(reference: Reference, case: Case, dtype: torch.dtype, like: Vectors) -> float:
+def tolerance_of(reference: Reference, case: Case, like: Vectors) -> float:
     """What rounding may make of the longest window's gradient, at the weights that are loaded."""
     window = max(case.windows(), key=len)
     parts = [flat(reference.of_micro_batch(i), like) for i in window]
     whole = torch.stack(parts).sum(dim=0).norm()
     condition = float(sum(p.norm() for p in parts) / whole)
-    return rounding_tolerance(dtype, reference.chain_length(window), condition)
+    return rounding_tolerance(reference.coarsest_dtype(window), reference.chain_length(window), condition)
 
 
 def clipped(gradient: Vectors, max_norm: float | None) -> Vectors:

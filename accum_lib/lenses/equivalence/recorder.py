@@ -4,7 +4,7 @@ Everything is seen through hooks of PyTorch on the parameters and on all optimiz
 how the loop is written, or whether a framework runs it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -102,20 +102,36 @@ class Recorder:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         return any(id(p) in held for p in self.parameters.values())
 
-    def _before_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _before_update(self, optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> Any:
+        """``step()`` uses the gradient that is there; ``step(closure)`` the one that the closure leaves."""
         if not self._ours(optimizer):
-            return
+            return None
         self._open, self._optimizer = None, optimizer
-        self.updates.append(
-            Update(
-                gradient=self.leftover(),
-                weights={n: p.detach().clone() for n, p in self.parameters.items()},
-                buffers={n: b.detach().clone() for n, b in self.model.named_buffers()},
-                passes=len(self.passes),
-                learning_rate=float(optimizer.param_groups[0]["lr"]),
-                ticks=self.scheduler_ticks(),
-                averages=self.averages(),
-            )
+        self.updates.append(self._now(optimizer))
+        values = list(arguments)
+        if len(values) > 1 and callable(values[1]):  # values[0] is the optimizer itself
+            values[1] = self._watched(values[1], optimizer)
+        elif callable(named.get("closure")):
+            named = {**named, "closure": self._watched(named["closure"], optimizer)}
+        return tuple(values), named
+
+    def _watched(self, closure: Callable[[], Any], optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+        def watched() -> Any:
+            answer = closure()
+            self.updates[-1] = self._now(optimizer)
+            return answer
+
+        return watched
+
+    def _now(self, optimizer: torch.optim.Optimizer) -> Update:
+        return Update(
+            gradient=self.leftover(),
+            weights={n: p.detach().clone() for n, p in self.parameters.items()},
+            buffers={n: b.detach().clone() for n, b in self.model.named_buffers()},
+            passes=len(self.passes),
+            learning_rate=float(optimizer.param_groups[0]["lr"]),
+            ticks=self.scheduler_ticks(),
+            averages=self.averages(),
         )
 
     def _after_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from accum_lib.lenses.equivalence.case import Case, labels_of, tensors
 from accum_lib.lenses.equivalence.recorder import Update, Vectors
@@ -61,6 +62,13 @@ class Reference:
             norm.eval()
         return bool(norms)
 
+    def coarsest_dtype(self, window: Sequence[int]) -> torch.dtype:
+        """The lowest precision in which anything is computed: some models take their loss in float32."""
+        batch = self._case.big_batch(window)
+        with _Precisions() as seen:
+            self._gradient(batch, 1.0)
+        return max(seen.dtypes, key=lambda dtype: torch.finfo(dtype).eps)
+
     def chain_length(self, window: Sequence[int]) -> int:
         """How many roundings follow each other on the way to an entry of the gradient.
 
@@ -81,6 +89,19 @@ class Reference:
             for name, b in self._model.named_buffers():
                 b.copy_(buffers[name])
         return {n: g.detach() for n, g in zip(self._names, found, strict=True) if g is not None}
+
+
+class _Precisions(TorchDispatchMode):
+    """Notes the floating-point types of everything that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operator(*args, **(kwargs or {}))
+        self.dtypes |= {t.dtype for t in tensors(result) if t.is_floating_point() and t.numel() > 0}
+        return result
 
 
 def rounding_tolerance(dtype: torch.dtype, length: int, condition: float = 1.0) -> float:
