@@ -3,8 +3,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-inputs, targets = torch.randn(10, 3), torch.randn(10, 1)
-used = []
+inputs, targets, used = torch.randn(10, 3), torch.randn(10, 1), []
 
 class Module(lightning.LightningModule):
     def __init__(self):

@@ -68,8 +68,11 @@ def micro_batch_weights(
     counted = [i for i, c in enumerate(reference.counts.tolist()) if c > 0]
     columns = torch.stack([flat(reference.of_micro_batch(i), like) for i in counted], dim=1)
     target = flat(found, like)
-    if len(target) < len(counted) or not target.isfinite().all() or not target.any():
+    if len(target) < len(counted) or not target.isfinite().all():
         return weights, math.nan
+    if not target.any():
+        weights[counted] = 0.0
+        return weights, 0.0
     lengths = columns.norm(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
     fitted = torch.linalg.lstsq(columns / lengths, target.unsqueeze(1), driver="gelsd").solution.squeeze(1)
     unexplained = float((columns / lengths @ fitted - target).norm() / target.norm())
