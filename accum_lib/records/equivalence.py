@@ -87,6 +87,7 @@ class Report:
         ticks: scheduler ticks in all, or None if the loop was given no scheduler.
         leftover: norm of the gradient left in the buffer at the end, relative to an update's.
         model: what the model does with a batch.
+        notes: what was not observed, and of which the verdict therefore says nothing.
         diagnoses: the faults that were found; empty for a right loop.
     """
 
@@ -102,6 +103,7 @@ class Report:
     ticks: int | None
     leftover: float
     model: ModelFacts
+    notes: tuple[str, ...] = field(default=())
     diagnoses: tuple[Diagnosis, ...] = field(default=())
 
     @property
@@ -117,10 +119,15 @@ class Report:
 
     @property
     def equal(self) -> bool:
-        """Every update is there, compared, moved something, and is one big batch's up to rounding."""
+        """Every update is there, compared, moved something, and is one big batch's up to rounding.
+
+        An update whose learning rate is 0, as a warm-up's first, need not move anything, but one must.
+        """
         return (
             0 < len(self.updates) == self.expected_updates
-            and all(u.tensors_compared > 0 and u.moved and not u.missing for u in self.updates)
+            and any(u.moved for u in self.updates)
+            and all(u.moved or u.learning_rate == 0 for u in self.updates)
+            and all(u.tensors_compared > 0 and not u.missing for u in self.updates)
             and self.relative_error <= self.tolerance
         )
 

@@ -63,7 +63,7 @@ def check_case(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> Re
     reference, recorder = Reference(model, case), Recorder(model, optimizer)
     losses, ticks = _run(loop, case, model, optimizer, recorder)
     like = recorder.tensors()
-    checks = compare_updates(recorder.updates, reference, case)
+    checks = compare_updates(recorder.updates, reference, case, recorder.epoch_starts)
     if recorder.updates:
         reference.load(recorder.updates[0])
     tolerance = tolerance_of(reference, case, like)
@@ -81,6 +81,7 @@ def check_case(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> Re
         ticks=ticks,
         leftover=_leftover(recorder),
         model=facts,
+        notes=_not_observed(loop, losses, len(checks)),
     )
     return diagnose(report, Evidence(case, recorder, reference, report.updates, losses))
 
@@ -110,7 +111,7 @@ def _run(
 
         offers["ema"] = ema = AveragedModel(model)
         recorder.averages = lambda: int(ema.n_averaged)
-    reported: list[Any] = []
+    reported: list[float] = []
     with recorder.watch():
         for epoch in range(1 if "epochs" in wanted else case.epochs):
             before = len(recorder.updates)
@@ -121,19 +122,29 @@ def _run(
             except Exception as error:
                 error.add_note(f"(raised by the loop that was being checked, on the case {case.name!r})")
                 raise
-            reported += answer if isinstance(answer, list | tuple) else []
+            reported += _numbers(answer)
             for update in recorder.updates[before:]:
-                update.epoch = epoch
-    if "epochs" in wanted:
-        _tell_epochs_apart(recorder, len(case.batches), case.epochs)
-    return [float(x) for x in reported], recorder.scheduler_ticks() if "scheduler" in wanted else None
+                update.epoch = None if "epochs" in wanted else epoch
+    return reported, recorder.scheduler_ticks() if "scheduler" in wanted else None
 
 
-def _tell_epochs_apart(recorder: Recorder, size: int, epochs: int) -> None:
-    """For a loop that ran through all epochs by itself: an epoch has a pass for each micro-batch."""
-    recorder.epoch_starts = [size * epoch for epoch in range(epochs)]
-    for update in recorder.updates:
-        update.epoch = (update.passes - 1) // size
+def _not_observed(loop: Loop, losses: list[float], updates: int) -> tuple[str, ...]:
+    """What the verdict says nothing about."""
+    wanted = set(wishes_of(loop).values())
+    notes = [f"the loop was given no {thing}" for thing in ("scheduler", "ema") if thing not in wanted]
+    if not losses:
+        notes.append("it returned no losses")
+    elif len(losses) != updates:
+        notes.append(f"it returned {len(losses)} losses for {updates} updates, so they were not compared")
+    return tuple(notes)
+
+
+def _numbers(answer: Any) -> list[float]:
+    """The losses that a loop returned; empty if what it returned is no list of numbers."""
+    try:
+        return [float(x.detach()) if isinstance(x, torch.Tensor) else float(x) for x in answer]
+    except (TypeError, ValueError, RuntimeError):
+        return []
 
 
 def _leftover(recorder: Recorder) -> float:

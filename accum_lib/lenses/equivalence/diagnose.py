@@ -31,6 +31,11 @@ def _unexplained(report: Report) -> str:
     if not report.updates:
         return "no optimizer update was seen: does the loop call a torch.optim optimizer on this model?"
     worst = max(report.updates, key=lambda u: u.relative_error)
+    if not worst.relative_error > report.tolerance:
+        return (
+            f"the gradients are right, but there are {len(report.updates)} updates where "
+            f"{report.expected_updates} are due, or some of them moved nothing"
+        )
     return (
         f"the gradient is off by {worst.relative_error:.1e}, where rounding makes {report.tolerance:.0e}; "
         f"the micro-batches' weights explain all but {worst.unexplained:.1e} of it. No known fault does that"

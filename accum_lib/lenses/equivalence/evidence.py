@@ -12,6 +12,9 @@ from accum_lib.records.equivalence import UpdateCheck
 
 SIGNIFICANT = 1e-6  # a weight below this, relative to the largest, is none
 ALIKE = 1e-4  # weights that agree to this are the same; the faults differ by much more
+COARSE = 0.05  # weights in a coarse sum are themselves uncertain, but not by more than this
+
+Window = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Evidence:
         recorder: every backward pass and every update.
         reference: gradients and losses at any weights.
         updates: each update beside the one that it should have been.
-        losses: what the loop returned.
+        losses: what the loop returned, if those are numbers.
     """
 
     case: Case
@@ -34,21 +37,45 @@ class Evidence:
 
     def inner_passes(self) -> Iterator[tuple[UpdateCheck, list[int]]]:
         """For each update, the numbers of the backward passes of its epoch that led to it."""
-        earlier = 0
+        earlier, starts = 0, self.recorder.epoch_starts
         for check, update in zip(self.updates, self.recorder.updates, strict=True):
-            start = self.recorder.epoch_starts[min(update.epoch, len(self.recorder.epoch_starts) - 1)]
+            start = starts[min(check.epoch, len(starts) - 1)]
             yield check, list(range(max(earlier, start), update.passes))
             earlier = update.passes
 
-    def window_of(self, micro_batch: int) -> tuple[int, ...]:
+    def window_of(self, micro_batch: int) -> Window:
         """The window that a micro-batch belongs to."""
         return self.case.windows()[micro_batch // self.case.accumulation_steps]
 
+    def total(self, window: Window) -> float:
+        """What counts in these micro-batches."""
+        return float(self.reference.counts[list(window)].sum())
+
+    def tail(self) -> set[int]:
+        """The micro-batches of the trailing window, if it is shorter than K."""
+        last = self.case.windows()[-1]
+        return set(last) if len(last) < self.case.accumulation_steps else set()
+
+    def pieces(self) -> list[set[int]]:
+        """Which micro-batches each update of the first epoch is made of."""
+        return [set(support(u)) for u in self.updates if u.epoch == 0]
+
+    def due(self) -> list[set[int]]:
+        """Which ones each update of an epoch should be made of: those in which anything counts."""
+        counts = self.reference.counts
+        return [{i for i in window if counts[i] > 0} for window in self.case.windows()]
+
 
 def support(update: UpdateCheck) -> list[int]:
-    """The micro-batches that count in an update's gradient."""
+    """The micro-batches that count in an update's gradient; in a coarse one, beyond its coarseness."""
     weights = np.abs(np.nan_to_num(update.weights))
-    return [i for i, w in enumerate(weights) if w > SIGNIFICANT * weights.max()]
+    least = max(SIGNIFICANT, 10 * update.unexplained) if update.unexplained < COARSE else SIGNIFICANT
+    return [i for i, w in enumerate(weights) if w > least * weights.max()]
+
+
+def has_weights(update: UpdateCheck) -> bool:
+    """Whether the weights could be told at all."""
+    return bool(np.isfinite(update.weights).any())
 
 
 def counted(update: UpdateCheck) -> list[int]:

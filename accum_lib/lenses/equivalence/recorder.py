@@ -6,7 +6,7 @@ how the loop is written, or whether a framework runs it.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,11 +18,11 @@ Vectors = dict[str, Tensor]  # by parameter name
 
 @dataclass
 class Pass:
-    """One backward pass: what lay in the buffer before it, and what it added."""
+    """One backward pass into ``.grad``: what lay before and after it in the buffers that it has touched."""
 
-    before: Vectors
-    added: Vectors
-    learning_rate: float | None = None
+    learning_rate: float | None
+    before: Vectors = field(default_factory=dict)
+    after: Vectors = field(default_factory=dict)
 
 
 @dataclass
@@ -30,13 +30,14 @@ class Update:
     """One optimizer update: the gradient it used, the weights it began with, how many passes there were."""
 
     gradient: Vectors
+    held: set[str]  # the parameters that its optimizer moves
     weights: Vectors
     buffers: Vectors
     passes: int
     learning_rate: float
     ticks: int
     averages: int
-    epoch: int = 0
+    epoch: int | None = None
     moved: bool = False
 
 
@@ -47,9 +48,8 @@ class Recorder:
         self.model = model
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if not self.parameters:
-            raise ValueError(
-                "the model has no parameter that requires a gradient, so there is nothing to check"
-            )
+            raise ValueError("the model has no parameter that requires a gradient: there is nothing to check")
+        self.start = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.passes: list[Pass] = []
         self.updates: list[Update] = []
         self.epoch_starts: list[int] = []  # how many passes there were when each epoch began
@@ -57,13 +57,15 @@ class Recorder:
         self.averages = lambda: 0
         self._optimizer = optimizer
         self._open: Pass | None = None
+        self._found: Vectors = {}  # what the buffer held when a gradient was about to arrive
 
     @contextmanager
     def watch(self) -> Iterator["Recorder"]:
         """Hooks are in place inside, and gone after, whatever happens."""
-        handles = [p.register_hook(self._on_gradient(n)) for n, p in self.parameters.items()]
-        values = list(self.parameters.values())
-        handles.append(torch.autograd.graph.register_multi_grad_hook(values, self._on_pass_end, mode="all"))
+        handles: list[Any] = []
+        for name, p in self.parameters.items():
+            handles.append(p.register_hook(self._arriving(name)))
+            handles.append(p.register_post_accumulate_grad_hook(self._arrived(name)))
         handles.append(register_optimizer_step_pre_hook(self._before_update))
         handles.append(register_optimizer_step_post_hook(self._after_update))
         try:
@@ -80,52 +82,65 @@ class Recorder:
         """The gradient that lies in the buffer now."""
         return {n: p.grad.detach().clone() for n, p in self.parameters.items() if p.grad is not None}
 
-    def _on_gradient(self, name: str) -> Any:
-        def hook(gradient: Tensor) -> None:
-            if self._open is None or name in self._open.added:  # the first tensor of a new pass
-                self._open = Pass({}, {}, self._learning_rate())
-                self.passes.append(self._open)
+    def moved(self) -> bool:
+        """Whether any parameter is not what it was at the start."""
+        return any(not torch.equal(p, self.start[n]) for n, p in self.parameters.items())
+
+    def _arriving(self, name: str) -> Callable[[Tensor], None]:
+        def hook(_: Tensor) -> None:
             buffer = self.parameters[name].grad
+            self._found.pop(name, None)
             if buffer is not None:
-                self._open.before[name] = buffer.detach().clone()
-            self._open.added[name] = gradient.detach().clone()
+                self._found[name] = buffer.detach().clone()
 
         return hook
 
-    def _on_pass_end(self, _: Any) -> None:
-        self._open = None
+    def _arrived(self, name: str) -> Callable[[Tensor], None]:
+        """Called after a gradient was added to ``.grad``; ``torch.autograd.grad`` adds none."""
 
-    def _learning_rate(self) -> float | None:
-        return float(self._optimizer.param_groups[0]["lr"]) if self._optimizer else None
+        def hook(parameter: Tensor) -> None:
+            if self._open is None or name in self._open.after:  # the first tensor of a new pass
+                rate = float(self._optimizer.param_groups[0]["lr"]) if self._optimizer else None
+                self._open = Pass(rate)
+                self.passes.append(self._open)
+            if name in self._found:
+                self._open.before[name] = self._found.pop(name)
+            if parameter.grad is not None:
+                self._open.after[name] = parameter.grad.detach().clone()
 
-    def _ours(self, optimizer: torch.optim.Optimizer) -> bool:
+        return hook
+
+    def _held(self, optimizer: torch.optim.Optimizer) -> set[str]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return any(id(p) in held for p in self.parameters.values())
+        return {n for n, p in self.parameters.items() if id(p) in held}
 
     def _before_update(self, optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> Any:
         """``step()`` uses the gradient that is there; ``step(closure)`` the one that the closure leaves."""
-        if not self._ours(optimizer):
+        held = self._held(optimizer)
+        if not held:
             return None
-        self._open, self._optimizer = None, optimizer
-        self.updates.append(self._now(optimizer))
+        self._optimizer = optimizer
+        self._note(optimizer, held)
         values = list(arguments)
         if len(values) > 1 and callable(values[1]):  # values[0] is the optimizer itself
-            values[1] = self._watched(values[1], optimizer)
+            values[1] = self._watched(values[1], optimizer, held)
         elif callable(named.get("closure")):
-            named = {**named, "closure": self._watched(named["closure"], optimizer)}
+            named = {**named, "closure": self._watched(named["closure"], optimizer, held)}
         return tuple(values), named
 
-    def _watched(self, closure: Callable[[], Any], optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-        def watched() -> Any:
-            answer = closure()
-            self.updates[-1] = self._now(optimizer)
-            return answer
+    def _note(self, optimizer: torch.optim.Optimizer, held: set[str]) -> None:
+        """A new update; or a part of the last one, if another optimizer moves other parameters then."""
+        last = self.updates[-1] if self.updates else None
+        if last is not None and last.passes == len(self.passes) and not last.held & held:
+            last.gradient |= {n: g for n, g in self.leftover().items() if n in held}
+            last.held |= held
+            return
+        self.updates.append(self._now(optimizer, held))
 
-        return watched
-
-    def _now(self, optimizer: torch.optim.Optimizer) -> Update:
+    def _now(self, optimizer: torch.optim.Optimizer, held: set[str]) -> Update:
         return Update(
-            gradient=self.leftover(),
+            gradient={n: g for n, g in self.leftover().items() if n in held},
+            held=set(held),
             weights={n: p.detach().clone() for n, p in self.parameters.items()},
             buffers={n: b.detach().clone() for n, b in self.model.named_buffers()},
             passes=len(self.passes),
@@ -134,7 +149,18 @@ class Recorder:
             averages=self.averages(),
         )
 
+    def _watched(
+        self, closure: Callable[[], Any], optimizer: torch.optim.Optimizer, held: set[str]
+    ) -> Callable[[], Any]:
+        def watched() -> Any:
+            answer = closure()
+            self.updates[-1] = self._now(optimizer, held)
+            return answer
+
+        return watched
+
     def _after_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if self._ours(optimizer) and self.updates:
+        if self._held(optimizer) and self.updates:
+            self._open = None if len(self._held(optimizer)) == len(self.parameters) else self._open
             update = self.updates[-1]
             update.moved = any(not torch.equal(p, update.weights[n]) for n, p in self.parameters.items())

@@ -6,7 +6,8 @@ watched is not disturbed.
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,12 +56,16 @@ class Reference:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             return [float(self._case.loss_sum(self._model, self._case.batches[i])) for i in indices]
 
-    def hold_batch_norm(self) -> bool:
-        """Let BatchNorm use its running statistics; False if there is none."""
+    @contextmanager
+    def batch_norm_held(self) -> Iterator[bool]:
+        """Inside, BatchNorm uses its running statistics; gives False if there is none."""
         norms = [m for m in self._model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        for norm in norms:
-            norm.eval()
-        return bool(norms)
+        modes = [m.training for m in norms]
+        for module in norms:
+            module.training = False
+        yield bool(norms)
+        for module, mode in zip(norms, modes, strict=True):
+            module.training = mode
 
     def coarsest_dtype(self, window: Sequence[int]) -> torch.dtype:
         """The lowest precision in which anything is computed: some models take their loss in float32."""

@@ -48,7 +48,7 @@ def _sees_the_batch(report: Report) -> bool:
 def _weighs_rightly(update: UpdateCheck) -> bool:
     inside = counted(update)
     right = all(abs(update.weights[i] - 1) < ALIKE for i in inside)
-    return update.moved and right and set(support(update)) == set(inside)
+    return right and set(support(update)) == set(inside)
 
 
 def _scheduler(report: Report, evidence: Evidence) -> Diagnosis | None:

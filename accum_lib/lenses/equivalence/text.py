@@ -9,6 +9,8 @@ def explain(report: Report) -> str:
     """The report as text: the verdict, what was compared, a line for each update, and the diagnoses."""
     lines = [f"{_verdict(report)}: {report.case}", _compared(report), *_table(report)]
     lines += [f"* {d.code}: {d.message}." for d in report.diagnoses]
+    if report.notes:
+        lines.append(f"  (not observed: {'; '.join(report.notes)})")
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
 """Faults in the division: the weights that were found, beside those that known mistakes give.
 
 A loop that divides wrongly gives each micro-batch's loss **sum** another coefficient than one over its
-window's count. Each known mistake has a formula for that coefficient; the first one that fits all the weights
-which were found is named.
+window's count. Each known mistake has a formula for that coefficient; the first one that fits all the
+coefficients which were found is named.
 """
 
 from collections.abc import Callable
@@ -11,130 +11,190 @@ from dataclasses import dataclass
 import numpy as np
 
 from accum_lib.lenses.equivalence.case import Case, labels_of, tensors
-from accum_lib.lenses.equivalence.evidence import ALIKE, Evidence, support
+from accum_lib.lenses.equivalence.evidence import ALIKE, COARSE, Evidence, Window, counted, support
 from accum_lib.losses import IGNORE_INDEX
 from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
-
-Window = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Weighing:
-    """A way to weigh micro-batches: the fault's name, its words, each loss sum's coefficient."""
+    """A way to weigh micro-batches: names of faults, their words, the coefficient of each loss sum."""
 
-    code: str
+    codes: tuple[str, ...]
     words: str
     coefficient: Callable[[Window, int], float]
 
 
+@dataclass(frozen=True)
+class Found:
+    """One micro-batch in one update: the window it was in, its number, the coefficient of its loss sum."""
+
+    window: Window
+    number: int
+    coefficient: float
+
+
 def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagnosis]:
     """Name what the weights show. ``known`` are faults in the moments, which can make weights meaningless."""
-    if known & {"not_finite", "not_moved", "clipped_per_micro_batch", "not_cleared"}:
+    if known & {"not_finite", "not_moved", "clipped_per_micro_batch", "clipped", "not_cleared", "reordered"}:
         return []
-    k, ways = report.accumulation_steps, _ways(report, evidence.case)
-    full = [u for u in report.updates if len(u.expected) in (0, k)]
-    tails = [u for u in report.updates if 0 < len(u.expected) < k]
-    found, way = _explain(full, "on full windows", ways, report, evidence)
-    if "off_by_one" not in known:
-        if way is not None and way.code:
-            ways = [way, *ways]  # what is wrong on full windows is likely the same in the trailing one
-        found += _explain(tails, "in the trailing window", ways, report, evidence)[0]
-    return list({d.code: d for d in reversed(found)}.values())[::-1]  # each fault once, the first words
-
-
-def _explain(
-    updates: list[UpdateCheck], place: str, ways: list[Weighing], report: Report, evidence: Evidence
-) -> tuple[list[Diagnosis], Weighing | None]:
-    """What the weights of these updates show, and the way of weighing that fits them."""
-    seen = [(evidence.window_of(i), i, u.weights[i]) for u in updates for i in _own(u)]
-    if not seen:
-        return [], None
-    way = next((w for w in ways if _fits(w, seen, report)), None)
-    if way is None:
-        return _no_known_way(updates, np.array([w for *_, w in seen]), report), None
-    if not way.code:
-        return [], way
-    found = [Diagnosis(way.code, f"{way.words} {_measured(updates, place)}")]
-    if way.code == "mean_of_means" and all(len(w) < report.accumulation_steps for w, *_ in seen):
-        found += _short_window(seen, report)
-    return found, way
-
-
-def _own(update: UpdateCheck) -> list[int]:
-    """The micro-batches that count and belong to the update's window; what has leaked in is another fault."""
-    inside = [i for i in support(update) if i in update.expected]
-    return inside or support(update)
-
-
-def _fits(way: Weighing, seen: list[tuple[Window, int, float]], report: Report) -> bool:
-    expected = [way.coefficient(w, i) * report.counts[list(w)].sum() for w, i, _ in seen]
-    return all(abs(f - e) <= ALIKE * abs(e) for (*_, f), e in zip(seen, expected, strict=True))
-
-
-def _short_window(seen: list[tuple[Window, int, float]], report: Report) -> list[Diagnosis]:
-    """A mean of means over K where there are fewer than K: the shares add up to r/K and not to 1."""
-    window = seen[0][0]
-    share = sum(f * report.counts[i] for w, i, f in seen[: len(window)]) / report.counts[list(window)].sum()
-    if share > 1 - ALIKE:
-        return []
-    words = f"the trailing window of {len(window)} is divided by K = {report.accumulation_steps}"
-    return [Diagnosis("tail_divided_by_k", f"{words}: its shares add up to {share:.3g} and not to 1")]
-
-
-def _no_known_way(updates: list[UpdateCheck], weights: np.ndarray, report: Report) -> list[Diagnosis]:
-    """One factor for all micro-batches, or a sum that is coarse; else nothing that is known."""
-    rough = min(u.unexplained for u in updates) > max(report.tolerance, 1e-9)
-    if rough and np.abs(weights - 1).max() < 0.1:
-        error = max(u.relative_error for u in updates)
-        words = (
-            f"every micro-batch weighs what it should, but the sum is coarse: it is off by {error:.1e}, as "
-        )
-        words += f"numbers with about {-np.log2(error):.0f} bits are. The buffer's precision is too low"
-        return [Diagnosis("low_precision_buffer", words)]
-    if np.ptp(weights) <= ALIKE * abs(weights[0]):
-        words = (
-            f"every micro-batch weighs {weights[0]:.4g} times what it should: the divisor is not the count"
-        )
-        return [Diagnosis("wrong_scale", words)]
+    whole = [u for u in report.updates if set(counted(u)) <= set(support(u))]
+    shifted = bool(known & {"off_by_one", "stepped_per_micro_batch", "leaked_tail"})
+    updates = list(report.updates) if shifted or "cleared_mid_window" in known else whole
+    for group in (updates, *_by_epoch(updates)):
+        found = _explain_all(group, evidence, shifted)
+        if found is not None:
+            return list({d.code: d for d in reversed(found)}.values())[::-1]  # each fault once
     return []
 
 
+def _by_epoch(updates: list[UpdateCheck]) -> list[list[UpdateCheck]]:
+    """The updates of each epoch, the last one first: a fault may begin late."""
+    return [[u for u in updates if u.epoch == e] for e in sorted({u.epoch for u in updates}, reverse=True)]
+
+
+def _explain_all(updates: list[UpdateCheck], evidence: Evidence, shifted: bool) -> list[Diagnosis] | None:
+    """What the weights of these updates show; None if nothing is known that fits."""
+    updates = [u for u in updates if support(u)]
+    k, ways = evidence.case.accumulation_steps, _ways(evidence)
+    full = [u for u in updates if shifted or len(u.expected) in (0, k)]
+    tails = [u for u in updates if not any(u is f for f in full)]
+    found, way = _explain(full, "on full windows", ways, evidence, shifted)
+    if way is not None and way.codes:
+        ways = [
+            ways[0],
+            way,
+            *ways[1:],
+        ]  # what is wrong on full windows is likely the same in the trailing one
+    more, other = _explain(tails, "in the trailing window", ways, evidence, shifted)
+    if (way or not full) and (other or not tails):
+        return found + more
+    return _no_known_way(_coefficients(updates, evidence, False), evidence) or _coarse(updates) or None
+
+
+def _explain(
+    updates: list[UpdateCheck], place: str, ways: list[Weighing], evidence: Evidence, shifted: bool
+) -> tuple[list[Diagnosis], Weighing | None]:
+    """The faults in these updates' weights, and the way of weighing that fits them."""
+    alike = min(max(ALIKE, 10 * max((u.unexplained for u in updates), default=0.0)), COARSE)
+    for own_pieces in (False, True) if shifted else (False,):
+        seen = _coefficients(updates, evidence, own_pieces)
+        way = next((w for w in ways if seen and _fits(w, seen, alike)), None)
+        if way is not None:
+            found = [Diagnosis(code, f"{way.words} {_measured(updates, place)}") for code in way.codes]
+            return found + _short_window(way, seen, evidence, alike) + _coarse(updates), way
+    return [], None
+
+
+def _coefficients(updates: list[UpdateCheck], evidence: Evidence, own_pieces: bool) -> list[Found]:
+    """The coefficients that were found, in the windows as they are due or in the pieces as they were made."""
+    found = []
+    for update in updates:
+        piece = tuple(support(update))
+        inside = [i for i in piece if i in update.expected]
+        for i in piece if own_pieces or not inside else inside:
+            window = evidence.window_of(i)
+            coefficient = update.weights[i] / evidence.total(window)
+            found.append(Found(piece if own_pieces else window, i, coefficient))
+    return found
+
+
+def _fits(way: Weighing, seen: list[Found], alike: float) -> bool:
+    pairs = [(f.coefficient, way.coefficient(f.window, f.number)) for f in seen]
+    return all(abs(found - expected) <= alike * abs(expected) for found, expected in pairs)
+
+
+def _short_window(way: Weighing, seen: list[Found], evidence: Evidence, alike: float) -> list[Diagnosis]:
+    """A mean of means over K where there are fewer than K: the shares add up to r/K and not to 1."""
+    k, window = evidence.case.accumulation_steps, seen[0].window
+    if way.codes != ("mean_of_means",) or not all(0 < len(f.window) < k for f in seen):
+        return []
+    parts = {
+        f.number: f.coefficient * float(evidence.reference.counts[f.number])
+        for f in seen
+        if f.window == window
+    }
+    share = sum(parts.values())
+    if share > 1 - max(alike, 0.01):
+        return []
+    words = (
+        f"the trailing window of {len(window)} is divided by K = {k}: its shares add up to {share:.3g}, not 1"
+    )
+    return [Diagnosis("tail_divided_by_k", words)]
+
+
+def _coarse(updates: list[UpdateCheck]) -> list[Diagnosis]:
+    """What no weighing explains is small, and there in each update: rounding that is too coarse."""
+    rest = [u.unexplained for u in updates if support(u)]
+    floor = max(1e-10, 1e-6 * max(u.relative_error for u in updates)) if updates else 1.0
+    if not rest or not floor < min(rest) <= max(rest) < COARSE:
+        return []
+    bits = -np.log2(max(rest))
+    words = f"the sum is coarse: whatever the weights, it is off by {max(rest):.1e}, as numbers with about "
+    words += f"{bits:.0f} bits are. The buffer, or what is added to it, has too low a precision"
+    if bits > 20:
+        words += " for a check in float64; if that is meant, check in the precision of training"
+    return [Diagnosis("low_precision_buffer", words)]
+
+
+def _no_known_way(seen: list[Found], evidence: Evidence) -> list[Diagnosis]:
+    """One factor for each window: the divisor is not what counts, whatever it is."""
+    factors: dict[Window, list[float]] = {}
+    for f in seen:
+        factors.setdefault(f.window, []).append(f.coefficient * evidence.total(f.window))
+    if not all(max(v) - min(v) <= ALIKE * max(map(abs, v)) for v in factors.values()):
+        return []
+    each = {window: values[0] for window, values in factors.items()}
+    if max(each.values()) - min(each.values()) <= ALIKE * max(map(abs, each.values())):
+        words = (
+            f"every micro-batch weighs {next(iter(each.values())):.4g} times what it should: the divisor is "
+        )
+        return [Diagnosis("wrong_scale", f"{words}not the window's count")]
+    window, factor = max(each.items(), key=lambda item: abs(item[1] - 1))
+    total = evidence.total(window)
+    words = f"the divisor is not the window's count: where {total:g} count, it is {total / factor:.4g}"
+    return [Diagnosis("wrong_denominator", words)]
+
+
 def _measured(updates: list[UpdateCheck], place: str) -> str:
-    shown = max(updates, key=lambda u: max((abs(u.weights[i] - 1) for i in _own(u)), default=0.0))
-    weights = ", ".join(f"{shown.weights[i]:.3g}" for i in _own(shown))
+    shown = max(updates, key=lambda u: max((abs(u.weights[i] - 1) for i in support(u)), default=0.0))
+    inside = [i for i in support(shown) if i in shown.expected] or support(shown)
+    weights = ", ".join(f"{shown.weights[i]:.3g}" for i in inside)
     return (
         f"{place} the gradient is {shown.scale:.2f} times as long as it should be; weights {weights}, not 1"
     )
 
 
-def _ways(report: Report, case: Case) -> list[Weighing]:
+def _ways(evidence: Evidence) -> list[Weighing]:
     """The right way first, then known mistakes, from the simplest on."""
-    n, k = report.counts, report.accumulation_steps
-    rows = np.array([float(len(tensors(b)[0])) for b in case.batches])
-
-    def total(w: Window) -> float:
-        return float(n[list(w)].sum())
-
+    n, k, total = evidence.reference.counts.numpy(), evidence.case.accumulation_steps, evidence.total
+    rows = np.array([float(len(tensors(b)[0])) for b in evidence.case.batches])
     means = "a mean of means: micro-batches weigh alike, however much each of them counts;"
+    twice = "the micro-batches' means are divided by K twice;"
     ways = [
-        Weighing("", "", lambda w, i: 1 / total(w)),
-        Weighing("tail_divided_by_k", f"a shorter window is divided as if it had K = {k} micro-batches;",
+        Weighing((), "", lambda w, i: 1 / total(w)),
+        Weighing(("tail_divided_by_k",), f"a shorter window is divided as if it had K = {k} micro-batches;",
                  lambda w, i: len(w) / (k * total(w))),
-        Weighing("no_division", "nothing divides by K: the micro-batches' means are added up;",
+        Weighing(("no_division",), "nothing divides by K: the micro-batches' means are added up;",
                  lambda w, i: 1 / n[i]),
-        Weighing("mean_of_means", means, lambda w, i: 1 / (len(w) * n[i])),
-        Weighing("mean_of_means", means, lambda w, i: 1 / (k * n[i])),
-        Weighing("divided_twice", "the window's mean is divided by K once more;",
+        Weighing(("mean_of_means",), means, lambda w, i: 1 / (len(w) * n[i])),
+        Weighing(("mean_of_means",), means, lambda w, i: 1 / (k * n[i])),
+        Weighing(("divided_twice",), "the window's mean is divided by K once more;",
                  lambda w, i: 1 / (k * total(w))),
-        Weighing("divided_twice", "the micro-batches' means are divided by K twice;",
-                 lambda w, i: 1 / (k * k * n[i])),
-        Weighing("sum_not_mean", "losses are summed, and never divided by what counts;", lambda w, i: 1.0),
-        Weighing("sum_not_mean", "losses are summed, and divided by K instead of what counts;",
+        Weighing(("divided_twice",), "the window's mean is divided by its length once more;",
+                 lambda w, i: 1 / (len(w) * total(w))),
+        Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (k * k * n[i])),
+        Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (k * len(w) * n[i])),
+        Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (len(w) ** 2 * n[i])),
+        Weighing(("sum_not_mean",), "losses are summed, and never divided by what counts;", lambda w, i: 1.0),
+        Weighing(("sum_not_mean",), "losses are summed, and divided by K instead of what counts;",
                  lambda w, i: 1 / k),
-        Weighing("weighted_by_samples", "micro-batches weigh by their samples, not by what counts;",
+        Weighing(("sum_not_mean",), "losses are summed, and divided by their number instead of what counts;",
+                 lambda w, i: 1 / len(w)),
+        Weighing(("weighted_by_samples",), "micro-batches weigh by their samples, not by what counts;",
                  lambda w, i: rows[i] / (n[i] * rows[list(w)].sum())),
     ]  # fmt: skip
-    for name, other in _other_counts(case).items():
+    for name, other in _other_counts(evidence.case).items():
         if not np.allclose(other, n):
             ways += _by_other_count(name, other, k)
     return ways
@@ -142,11 +202,12 @@ def _ways(report: Report, case: Case) -> list[Weighing]:
 
 def _by_other_count(name: str, count: np.ndarray, k: int) -> list[Weighing]:
     words = f"divided by the number of {name}, not by what counts"
+    one, both = ("wrong_denominator",), ("wrong_denominator", "mean_of_means")
     return [
-        Weighing("wrong_denominator", f"{words};", lambda w, i: 1 / float(count[list(w)].sum())),
-        Weighing("wrong_denominator", f"{words}, and a mean of means;", lambda w, i: 1 / (k * count[i])),
-        Weighing("wrong_denominator", f"{words}, and a mean of means;", lambda w, i: 1 / (len(w) * count[i])),
-        Weighing("wrong_denominator", f"{words}, and not by K;", lambda w, i: 1 / count[i]),
+        Weighing(one, f"{words};", lambda w, i: 1 / float(count[list(w)].sum())),
+        Weighing(both, f"{words}, and a mean of means;", lambda w, i: 1 / (k * count[i])),
+        Weighing(both, f"{words}, and a mean of means;", lambda w, i: 1 / (len(w) * count[i])),
+        Weighing(("wrong_denominator", "no_division"), f"{words}, and not by K;", lambda w, i: 1 / count[i]),
     ]
 
 

@@ -649,9 +649,9 @@ def divides_loss_and_then_gradients(model, optimizer, batches, accumulation_step
         optimizer.zero_grad()
 
 
-@wrong("divided_twice")
+@wrong("wrong_scale")
 def hooks_pile_up_in_the_second_epoch(model, optimizer, batches, accumulation_steps):
-    """Each epoch registers its hooks anew and removes none: in the second one, K divides twice."""
+    """Each epoch registers its hooks anew and removes none: the old ones divide by the last window's two."""
     size = [1]
     for p in model.parameters():
         p.register_hook(lambda g: g / size[0])
@@ -1365,7 +1365,7 @@ def optimizer_of_a_copy(model, batches, accumulation_steps):
         model.zero_grad()
 
 
-@wrong("not_moved")
+@right
 def warms_up_from_zero(model, optimizer, batches, accumulation_steps, epochs):
     """A warm-up whose first learning rate is 0: the first update moves nothing."""
     scheduler = LambdaLR(optimizer, lambda tick: min(1.0, tick / 2))

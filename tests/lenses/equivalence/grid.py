@@ -149,7 +149,7 @@ def ambiguous(code: str, s: Setting) -> bool:
 
 
 def shows(code: str, s: Setting) -> bool:
-    """Whether this fault changes anything in this setting; if not, the loop is right and must not be accused."""
+    """Whether this fault changes anything in this setting; if not, the loop must not be accused."""
     k, windows = s.accumulation_steps, s.windows()
     several = [w for w in windows if len([n for n in w if n > 0]) > 1]  # more than one micro-batch counts
     match code:

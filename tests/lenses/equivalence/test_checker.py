@@ -1,4 +1,4 @@
-"""The checker itself: its numbers by hand, what it refuses, and that it fails when it is broken on purpose."""
+"""The checker itself: its numbers by hand, what it refuses, that it fails when it is broken on purpose."""
 
 import math
 import warnings
@@ -163,7 +163,7 @@ def test_the_limits_of_the_method_are_told_from_faults_of_the_loop() -> None:
 
     norm = Case.of_problem(Digits("cnn", num_samples=40), 8, 2)
     assert check_case(classify, norm).codes == ("batch_norm",)
-    assert check_case(L.no_division, norm).codes == ("batch_norm", "no_division"), "both, where both are there"
+    assert check_case(L.no_division, norm).codes == ("batch_norm", "no_division")
 
 
 def test_a_loss_taken_in_float32_widens_the_tolerance_and_is_not_blamed_on_the_batch() -> None:
@@ -237,7 +237,7 @@ def test_a_loop_without_learning_rate_moves_nothing() -> None:
         (replace(RAGGED, batches=[]), "no micro-batches"),
         (replace(RAGGED, accumulation_steps=0), "1 or more; got 0"),
         (replace(RAGGED, count=lambda batch: 0), r"\(0, 1, 2\) counts 0"),
-        (replace(RAGGED, make_model=lambda: token_model().requires_grad_(False)), "no parameter that requires"),
+        (replace(RAGGED, make_model=lambda: token_model().requires_grad_(False)), "nothing to check"),
     ],
 )
 def test_a_case_that_cannot_be_checked_says_why(case, message) -> None:
@@ -420,7 +420,7 @@ def test_a_broken_checker_is_noticed(mutate, monkeypatch) -> None:
 
 
 def test_the_standard_cases_leave_no_fault_a_place_to_hide() -> None:
-    """One of them is ragged with a trailing window; one is even; one is short; one has an empty micro-batch."""
+    """One is ragged with a trailing window, one even, one short, one has an empty micro-batch."""
     cases = standard_cases()
     counts = [[count_tokens(b) for b in case.batches] for case in cases]
     tails = [len(c) % case.accumulation_steps for c, case in zip(counts, cases, strict=True)]

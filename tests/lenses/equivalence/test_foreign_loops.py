@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from lenses.equivalence.foreign_loops import LOOPS, Foreign
+from foreign_loops import LOOPS, Foreign
 
 from accum_lib.lenses.equivalence import Case, check_case, explain, standard_cases
 from accum_lib.lenses.equivalence.calling import wishes_of

@@ -60,7 +60,8 @@ def test_every_fault_is_named_where_it_shows(fault, model, confusion) -> None:
             report = check_case(clip_to(fault.wrong, clip), setting.case())
         expected = {fault.code} if shows(fault.code, setting) else set()
         shown.append(bool(expected))
-        confusion[fault.code if expected else f"{fault.code}, where it can't show", ", ".join(report.codes)] += 1
+        was = fault.code if expected else f"{fault.code}, where it can't show"
+        confusion[was, ", ".join(report.codes)] += 1
         assert set(report.codes) == expected, setting
         assert report.ok is not bool(expected)
 
