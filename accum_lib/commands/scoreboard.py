@@ -17,11 +17,8 @@ def add_to(commands: Any) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Print the table; always 0, since a framework's fault is no failure of this command."""
-    import torch
-
     from accum_lib.scoreboard import scoreboard, table
 
-    torch.set_num_threads(1)
     rows = list(scoreboard())
     if not rows:
         print("None of Transformers, Accelerate and Lightning is installed.")

@@ -10,6 +10,7 @@ batch's gradient at the same weights, and names what it finds. It never reads th
 
 from accum_lib.lenses.equivalence.case import Case, join_batches
 from accum_lib.lenses.equivalence.check import assert_equivalent, check, check_case, gradient_error
+from accum_lib.lenses.equivalence.core import core_loop
 from accum_lib.lenses.equivalence.standard import standard_cases
 from accum_lib.lenses.equivalence.text import explain
 
@@ -18,6 +19,7 @@ __all__ = [
     "assert_equivalent",
     "check",
     "check_case",
+    "core_loop",
     "explain",
     "gradient_error",
     "join_batches",

@@ -16,6 +16,7 @@ from accum_lib.lenses.equivalence.reference import Reference, flat
 from accum_lib.lenses.equivalence.standard import standard_cases
 from accum_lib.lenses.equivalence.text import explain
 from accum_lib.records.equivalence import Report
+from accum_lib.threads import one_thread
 
 
 def check(
@@ -57,7 +58,11 @@ def check_case(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> Re
         ValueError: the case has no data or counts nothing, or its model has nothing to train.
         TypeError: the loop asks for a parameter that the checker does not know.
     """
-    case = case.in_precision(dtype)
+    with one_thread():
+        return _checked(loop, case.in_precision(dtype), dtype)
+
+
+def _checked(loop: Loop, case: Case, dtype: torch.dtype) -> Report:
     model = case.make_model().to(dtype).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=case.learning_rate)
     reference, recorder = Reference(model, case), Recorder(model, optimizer)

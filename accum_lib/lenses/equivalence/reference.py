@@ -79,9 +79,7 @@ class Reference:
 
         The rows that are added up in the window, and in each layer the terms of its sums, forward and back.
         """
-        rows = sum(_rows(self._case.batches[i]) for i in window)
-        layers = sum(2 * p.numel() // max(p.shape[0], 1) + 2 for p in self._model.parameters() if p.ndim)
-        return rows + layers
+        return sum(_rows(self._case.batches[i]) for i in window) + layer_chain(self._model)
 
     def _gradient(self, batch: Any, divisor: float, seed: int = 0) -> Vectors:
         buffers = {n: b.clone() for n, b in self._model.named_buffers()}
@@ -94,6 +92,11 @@ class Reference:
             for name, b in self._model.named_buffers():
                 b.copy_(buffers[name])
         return {n: g.detach() for n, g in zip(self._names, found, strict=True) if g is not None}
+
+
+def layer_chain(model: nn.Module) -> int:
+    """How many terms a model's layers add up, one layer after the other, forward and back."""
+    return sum(2 * p.numel() // max(p.shape[0], 1) + 2 for p in model.parameters() if p.ndim)
 
 
 class _Precisions(TorchDispatchMode):
