@@ -58,7 +58,7 @@ def summary(m: Microscope, k: int, counts: np.ndarray) -> str:
     )
     shown = ", ".join(str(c) for c in counts[:8]) + (", …" if len(counts) > 8 else "")
     return (
-        f"{m.format}, K = {k}, micro-batches of {shown} tokens: {spread}. The gradient is off by {error:.0e}, "
+        f"{m.format}, K = {k}, micro-batches of {shown} tokens: {spread}. The error is {error:.0e}, "
         f"or {error / m.unit:,.0f} units of rounding; at most {bound:.0e} can be rounding, so {within}."
     )
 

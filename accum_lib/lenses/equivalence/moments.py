@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
+import torch
+
 from accum_lib.lenses.equivalence.compare import micro_batch_weights
 from accum_lib.lenses.equivalence.evidence import (
     ALIKE,
@@ -14,6 +16,7 @@ from accum_lib.lenses.equivalence.evidence import (
     norm,
     support,
 )
+from accum_lib.lenses.equivalence.recorder import Vectors
 from accum_lib.lenses.equivalence.reference import flat
 from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
 
@@ -23,7 +26,7 @@ def moments(report: Report, evidence: Evidence) -> list[Diagnosis]:
     rules = (_not_finite, _stuck, _other_pieces, _tail_lost, _not_cleared, _cleared, _clipped, _clipped_once)
     found = [d for rule in rules if (d := rule(report, evidence))]
     if any(d.code == "clipped_per_micro_batch" for d in found):  # clipped to nearly nothing is not cleared
-        found = [d for d in found if d.code != "cleared_mid_window"]
+        found = [d for d in found if d.code not in ("cleared_mid_window", "clipped")]
     return found
 
 
@@ -227,12 +230,25 @@ def _clipped_once(report: Report, evidence: Evidence) -> Diagnosis | None:
         return None
     pairs = zip(report.updates, evidence.recorder.updates, strict=True)
     lengths = [norm(u.gradient) for check, u in pairs if _only_too_short(check)]
+    highest = [_shared_maximum(u.gradient) for u in evidence.recorder.updates]
+    if len(highest) > 1 and all(h is not None and h == highest[0] for h in highest):
+        words = (
+            f"no entry of an update's gradient is beyond {highest[0]:.4g}, and several are just there: it is "
+        )
+        return Diagnosis("clipped", f"{words}clipped by value, which one big batch's would have to be, too")
     if len(lengths) > 1 and max(lengths) - min(lengths) < ALIKE * max(lengths):
         words = (
             f"every update's gradient is shortened to a norm of {lengths[0]:.4g}: it is clipped. If that is "
         )
         return Diagnosis("clipped", f"{words}meant, give the case max_grad_norm={lengths[0]:.4g}")
     return None
+
+
+def _shared_maximum(vectors: Vectors) -> float | None:
+    """The largest entry, if several have just this size."""
+    entries = torch.cat([v.abs().flatten() for v in vectors.values()]) if vectors else torch.zeros(1)
+    largest = float(entries.max())
+    return largest if largest > 0 and int((entries == largest).sum()) > 1 else None
 
 
 def _only_too_short(update: UpdateCheck) -> bool:

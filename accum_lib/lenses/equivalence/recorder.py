@@ -4,6 +4,7 @@ Everything is seen through hooks of PyTorch on the parameters and on all optimiz
 how the loop is written, or whether a framework runs it.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Recorder:
         self.averages = lambda: 0
         self._optimizer = optimizer
         self._open: Pass | None = None
+        self._steps: list[tuple[int, Any]] = []  # optimizers that are stepping, one within the other
         self._found: Vectors = {}  # what the buffer held when a gradient was about to arrive
 
     @contextmanager
@@ -66,12 +68,12 @@ class Recorder:
         for name, p in self.parameters.items():
             handles.append(p.register_hook(self._arriving(name)))
             handles.append(p.register_post_accumulate_grad_hook(self._arrived(name)))
-        handles.append(register_optimizer_step_pre_hook(self._before_update))
-        handles.append(register_optimizer_step_post_hook(self._after_update))
+        handles.append(register_optimizer_step_pre_hook(self._step_begins))
+        handles.append(register_optimizer_step_post_hook(self._step_ends))
         try:
             yield self
         finally:
-            for handle in handles:
+            for handle in [*handles, *(handle for _, handle in self._steps)]:
                 handle.remove()
 
     def tensors(self) -> Vectors:
@@ -100,8 +102,7 @@ class Recorder:
 
         def hook(parameter: Tensor) -> None:
             if self._open is None or name in self._open.after:  # the first tensor of a new pass
-                rate = float(self._optimizer.param_groups[0]["lr"]) if self._optimizer else None
-                self._open = Pass(rate)
+                self._open = Pass(_rate(self._optimizer) if self._optimizer else None)
                 self.passes.append(self._open)
             if name in self._found:
                 self._open.before[name] = self._found.pop(name)
@@ -114,11 +115,15 @@ class Recorder:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         return {n for n, p in self.parameters.items() if id(p) in held}
 
+    def _step_begins(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Look at the gradient only after the optimizer's own hooks have had it: they may still change it."""
+        if self._held(optimizer):
+            handle = optimizer.register_step_pre_hook(self._before_update)  # so it is the last of them
+            self._steps.append((len(self.updates), handle))
+
     def _before_update(self, optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> Any:
         """``step()`` uses the gradient that is there; ``step(closure)`` the one that the closure leaves."""
         held = self._held(optimizer)
-        if not held:
-            return None
         self._optimizer = optimizer
         self._note(optimizer, held)
         values = list(arguments)
@@ -144,7 +149,7 @@ class Recorder:
             weights={n: p.detach().clone() for n, p in self.parameters.items()},
             buffers={n: b.detach().clone() for n, b in self.model.named_buffers()},
             passes=len(self.passes),
-            learning_rate=float(optimizer.param_groups[0]["lr"]),
+            learning_rate=_rate(optimizer),
             ticks=self.scheduler_ticks(),
             averages=self.averages(),
         )
@@ -159,8 +164,27 @@ class Recorder:
 
         return watched
 
-    def _after_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if self._held(optimizer) and self.updates:
-            self._open = None if len(self._held(optimizer)) == len(self.parameters) else self._open
-            update = self.updates[-1]
-            update.moved = any(not torch.equal(p, update.weights[n]) for n, p in self.parameters.items())
+    def _step_ends(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        held = self._held(optimizer)
+        if not held or not self._steps:
+            return
+        first, handle = self._steps.pop()
+        handle.remove()
+        if len(held) == len(self.parameters):
+            self._open = None
+        update = self.updates[-1]
+        update.moved = any(not torch.equal(p, update.weights[n]) for n, p in self.parameters.items())
+        if not type(optimizer).__module__.startswith("torch.optim"):
+            self._unwrap(first, update)
+
+    def _unwrap(self, first: int, update: Update) -> None:
+        """An optimizer around another one: what counts is the inner one's update, if it was called."""
+        if len(self.updates) > first + 1:
+            del self.updates[first]
+        elif not update.moved:
+            self.updates.pop()
+
+
+def _rate(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the first group; NaN for an optimizer that has none."""
+    return float(optimizer.param_groups[0].get("lr", math.nan))

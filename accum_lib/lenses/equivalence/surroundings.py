@@ -55,7 +55,9 @@ def _scheduler(report: Report, evidence: Evidence) -> Diagnosis | None:
     """The learning rate changes between two passes of a window, or there are several ticks for an update."""
     updates, passes = evidence.recorder.updates, evidence.recorder.passes
     pairs = [(passes[a], passes[b]) for _, js in evidence.inner_passes() for a, b in pairwise(js)]
-    changed = [(a.learning_rate, b.learning_rate) for a, b in pairs if a.learning_rate != b.learning_rate]
+    changed = [
+        (a.learning_rate, b.learning_rate) for a, b in pairs if _differ(a.learning_rate, b.learning_rate)
+    ]
     most = int(np.diff([u.ticks for u in updates]).max(initial=0))
     if not changed and most < 2:
         return None
@@ -65,6 +67,11 @@ def _scheduler(report: Report, evidence: Evidence) -> Diagnosis | None:
     return Diagnosis(
         "scheduler_per_micro_batch", f"the scheduler ticks per micro-batch, not per update: {ticks}"
     )
+
+
+def _differ(one: float | None, other: float | None) -> bool:
+    """Whether two learning rates are known and not the same."""
+    return one is not None and other is not None and abs(one - other) > 0  # False where one is NaN
 
 
 def _averages(_: Report, evidence: Evidence) -> Diagnosis | None:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from accum_lib.lenses.equivalence.case import Case, labels_of, tensors
 from accum_lib.lenses.equivalence.evidence import ALIKE, COARSE, Evidence, Window, counted, support
+from accum_lib.lenses.equivalence.recorder import Vectors
 from accum_lib.losses import IGNORE_INDEX
 from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
 
@@ -69,7 +71,9 @@ def _explain_all(updates: list[UpdateCheck], evidence: Evidence, shifted: bool) 
     more, other = _explain(tails, "in the trailing window", ways, evidence, shifted)
     if (way or not full) and (other or not tails):
         return found + more
-    return _no_known_way(_coefficients(updates, evidence, False), evidence) or _coarse(updates) or None
+    return (
+        _no_known_way(_coefficients(updates, evidence, False), evidence) or _coarse(updates, evidence) or None
+    )
 
 
 def _explain(
@@ -77,12 +81,12 @@ def _explain(
 ) -> tuple[list[Diagnosis], Weighing | None]:
     """The faults in these updates' weights, and the way of weighing that fits them."""
     alike = min(max(ALIKE, 10 * max((u.unexplained for u in updates), default=0.0)), COARSE)
-    for own_pieces in (False, True) if shifted else (False,):
-        seen = _coefficients(updates, evidence, own_pieces)
-        way = next((w for w in ways if seen and _fits(w, seen, alike)), None)
+    looks = [_coefficients(updates, evidence, own) for own in ((False, True) if shifted else (False,))]
+    for seen, candidates in [(seen, ways[:1]) for seen in looks] + [(seen, ways[1:]) for seen in looks]:
+        way = next((w for w in candidates if seen and _fits(w, seen, alike)), None)
         if way is not None:
             found = [Diagnosis(code, f"{way.words} {_measured(updates, place)}") for code in way.codes]
-            return found + _short_window(way, seen, evidence, alike) + _coarse(updates), way
+            return found + _short_window(way, seen, evidence, alike) + _coarse(updates, evidence), way
     return [], None
 
 
@@ -107,14 +111,14 @@ def _fits(way: Weighing, seen: list[Found], alike: float) -> bool:
 def _short_window(way: Weighing, seen: list[Found], evidence: Evidence, alike: float) -> list[Diagnosis]:
     """A mean of means over K where there are fewer than K: the shares add up to r/K and not to 1."""
     k, window = evidence.case.accumulation_steps, seen[0].window
-    if way.codes != ("mean_of_means",) or not all(0 < len(f.window) < k for f in seen):
+    if "mean_of_means" not in way.codes or not all(0 < len(f.window) < k for f in seen):
         return []
     parts = {
         f.number: f.coefficient * float(evidence.reference.counts[f.number])
         for f in seen
         if f.window == window
     }
-    share = sum(parts.values())
+    share = sum(parts.values()) * (k if "divided_twice" in way.codes else 1)
     if share > 1 - max(alike, 0.01):
         return []
     words = (
@@ -123,11 +127,11 @@ def _short_window(way: Weighing, seen: list[Found], evidence: Evidence, alike: f
     return [Diagnosis("tail_divided_by_k", words)]
 
 
-def _coarse(updates: list[UpdateCheck]) -> list[Diagnosis]:
-    """What no weighing explains is small, and there in each update: rounding that is too coarse."""
+def _coarse(updates: list[UpdateCheck], evidence: Evidence) -> list[Diagnosis]:
+    """What no weighing explains is small, there in each update, and the numbers have few bits."""
     rest = [u.unexplained for u in updates if support(u)]
     floor = max(1e-10, 1e-6 * max(u.relative_error for u in updates)) if updates else 1.0
-    if not rest or not floor < min(rest) <= max(rest) < COARSE:
+    if not rest or not floor < min(rest) <= max(rest) < COARSE or not _have_few_bits(evidence):
         return []
     bits = -np.log2(max(rest))
     words = f"the sum is coarse: whatever the weights, it is off by {max(rest):.1e}, as numbers with about "
@@ -135,6 +139,35 @@ def _coarse(updates: list[UpdateCheck]) -> list[Diagnosis]:
     if bits > 20:
         words += " for a check in float64; if that is meant, check in the precision of training"
     return [Diagnosis("low_precision_buffer", words)]
+
+
+def _have_few_bits(evidence: Evidence) -> bool:
+    """Whether the gradients, or what passes have added to them, are numbers of a short format.
+
+    A buffer's numbers may have been divided by K or by a count afterwards, so those are tried, too.
+    """
+    k, totals = evidence.case.accumulation_steps, [evidence.total(w) for w in evidence.case.windows()]
+    factors = {1.0, float(k), *map(float, range(2, k)), *totals}
+    gradients = [u.gradient for u in evidence.recorder.updates]
+    added = [_difference(p.after, p.before) for p in evidence.recorder.passes]
+    return any(
+        _are_short(vectors, factor) for some in (gradients, added) if some for factor in factors
+        for vectors in some[:1]
+    )  # fmt: skip
+
+
+def _are_short(vectors: Vectors, factor: float) -> bool:
+    entries = torch.cat([v.double().flatten() for v in vectors.values()]) * factor
+    entries = entries[entries != 0]
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        same = (entries.to(dtype).double() - entries).abs() <= 1e-12 * entries.abs()
+        if len(entries) and float(same.double().mean()) > 0.95:
+            return True
+    return False
+
+
+def _difference(after: Vectors, before: Vectors) -> Vectors:
+    return {n: v - before[n] if n in before else v for n, v in after.items()}
 
 
 def _no_known_way(seen: list[Found], evidence: Evidence) -> list[Diagnosis]:
