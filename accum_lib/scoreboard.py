@@ -105,19 +105,21 @@ CONTESTANTS = [
 
 
 def scoreboard(
-    contestants: Sequence[Contestant] = CONTESTANTS, chosen: Sequence[Subject] | None = None
+    contestants: Sequence[Contestant] = CONTESTANTS,
+    chosen: Sequence[Subject] | None = None,
+    short_epochs: bool = True,
 ) -> Iterator[Row]:
     """Try every installed framework on every case; rows come as they are computed.
 
     Args:
         contestants: the frameworks; those that are not installed are left out.
-        chosen: the cases; None takes digits, the heads of RoBERTa and two causal models, each also with an
-            epoch shorter than K.
+        chosen: the cases; None takes digits, the heads of RoBERTa and two causal models.
+        short_epochs: try each also with an epoch shorter than K.
     """
     every = chosen if chosen is not None else [*subjects(), causal_lm("LlamaForCausalLM")]
     for contestant in contestants:
         installed = contestant.version()
-        for subject in [s for one in every for s in (one, one.short_epoch())] if installed else []:
+        for subject in _all(every, short_epochs) if installed else []:
             loop, mended = contestant.as_documented(subject), contestant.mended(subject)
             if loop is None:
                 continue
@@ -128,6 +130,12 @@ def scoreboard(
                 contestant.name, installed or "", subject.case.name, subject.head, report, better,
                 contestant.remedy,
             )  # fmt: skip
+
+
+def _all(subjects: Sequence[Subject], short_epochs: bool) -> list[Subject]:
+    if not short_epochs:
+        return list(subjects)
+    return [each for one in subjects for each in (one, one.short_epoch())]
 
 
 def table(rows: Sequence[Row]) -> str:

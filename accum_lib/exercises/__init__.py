@@ -1,5 +1,17 @@
 """Automatic checks for the notebooks' exercises."""
 
+from accum_lib.exercises.equivalence import check_data, check_loop, check_mean_of_means_weight
+from accum_lib.exercises.pitfalls import check_clipped_repair, check_logged_repair, check_repair
 from accum_lib.exercises.three_descents import check_same_step, check_updates_per_epoch, check_weight
 
-__all__ = ["check_same_step", "check_updates_per_epoch", "check_weight"]
+__all__ = [
+    "check_clipped_repair",
+    "check_data",
+    "check_logged_repair",
+    "check_loop",
+    "check_mean_of_means_weight",
+    "check_repair",
+    "check_same_step",
+    "check_updates_per_epoch",
+    "check_weight",
+]

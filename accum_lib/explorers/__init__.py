@@ -1,8 +1,17 @@
 """What the reader touches: widgets around figures. The only place that knows a screen is interactive."""
 
+from accum_lib.explorers.bug_hunt import BugHunt, clues_explorer, sightings_explorer
 from accum_lib.explorers.descents import descents_explorer
 from accum_lib.explorers.microscope import microscope_explorer
 from accum_lib.explorers.moments import moments_explorer
 from accum_lib.explorers.prediction import Prediction
 
-__all__ = ["Prediction", "descents_explorer", "microscope_explorer", "moments_explorer"]
+__all__ = [
+    "BugHunt",
+    "Prediction",
+    "clues_explorer",
+    "descents_explorer",
+    "microscope_explorer",
+    "moments_explorer",
+    "sightings_explorer",
+]

@@ -16,10 +16,11 @@ MARKERS = {
     "circle-open": "o", "line-ew-open": "_",
 }  # fmt: skip
 PIXELS_PER_INCH = 100
+WIDTH = 960
 
 
-def png(picture: Picture, width: int = 960) -> bytes:
-    """Draw a ``Picture`` as a PNG, ``width`` pixels wide and as high as its layout says.
+def png(picture: Picture) -> bytes:
+    """Draw a ``Picture`` as a PNG, ``WIDTH`` pixels wide and as high as its layout says.
 
     Raises:
         ValueError: a trace is of a kind that cannot be drawn here.
@@ -28,14 +29,14 @@ def png(picture: Picture, width: int = 960) -> bytes:
     from matplotlib.figure import Figure
 
     height = picture.layout["height"]
-    figure = Figure(figsize=(width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=PIXELS_PER_INCH)
+    figure = Figure(figsize=(WIDTH / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=PIXELS_PER_INCH)
     axes = {name: _axes(figure, picture.layout, name) for name in _panels(picture)}
     for trace in picture.data:
         if trace.get("visible", True) is True:
             _draw(axes[trace.get("xaxis", "x")[1:]], trace)
     for note in picture.layout.get("annotations", []):
         if note.get("xref") == "paper":
-            x, y = _inside(note["x"], note["y"])
+            x, y = _inside(picture.layout, note["x"], note["y"])
             figure.text(x, y, _plain(note["text"]), ha="center", va="bottom", fontsize=9, weight="bold")
     handles = {t.get_label(): t for a in axes.values() for t in a.get_legend_handles_labels()[0]}
     if handles and picture.layout.get("showlegend", True):
@@ -49,14 +50,15 @@ def _panels(picture: Picture) -> list[str]:
     return sorted({trace.get("xaxis", "x")[1:] for trace in picture.data})
 
 
-def _inside(x: float, y: float) -> tuple[float, float]:
+def _inside(layout: dict[str, Any], x: float, y: float) -> tuple[float, float]:
     """From Plotly's plotting area, 0 to 1, to the whole figure with its margins."""
-    return 0.07 + 0.91 * x, 0.13 + 0.72 * y
+    left = max(0.07, layout["margin"]["l"] / WIDTH)
+    return left + (0.98 - left) * x, 0.13 + 0.72 * y
 
 
 def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
     x, y = layout[f"xaxis{name}"], layout[f"yaxis{name}"]
-    (left, bottom), (right, top) = (_inside(x["domain"][i], y["domain"][i]) for i in (0, 1))
+    (left, bottom), (right, top) = (_inside(layout, x["domain"][i], y["domain"][i]) for i in (0, 1))
     axes = figure.add_axes((left, bottom, right - left, top - bottom))
     axes.set_xlabel(_plain(x["title"]["text"]), fontsize=9)
     axes.set_ylabel(_plain(y["title"]["text"]), fontsize=9)
@@ -73,7 +75,7 @@ def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
         if "range" in spec:
             set_limits(*(10.0**v if log else v for v in spec["range"]))
         if "ticktext" in spec:
-            getattr(axes, f"set_{side}ticks")(spec["tickvals"], spec["ticktext"])
+            getattr(axes, f"set_{side}ticks")(spec["tickvals"], [_plain(text) for text in spec["ticktext"]])
     return axes
 
 
@@ -82,6 +84,8 @@ def _draw(axes: Any, trace: dict[str, Any]) -> None:
     kind = trace["type"]
     if kind == "bar":
         axes.bar(trace["x"], trace["y"], label=label, **_bar(trace))
+    elif kind == "scatter" and isinstance(trace.get("marker", {}).get("size"), list):
+        axes.scatter(trace["x"], trace["y"], label=label, **_circles(trace["marker"]))
     elif kind == "scatter":
         axes.plot(trace["x"], trace["y"], label=label, **_line(trace))
     else:
@@ -110,6 +114,17 @@ def _line(trace: dict[str, Any]) -> dict[str, Any]:
         "markersize": marker.get("size", 6) * 0.7,
         "fillstyle": "none" if symbol.endswith("open") else "full",
         "color": line.get("color") or marker.get("color"),
+        "alpha": marker.get("opacity", 1.0),
+    }
+
+
+def _circles(marker: dict[str, Any]) -> dict[str, Any]:
+    """Markers of different sizes, which Matplotlib gives as areas."""
+    opened = marker["symbol"].endswith("open")
+    return {
+        "s": [(0.6 * size) ** 2 for size in marker["size"]],
+        "facecolors": "none" if opened else marker["color"],
+        "edgecolors": marker["color"],
         "alpha": marker.get("opacity", 1.0),
     }
 

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.lenses.equivalence.case import Case
-from accum_lib.losses import count_samples
+from accum_lib.lenses.equivalence import Case, core_loop
+from accum_lib.lenses.equivalence.calling import Loop
+from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.problems.digits import Digits, cnn
+from accum_lib.problems.roberta import Roberta
 
 TEMPERATURE = 0.5
 
@@ -27,10 +29,10 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         return super().train(False)
 
 
-def digits_cnn(norm: Callable[[int], nn.Module]) -> nn.Module:
+def digits_cnn(norm: Callable[[int], nn.Module], seed: int = 0) -> nn.Module:
     """The digits' CNN with another normalisation: ``norm(channels)`` makes it. Same convolutions for each."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = cnn(channels=8)
     for name, module in list(model.named_children()):
         if isinstance(module, nn.BatchNorm2d):
@@ -59,6 +61,22 @@ def _digits_case(name: str, make_model: Callable[[], nn.Module]) -> Case:
     problem = Digits(num_samples=56)
     batches = [problem.batch(rows) for rows in torch.arange(56).split(8)]
     return Case(name, make_model, batches, 3, problem.loss_sum, problem.count)
+
+
+def every_model() -> list[tuple[str, Loop, Case]]:
+    """Models and losses of all kinds, each with the right loop for it, as (name, loop, case)."""
+    core = core_loop(classification_loss_sum, count_samples)
+    roberta = Roberta(size="tiny", num_samples=40)
+    return [
+        ("digits, MLP", core, dropout_case(0.0)),
+        ("words, RoBERTa (tiny)", core_loop(roberta.loss_sum, roberta.count), Case.of_problem(roberta, 8, 3)),
+        ("digits, CNN with GroupNorm", core, norm_case("GroupNorm", lambda c: nn.GroupNorm(4, c))),
+        ("digits, CNN with BatchNorm", core, norm_case("BatchNorm", nn.BatchNorm2d)),
+        ("digits, CNN with frozen BatchNorm", core, norm_case("frozen BatchNorm", FrozenBatchNorm)),
+        ("digits, MLP with dropout", core, dropout_case(0.2)),
+        ("pairs, contrastive loss", accumulated_contrastive, contrastive_case()),
+        ("pairs, contrastive loss, gradient cache", gradient_cache, contrastive_case()),
+    ]
 
 
 # --- A contrastive loss

@@ -4,6 +4,7 @@ People look at the loss curve and at the accuracy; careful ones compare paramete
 these are tried here on handwritten digits, which come in pages of 2 to 14, so that micro-batches are ragged.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -89,9 +90,10 @@ def _sightings(
     return Sightings(tuple(f.code for f in faults), OBSERVATIONS, table[:, :5], seen, UNITS, normal)
 
 
-def _train(
+def train(
     loop: Loop, batches: Sequence[Page], make_optimizer: Any, epochs: int, seed: int, dtype: torch.dtype
 ) -> nn.Module:
+    """Train the digits' MLP with a loop, and return it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = mlp().to(dtype)
@@ -101,8 +103,10 @@ def _train(
         "model": model, "optimizer": optimizer, "accumulation_steps": STEPS, "epochs": 1, "ema": _NoAverage(),
         "scheduler": LambdaLR(optimizer, lambda tick: 0.97**tick), "max_grad_norm": None,
     }  # fmt: skip
-    for _ in range(epochs):
-        call_loop(loop, offers | {"batches": [(x.to(dtype), y) for x, y in batches]})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # that is the fault
+        for _ in range(epochs):
+            call_loop(loop, offers | {"batches": [(x.to(dtype), y) for x, y in batches]})
     return model
 
 
@@ -115,7 +119,7 @@ class _NoAverage:
 
 def _outcome(loop: Loop, pages: Pages, seed: int) -> tuple[float, float]:
     """The training loss over all pages and the held-out accuracy, after some epochs of Adam."""
-    model = _train(loop, pages.shuffled(seed), torch.optim.Adam, EPOCHS, seed, torch.float32)
+    model = train(loop, pages.shuffled(seed), torch.optim.Adam, EPOCHS, seed, torch.float32)
     with torch.no_grad():
         inputs, labels = (torch.cat(parts) for parts in zip(*pages.train, strict=True))
         loss = float(loss_mean(model(inputs), labels))
@@ -136,10 +140,10 @@ def _apart(
     one: Loop, other: Loop, pages: Pages, make_optimizer: Any, dtype: torch.dtype, other_dtype: torch.dtype
 ) -> float:
     ends = [
-        _flat(_train(loop, pages.train, make_optimizer, 1, 0, kind))
+        _flat(train(loop, pages.train, make_optimizer, 1, 0, kind))
         for loop, kind in ((one, dtype), (other, other_dtype))
     ]
-    start = _flat(_train(other, [], make_optimizer, 0, 0, other_dtype))
+    start = _flat(train(other, [], make_optimizer, 0, 0, other_dtype))
     return float((ends[0] - ends[1]).norm() / (ends[1] - start).norm())
 
 

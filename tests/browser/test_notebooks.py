@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 from meter import WATCH
 
-from accum_lib.explorers import descents_explorer, moments_explorer
+from accum_lib.explorers import (
+    clues_explorer,
+    descents_explorer,
+    microscope_explorer,
+    moments_explorer,
+    sightings_explorer,
+)
 
 pytestmark = pytest.mark.browser
 
 EXPLORERS = {
     "00_start_here": [moments_explorer],
     "01_three_descents": [descents_explorer],
+    "02_equivalence": [microscope_explorer],
+    "05_when_it_breaks": [clues_explorer, sightings_explorer],
 }
 
 
@@ -124,6 +132,23 @@ def test_play_walks_through_the_moments(open_notebook) -> None:
     explorer.settle()
     check_plot(explorer, library)
     explorer.click("moment", 4)
+
+
+def test_a_loop_is_revealed_after_the_guess(open_notebook) -> None:
+    notebook = open_notebook("05_when_it_breaks")
+    explorer = notebook.explorers()[0]
+    explorer.click("number", 3)
+    box = notebook.page.locator(".widget-vbox:has(> .widget-hbox .widget-dropdown)")
+    button = box.get_by_role("button", name="Reveal")
+    assert button.is_disabled(), "no answer without a guess"
+    box.locator("select").select_option(label="A mean of means")
+    button.click()
+    reply = box.locator("[role=status]")
+    reply.wait_for()
+    assert reply.inner_text().startswith(("Well seen.", "Not that one."))
+    assert "def " in reply.inner_text(), "its source is shown"
+    explorer.click("number", 4)
+    reply.wait_for(state="detached")
 
 
 def check_axes(explorer, picture) -> None:

@@ -1,5 +1,6 @@
 """Run a loop under the recorder, compare, diagnose: the checker's front door."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,7 +118,8 @@ def _run(
         offers["ema"] = ema = AveragedModel(model)
         recorder.averages = lambda: int(ema.n_averaged)
     reported: list[float] = []
-    with recorder.watch():
+    with recorder.watch(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # the report says it
         for epoch in range(1 if "epochs" in wanted else case.epochs):
             before = len(recorder.updates)
             recorder.epoch_starts.append(len(recorder.passes))

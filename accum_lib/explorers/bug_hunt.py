@@ -1,0 +1,145 @@
+"""The explorers of notebook 05: a hunt for the fault of a loop that one cannot read, and what sees which."""
+
+import difflib
+import html
+import inspect
+from collections.abc import Callable
+from functools import cache
+
+import ipywidgets
+from IPython.display import display
+
+from accum_lib.explorers.grid import Control, GridExplorer
+from accum_lib.figures import pitfalls as figure
+from accum_lib.figures.picture import Picture
+from accum_lib.lenses.equivalence import check_case
+from accum_lib.lenses.equivalence.calling import Loop
+from accum_lib.pitfalls.catalogue import FAULTS
+from accum_lib.pitfalls.clues import clues, mysteries, scene
+from accum_lib.pitfalls.observe import OBSERVATIONS, sightings
+from accum_lib.records.pitfalls import Sightings
+
+RIGHT = "right"
+
+
+def clues_explorer() -> GridExplorer:
+    """The clues of each mystery loop."""
+    suspects = mysteries()
+    numbers = tuple(range(1, len(suspects) + 1))
+
+    def picture_of(number: int) -> Picture:
+        return figure.clues_picture(clues(suspects[number - 1][1]))
+
+    return GridExplorer([Control("number", "Loop number", numbers, 1)], picture_of)
+
+
+class BugHunt:
+    """A loop nobody shows you: read the clues, name the fault, then see its source.
+
+    Attributes:
+        explorer: the clues.
+        guess, button, reply: the reader's side.
+        named: the numbers of the loops that were named rightly.
+        errors: exceptions that were shown to the reader in words.
+    """
+
+    def __init__(self) -> None:
+        self.suspects = mysteries()
+        self.explorer = clues_explorer()
+        self.named: set[int] = set()
+        self.errors: list[BaseException] = []
+        titles = [("nothing is wrong with it", RIGHT), *sorted((f.title, f.code) for f in FAULTS)]
+        self.guess = ipywidgets.Dropdown(
+            description="Its fault:", options=[("choose …", ""), *titles], layout={"width": "24em"}
+        )
+        self.button = ipywidgets.Button(description="Reveal", disabled=True, button_style="primary")
+        self.reply = ipywidgets.HTML()
+        self.guess.observe(self._on_guess, names="value")
+        self.button.on_click(self._on_click)
+        self.explorer.observe(self._on_move, names="selection")
+
+    def show(self) -> None:
+        """Display the clues, the guess and the button, then fill the explorer."""
+        display(self.explorer)
+        display(ipywidgets.VBox([ipywidgets.HBox([self.guess, self.button]), self.reply]))
+        self.explorer.fill()
+
+    @property
+    def number(self) -> int:
+        """Which loop is looked at, from 1."""
+        return self.explorer.settings["number"]
+
+    def _on_guess(self, _: object) -> None:
+        self.button.disabled = not self.guess.value
+
+    def _on_move(self, _: object) -> None:
+        self.guess.value, self.reply.value = "", ""
+
+    def _on_click(self, _: object) -> None:
+        try:
+            self.reply.value = f"<div role='status'>{self._verdict()}</div>"
+        except Exception as error:
+            self.errors.append(error)
+            self.reply.value = f"It could not be revealed: {html.escape(str(error))}"
+
+    def _verdict(self) -> str:
+        code, loop = self.suspects[self.number - 1]
+        hit = self.guess.value == code
+        if hit:
+            self.named.add(self.number)
+        return (
+            f"<b>{'Well seen.' if hit else 'Not that one.'}</b> {story(code, loop)}"
+            f"<p>Named so far: {len(self.named)} of {len(self.suspects)}.</p>"
+        )
+
+
+def story(code: str, loop: Loop) -> str:
+    """What a loop is, as HTML: its name, what the checker says of it now, source, where it happened."""
+    report = check_case(loop, scene(loop))
+    fault = next((f for f in FAULTS if f.code == code), None)
+    if fault is None:
+        return (
+            "Nothing is wrong with this one: every update is one big batch's, up to "
+            f"{report.relative_error:.0e}.{_code(inspect.getsource(loop).splitlines())}"
+        )
+    said = "; ".join(html.escape(d.message) for d in report.diagnoses)
+    return (
+        f"It is <b>{fault.title}</b> (<code>{code}</code>). {fault.what}<p>The checker: {said}.</p>"
+        f"{_code(difference(fault.right, loop))}<p>Where it happened: {fault.source}.</p>"
+    )
+
+
+def difference(right: Loop, wrong: Loop) -> list[str]:
+    """The right loop's lines and the wrong one's, as a diff: "-" is right, "+" is wrong, " " is common."""
+    one, other = (inspect.getsource(loop).splitlines() for loop in (right, wrong))
+    return [line for line in difflib.ndiff(one, other) if not line.startswith("?")]
+
+
+def _code(lines: list[str]) -> str:
+    colours = {"-": "#e3f2e1", "+": "#fbe3d6"}
+    styled = "".join(
+        f"<div style='background:{colours.get(line[:1], 'none')}'>{html.escape(line) or ' '}</div>"
+        for line in lines
+    )
+    return f"<pre style='line-height:1.35; overflow-x:auto'>{styled}</pre>"
+
+
+@cache
+def all_sightings() -> Sightings:
+    """Every fault under every observation, computed once: a quarter of a minute, with a bar to watch."""
+    bar = ipywidgets.IntProgress(max=len(FAULTS), description="Training", layout={"width": "24em"})
+    display(bar)
+
+    def progress(done: int, of: int) -> None:
+        bar.value, bar.description = done, f"{done} of {of}"
+
+    try:
+        return sightings(FAULTS, progress=progress)
+    finally:
+        bar.close()
+
+
+def sightings_explorer(found: Callable[[], Sightings] = all_sightings) -> GridExplorer:
+    """Which check would catch it? Faults against observations, and the values behind them."""
+    control = Control("observation", "Look at:", OBSERVATIONS, "loss curve", None, "choice")
+    return GridExplorer([control], lambda observation: figure.sightings_picture(found(), observation))

@@ -1,0 +1,54 @@
+"""What notebook 02 asks: the lonely token, and a coarse buffer."""
+
+import numpy as np
+
+from accum_lib.explorers.prediction import Prediction
+from accum_lib.lenses.equivalence import check_case
+from accum_lib.lenses.equivalence.standard import token_case
+from accum_lib.lenses.rounding import microscope
+from accum_lib.pitfalls import loops
+
+
+def lonely_token() -> Prediction:
+    """What one token weighs in a mean of means beside a micro-batch of three."""
+
+    def answer() -> tuple[int, str]:
+        case = token_case((1, 3), 2, "one token and three")
+        alone, others = check_case(loops.mean_of_means, case).updates[0].weights
+        return int(np.argmin([abs(alone - guess) for guess in (1, 2, 4)])), (
+            f"Measured, 1 being right: the lonely token weighs {alone:.3f}, each of the three {others:.3f}. "
+            f"So it counts {alone / others:.0f} times as much as each of them."
+        )
+
+    return Prediction(
+        "two micro-batches count 1 and 3 tokens; each mean loss is divided by K = 2. What does the lonely "
+        "token weigh in the update, compared with one big batch of the same four tokens?",
+        ["as much as it should", "twice as much", "four times as much"],
+        answer,
+    )
+
+
+def coarse_buffer(steps: int = 128) -> Prediction:
+    """How the error grows when K gradients are added up in bfloat16 instead of float32."""
+
+    def answer() -> tuple[int, str]:
+        exact, coarse = (
+            microscope(name, "right", True, [1, steps]).errors
+            for name in ("float32", "float32, bfloat16 buffer")
+        )
+        growth = coarse[1] / coarse[0]
+        return int(np.argmin([abs(np.log(growth / guess)) for guess in (1, 10, 100)])), (
+            f"From {coarse[0]:.1e} at K = 1 to {coarse[1]:.1e} at K = {steps}, {growth:.0f} times as much; in "
+            f"a float32 buffer it goes from {exact[0]:.1e} to {exact[1]:.1e}."
+        )
+
+    return Prediction(
+        f"gradients are added up in a bfloat16 buffer, which keeps 8 bits. From K = 1 to K = {steps} the "
+        "update's relative error grows …",
+        [
+            "hardly at all",
+            f"about 10 times (the square root of K is {steps**0.5:.0f})",
+            "about 100 times, as K",
+        ],
+        answer,
+    )

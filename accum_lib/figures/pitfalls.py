@@ -1,0 +1,200 @@
+"""The bug hunt's clues, and which observation sees which fault."""
+
+from typing import Any
+
+import numpy as np
+
+from accum_lib.figures import theme
+from accum_lib.figures.picture import Picture
+from accum_lib.records.pitfalls import Clues, Sightings
+
+LEFT, RIGHT = (0.0, 0.46), (0.58, 1.0)
+UPPER, LOWER = (0.60, 0.94), (0.0, 0.36)
+FLOOR, CEILING = 1e-17, 10.0  # of errors that are drawn
+WIDEST = 22  # pixels across of the circle that stands for a weight of 1
+MOST_UPDATES = 16
+
+
+def clues_picture(clues: Clues) -> Picture:
+    """Draw what was seen of a loop: weights, errors, what happened how often, and the losses it logged."""
+    rows, columns = np.nonzero(np.abs(clues.weights) > 1e-3)
+    should_rows, should_columns = np.nonzero(clues.windows)
+    updates = np.arange(len(clues.errors)) + 1.0
+    data = [
+        _dots(should_columns + 1.0, should_rows + 1.0, "right: a weight of 1", theme.GREY, "circle-open",
+              np.full(len(should_rows), 1.0)),
+        _dots(columns + 1.0, rows + 1.0, "weight found (area)", theme.BLUE, "circle",
+              np.abs(clues.weights[rows, columns])),
+        _series("2", updates, _drawn(clues.errors), "error of the update", theme.BLUE, "circle", "solid"),
+        _series("2", np.array([0.0, MOST_UPDATES + 1]), np.full(2, clues.tolerance), "what rounding makes",
+                theme.GREY, None, "dash"),
+        _counted(clues.expected, "right", theme.NONE, -0.0),
+        _counted(clues.found, "found", theme.BLUE, 0.0),
+        _series("4", np.arange(len(clues.true_losses)) + 1.0, clues.true_losses, "the window's true loss",
+                theme.GREY, "circle-open", "dash"),
+        _series("4", np.arange(len(clues.logged)) + 1.0, clues.logged, "loss that it logs", theme.ORANGE,
+                "x", "solid"),
+    ]  # fmt: skip
+    happenings = np.arange(len(clues.happenings)) + 1.0
+    layout = theme.layout(
+        height=600,
+        top=8,
+        legend={"orientation": "h", "x": 0, "y": 1.06, "yanchor": "top"},
+        barmode="overlay",
+        xaxis=theme.axis("micro-batch of the epoch", LEFT, dtick=1,
+                         range=[0.3, clues.weights.shape[1] + 0.7]),
+        yaxis=theme.axis("update, two epochs", UPPER, range=[len(updates) + 0.8, 0.2],
+                         dtick=1 if len(updates) < 9 else 5),
+        xaxis2=theme.axis("update, two epochs", RIGHT, anchor="y2", range=[0.3, len(updates) + 0.7],
+                          dtick=1 if len(updates) < 9 else 5),
+        yaxis2=theme.axis("relative error", UPPER, anchor="x2", type="log", range=[-17.3, 1.3], dtick=3,
+                          exponentformat="power"),
+        xaxis3=theme.axis("what happened", LEFT, anchor="y3", range=[0.4, len(happenings) + 0.6],
+                          tickvals=list(happenings), ticktext=list(clues.happenings)),
+        yaxis3=theme.axis("times in two epochs", LOWER, anchor="x3", range=[0, 17]),
+        xaxis4=theme.axis("update, two epochs", RIGHT, anchor="y4", range=[0.3, 6.7], dtick=1),
+        yaxis4=theme.axis("loss", LOWER, anchor="x4", range=[0, 3.2]),
+    )  # fmt: skip
+    return Picture(data, layout, clues_summary(clues))
+
+
+def clues_summary(clues: Clues) -> str:
+    """The clues in words; they never name the fault."""
+    inside = clues.weights[clues.windows]
+    outside = int((np.abs(clues.weights[~clues.windows]) > 1e-3).sum())
+    errors = clues.errors[np.isfinite(clues.errors)]
+    off = int((errors > clues.tolerance).sum())
+    weights = (
+        f"weights inside windows from {_number(inside.min())} to {_number(inside.max())}"
+        if len(inside)
+        else "no update stands for a window"
+    )
+    unlike = len(clues.errors) - len(errors)
+    counted = "; ".join(
+        f"{name.replace('<br>', ' ')} {found:.0f} of {should:.0f}"
+        for name, found, should in zip(clues.happenings, clues.found, clues.expected, strict=True)
+        if np.isfinite(found)
+    )
+    return (
+        f"{len(clues.errors)} updates: {weights}; {outside} micro-batches in an update where they do not "
+        f"belong. {off} updates are off by more than rounding"
+        + (f", {unlike} stand for no window at all" if unlike else "")
+        + f". Counted: {counted}. "
+        + (_losses(clues) if len(clues.logged) else "It was given nothing else, and logs no loss.")
+    )
+
+
+def _losses(clues: Clues) -> str:
+    gap = float(np.abs(clues.logged - clues.true_losses).max())
+    return f"The losses that it logs are up to {_number(gap) if gap > 1e-9 else '0'} away from the true ones."
+
+
+def _number(value: float) -> str:
+    return f"{0.0 if abs(value) < 1e-9 else value:.3g}"
+
+
+def _drawn(errors: np.ndarray) -> np.ndarray:
+    """Errors as they are drawn: a logarithm has no place for 0."""
+    return np.clip(errors, FLOOR, CEILING)
+
+
+def _dots(
+    x: np.ndarray, y: np.ndarray, name: str, colour: str, symbol: str, weights: np.ndarray
+) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "markers", "x": x, "y": y, "xaxis": "x", "yaxis": "y", "name": name,
+        "marker": {"symbol": symbol, "size": [round(WIDEST * float(w) ** 0.5, 2) for w in weights],
+                   "color": colour, "opacity": 1.0 if symbol.endswith("open") else 0.75,
+                   "line": {"width": 2, "color": colour}},
+    }  # fmt: skip
+
+
+def _series(
+    panel: str, x: np.ndarray, y: np.ndarray, name: str, colour: str, symbol: str | None, dash: str
+) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "lines+markers" if symbol else "lines", "x": x, "y": y,
+        "xaxis": f"x{panel}", "yaxis": f"y{panel}", "name": name,
+        "line": {"color": colour, "dash": dash, "width": 2},
+        "marker": {"symbol": symbol or "circle", "size": 9, "color": colour},
+    }  # fmt: skip
+
+
+def _counted(times: np.ndarray, name: str, colour: str, shift: float) -> dict[str, Any]:
+    frame = colour == theme.NONE
+    return {
+        "type": "bar", "x": np.arange(len(times)) + 1.0 + shift, "y": np.nan_to_num(times), "xaxis": "x3",
+        "yaxis": "y3", "width": 0.75 if frame else 0.45, "name": f"{name}, times",
+        "marker": {"color": colour, "line": {"color": theme.BLACK if frame else colour, "width": 1.5}},
+    }  # fmt: skip
+
+
+# --- Which observation sees which fault
+
+SHORT = {"loss curve": "loss", "accuracy": "accuracy", "weights, Adam": "Adam", "weights, SGD": "SGD",
+         "this checker": "checker"}  # fmt: skip
+
+
+def sightings_picture(found: Sightings, observation: str) -> Picture:
+    """Draw the whole table, and beside it what one observation measured of each fault."""
+    chosen = found.observations.index(observation)
+    faults = np.arange(len(found.faults)) + 1.0
+    columns = np.arange(len(found.observations)) + 1.0
+    seen_rows, seen_columns = np.nonzero(found.seen)
+    hidden_rows, hidden_columns = np.nonzero(~found.seen)
+    limit = max(float(found.normal[chosen]), 1e-15)
+    values = np.nan_to_num(found.values[:, chosen], nan=np.inf)
+    values = np.clip(values, limit / 700, 1e3)  # what is 0, or endless, is drawn at the edge
+    ends = np.array([0.0, len(faults) + 1.0])
+    data = [
+        _mark("", seen_columns + 1.0, seen_rows + 1.0, "seen", theme.VERMILION, "circle", 12),
+        _mark("", hidden_columns + 1.0, hidden_rows + 1.0, "hidden", theme.GREY, "circle-open", 9),
+        _mark("2", values, faults, "measured", theme.BLUE, "diamond", 10),
+        _series("2", np.full(2, limit), ends, "still normal", theme.GREY, None, "dash"),
+    ]  # fmt: skip
+    rows = {"range": [len(faults) + 0.7, 0.3], "tickvals": list(faults)}
+    layout = theme.layout(
+        height=520,
+        top=8,
+        xaxis=theme.axis("what one looks at", (0.0, 0.44), range=[0.4, len(columns) + 0.6],
+                         tickvals=list(columns), ticktext=[SHORT[o] for o in found.observations]),
+        yaxis=theme.axis("", (0.0, 0.92), ticktext=[f.replace("_", " ") for f in found.faults], **rows),
+        xaxis2=theme.axis(f"{observation}: {UNITS[observation]}", (0.52, 1.0), anchor="y2", type="log",
+                          range=[np.log10(limit / 1e3), 3.2],
+                          exponentformat="power"),
+        yaxis2=theme.axis("", (0.0, 0.92), anchor="x2", showticklabels=False, **rows),
+    )  # fmt: skip
+    layout["margin"]["l"] = 190
+    return Picture(data, layout, sightings_summary(found, observation))
+
+
+UNITS = {
+    "loss curve": "standard deviations",
+    "accuracy": "standard deviations",
+    "weights, Adam": "relative distance",
+    "weights, SGD": "relative distance",
+    "this checker": "relative error",
+}
+
+
+def sightings_summary(found: Sightings, observation: str) -> str:
+    """Which faults an observation sees, in words."""
+    chosen = found.observations.index(observation)
+    seen = [f.replace("_", " ") for f, s in zip(found.faults, found.seen[:, chosen], strict=True) if s]
+    total = len(found.faults)
+    each = ", ".join(f"{o} {int(found.seen[:, i].sum())}" for i, o in enumerate(found.observations))
+    which = "all of them" if len(seen) == total else ", ".join(seen) or "none"
+    return (
+        f"Looking at {observation}, {len(seen)} of {total} faults stand out: {which}. Measured: "
+        f"{found.units[chosen]}. Faults that each observation sees: {each}."
+    )
+
+
+def _mark(
+    panel: str, x: np.ndarray, y: np.ndarray, name: str, colour: str, symbol: str, size: int
+) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "markers", "x": x, "y": y, "xaxis": f"x{panel}", "yaxis": f"y{panel}",
+        "name": name, "line": {"color": colour},
+        "marker": {"symbol": symbol, "size": size, "color": colour, "line": {"width": 2, "color": colour}},
+    }  # fmt: skip

@@ -1,0 +1,194 @@
+# %% [markdown]
+# # 02 · Equivalence: when is accumulation exact?
+#
+# **Question.** Is the update of `K` micro-batches *the same* as that of one big batch, or only about the same?
+# And how would you know, for a loop that somebody else wrote?
+#
+# **After this notebook you can**
+# - say when accumulation is exact, and what "exact" means in numbers that round;
+# - see why a mean of means is wrong, and for whom;
+# - point a checker at any training loop, your own or a framework's, and read what it says;
+# - name models for which no loop can be exact.
+#
+# **Time:** 40 minutes. **Before this:** [01 Three descents](01_three_descents.ipynb).
+
+# %% [markdown]
+# ## 1. What has to be equal
+#
+# One big batch takes the mean loss over everything that counts in it: samples, or tokens that are not ignored.
+# If the `K` micro-batches have loss *sums* `s₁ … s_K` and *counts* `n₁ … n_K`, the big batch's loss is
+#
+# > `(s₁ + … + s_K) / (n₁ + … + n_K)`,
+#
+# and so is its gradient, since a gradient of a sum is the sum of the gradients. Three lines do it right. Three
+# others are found in more programs:
+#
+# > `(s₁/n₁ + … + s_K/n_K) / K`, a **mean of means**.
+#
+# They are the same if all `n` are equal. If not: first a guess.
+
+# %%
+from accum_lib.explorers import microscope_explorer
+from accum_lib.explorers.questions import equivalence as questions
+
+questions.lonely_token().show()
+
+# %% [markdown]
+# ## 2. The microscope
+#
+# One window of a small network that labels tokens; its gradient beside that of one big batch in float64, for
+# `K` from 1 to 128. The dashed line is what rounding alone may do, from the number format and the lengths of
+# the sums (Higham and Mary 2019): an error below it proves nothing wrong, an error above it is a fault.
+#
+# In formats like bfloat16, what does the *buffer* cost, in which gradients are added up?
+
+# %%
+questions.coarse_buffer().show()
+
+# %%
+explorer = microscope_explorer()
+explorer.show()
+
+# %% [markdown]
+# **Things to try**
+#
+# 1. float32, *loss sums over the window's count*: raise `K`. Does the error grow?
+# 2. *Mean losses over K*: what does it take to bring the error down to rounding: another number format, another
+#    `K`, or micro-batches that count alike?
+# 3. *Mean losses, not divided*, `K` = 8, 6 tokens each: read the weights on the right.
+# 4. A bfloat16 buffer, from `K` = 1 to 128. Then a float16 buffer: which keeps more digits?
+
+# %% [markdown]
+# **What you saw**
+#
+# - Weighed rightly, the error stays below what rounding makes, for each format and each `K`. That is what
+#   "the same" means for floating-point numbers: not bit by bit, but no further off than the order of a sum.
+# - A mean of means is off by tens of per cent in float64 too. No number format mends wrong weights. With 6 tokens
+#   in each micro-batch it is exact, which is why tests with even batches do not find it.
+# - A coarse buffer loses digits at every addition. So frameworks keep float32 buffers for bfloat16 models, or should.
+
+# %% [markdown]
+# ## 3. A checker for any loop
+#
+# It runs the loop, watches gradients, weights and the optimizer, and compares each update with one big batch's
+# at the same weights. It never reads the loop's source. Here is a loop that could be anybody's:
+
+# %%
+from torch.nn.functional import cross_entropy
+
+
+def train(model, optimizer, batches, accumulation_steps):
+    for i, (inputs, labels) in enumerate(batches):
+        loss = cross_entropy(model(inputs), labels)
+        (loss / accumulation_steps).backward()
+        if (i + 1) % accumulation_steps == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+# %%
+from accum_lib.lenses.equivalence import check, explain
+
+print(explain(check(train)[0]))
+
+# %% [markdown]
+# The lines with a star name the faults, with the numbers that show them. In your own tests it is one line,
+#
+# > `assert_equivalent(train)`
+#
+# and from a shell `python -m accum_lib check your_module:train`. A loop that needs more can ask for it by name:
+# `scheduler`, `max_grad_norm`, `ema`, `epochs`. Losses that it returns, one for each update, are compared too.
+
+# %% [markdown]
+# ## 4. The frameworks that are installed here
+#
+# Each runs as its own guide has it, on ragged data, `K` = 3, with a short last window. The verdicts are computed
+# now, with the versions that you have; they may be others tomorrow. *Scale* is the gradient's length along the big
+# batch's; *mended* is the same framework with the remedy below the table. (`python -m accum_lib scoreboard`
+# tries more: short epochs, and Lightning if it is installed.)
+
+# %%
+from accum_lib.scoreboard import CONTESTANTS, scoreboard, table
+from IPython.display import Markdown
+
+rows = list(scoreboard(CONTESTANTS[:2], short_epochs=False))
+remedies = {f"- **{r.framework}**, mended: {r.remedy}." for r in rows if r.mended}
+Markdown("\n".join([table(rows), "", *sorted(remedies)]))
+
+# %% [markdown]
+# ## 5. Where it stops being true
+#
+# "Gradient accumulation works for all models." It is a common claim, so here it is, tested: eight models and
+# losses, each with the *right* loop, in float64.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from accum_lib.lenses.equivalence import check_case
+from accum_lib.pitfalls.models import every_model
+
+for name, loop, case in every_model():
+    report = check_case(loop, case)
+    print(f"{name:41} {'equal' if report.ok else ', '.join(report.codes)}")
+
+# %% [markdown]
+# The claim holds for models and losses that treat each example by itself: their batch loss is a sum over
+# examples. It fails where the batch itself enters:
+#
+# - **BatchNorm** subtracts the mean of the batch that it sees, so of `M` examples, not of `B`. GroupNorm, or
+#   BatchNorm with fixed statistics, does not.
+# - **In-batch negatives**: a contrastive loss compares each example with all others of its batch. Accumulation shows
+#   it fewer of them. A *gradient cache* embeds all of them first, and then is exact: see `gradient_cache` in
+#   `accum_lib/pitfalls/models.py`, twenty lines.
+# - **Dropout** draws masks anew for each micro-batch. It is as random as before, and in expectation the same; only
+#   a comparison number by number is impossible. Turn it off to check a loop.
+
+# %% [markdown]
+# ## 6. Exercises
+#
+# **1.** Repair `train`, so that it makes one big batch's updates on ragged data, with a short last window. You
+# may look ahead at the window: `batches` is a list. (A sum is `cross_entropy(…, reduction="sum")`, and ignored
+# labels are -100.)
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from accum_lib.exercises import check_data, check_loop, check_mean_of_means_weight
+
+
+def my_train(model, optimizer, batches, accumulation_steps): ...  # your loop
+
+
+check_loop(my_train)
+
+# %% [markdown]
+# **2.** In a mean of means over one full window, how much does micro-batch `index` weigh, if 1 is right? `counts`
+# lists what each of the `K` micro-batches counts.
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def weight(index, counts):
+    return ...  # your formula
+
+
+check_mean_of_means_weight(weight)
+
+# %% [markdown]
+# **3.** Tests with even batches find nothing. Choose the counts of an epoch's micro-batches, and `K`, so that five
+# wrong loops are all caught: nothing divided, a mean of means, the short window divided by `K`, dropped, or leaked
+# into the next epoch. How few micro-batches are enough?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+check_data(([4, 4, 4, 4], 2))  # change the counts, and K
+
+# %% [markdown]
+# ## Sources
+#
+# - Higham and Mary (2019), *A New Approach to Probabilistic Rounding Error Analysis*, SIAM J. Sci. Comput. 41(5),
+#   A2815: why a sum's error grows as the square root of its length.
+# - Transformers issue 34242 and pull request 34191 (2024): the mean of means, found in the Trainer.
+# - Gao et al. (2021), *Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup*, arXiv 2101.06983:
+#   the gradient cache.
+# - Wu and He (2018), *Group Normalization*, arXiv 1803.08494. Ioffe and Szegedy (2015), arXiv 1502.03167.
+# - Next: [05 When it breaks](05_when_it_breaks.ipynb), fifteen ways to get it wrong.
