@@ -9,7 +9,7 @@ from accum_lib.figures.picture import Picture
 from accum_lib.records.pitfalls import Clues, Sightings
 
 LEFT, RIGHT = (0.0, 0.46), (0.58, 1.0)
-UPPER, LOWER = (0.60, 0.94), (0.0, 0.36)
+UPPER, LOWER = (0.58, 0.9), (0.0, 0.34)
 FLOOR, CEILING = 1e-17, 10.0  # of errors that are drawn
 WIDEST = 22  # pixels across of the circle that stands for a weight of 1
 MOST_UPDATES = 16
@@ -39,7 +39,7 @@ def clues_picture(clues: Clues) -> Picture:
     layout = theme.layout(
         height=600,
         top=8,
-        legend={"orientation": "h", "x": 0, "y": 1.06, "yanchor": "top"},
+        margin={"l": 84, "r": 16, "t": 8, "b": 70},
         barmode="overlay",
         xaxis=theme.axis("micro-batch of the epoch", LEFT, dtick=1,
                          range=[0.3, clues.weights.shape[1] + 0.7]),
@@ -50,10 +50,12 @@ def clues_picture(clues: Clues) -> Picture:
         yaxis2=theme.axis("relative error", UPPER, anchor="x2", type="log", range=[-17.3, 1.3], dtick=3,
                           exponentformat="power"),
         xaxis3=theme.axis("what happened", LEFT, anchor="y3", range=[0.4, len(happenings) + 0.6],
-                          tickvals=list(happenings), ticktext=list(clues.happenings)),
+                          tickvals=list(happenings), ticktext=list(clues.happenings), tickangle=0,
+                          tickfont={"size": 11}),
         yaxis3=theme.axis("times in two epochs", LOWER, anchor="x3", range=[0, 17]),
         xaxis4=theme.axis("update, two epochs", RIGHT, anchor="y4", range=[0.3, 6.7], dtick=1),
         yaxis4=theme.axis("loss", LOWER, anchor="x4", range=[0, 3.2]),
+        annotations=[] if len(clues.logged) else [theme.heading("this loop logs no loss", 0.79, 0.17)],
     )  # fmt: skip
     return Picture(data, layout, clues_summary(clues))
 
@@ -158,13 +160,13 @@ def sightings_picture(found: Sightings, observation: str) -> Picture:
         top=8,
         xaxis=theme.axis("what one looks at", (0.0, 0.44), range=[0.4, len(columns) + 0.6],
                          tickvals=list(columns), ticktext=[SHORT[o] for o in found.observations]),
-        yaxis=theme.axis("", (0.0, 0.92), ticktext=[f.replace("_", " ") for f in found.faults], **rows),
+        yaxis=theme.axis("fault", (0.0, 0.92), ticktext=[f.replace("_", " ") for f in found.faults], **rows),
         xaxis2=theme.axis(f"{observation}: {UNITS[observation]}", (0.52, 1.0), anchor="y2", type="log",
                           range=[np.log10(limit / 1e3), 3.2],
                           exponentformat="power"),
-        yaxis2=theme.axis("", (0.0, 0.92), anchor="x2", showticklabels=False, **rows),
+        yaxis2=theme.axis("the same faults", (0.0, 0.92), anchor="x2", showticklabels=False, **rows),
     )  # fmt: skip
-    layout["margin"]["l"] = 190
+    layout["margin"]["l"] = 215
     return Picture(data, layout, sightings_summary(found, observation))
 
 

@@ -35,6 +35,7 @@ def picture(chosen: Microscope, k: int, others: Sequence[Microscope]) -> Picture
     layout = theme.layout(
         height=430,
         top=8,
+        margin={"l": 84, "r": 16, "t": 8, "b": 48},
         xaxis=theme.axis("accumulation steps K", LEFT, type="log", range=[-0.1, 2.2],
                          tickvals=list(chosen.steps), ticktext=[str(s) for s in chosen.steps]),
         yaxis=theme.axis("relative error of the gradient", TOP, type="log", range=[-17.3, 3], dtick=3,

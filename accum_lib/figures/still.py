@@ -52,7 +52,7 @@ def _panels(picture: Picture) -> list[str]:
 
 def _inside(layout: dict[str, Any], x: float, y: float) -> tuple[float, float]:
     """From Plotly's plotting area, 0 to 1, to the whole figure with its margins."""
-    left = max(0.07, layout["margin"]["l"] / WIDTH)
+    left = max(0.07, layout.get("margin", {}).get("l", 0) / WIDTH)
     return left + (0.98 - left) * x, 0.13 + 0.72 * y
 
 

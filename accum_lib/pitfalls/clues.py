@@ -16,7 +16,7 @@ from accum_lib.records.equivalence import Report
 from accum_lib.records.pitfalls import Clues
 
 HAPPENINGS = (
-    "passes before<br>an update",
+    "passes<br>used",
     "updates",
     "empty<br>buffers",
     "scheduler<br>ticks",
@@ -28,7 +28,7 @@ ALIBIS = (loops.right, loops.window_loss_logged, loops.scheduler_per_update, loo
 def mysteries() -> list[tuple[str, Loop]]:
     """Every fault's wrong loop and a few right ones, as (code, loop), in an order that gives nothing away."""
     every = [(fault.code, fault.wrong) for fault in FAULTS] + [("right", loop) for loop in ALIBIS]
-    order = np.random.default_rng(5).permutation(len(every))
+    order = np.random.default_rng(165).permutation(len(every))
     return [every[i] for i in order]
 
 

@@ -8,11 +8,17 @@ import pytest
 
 from accum_lib.figures import descents as descents_figure
 from accum_lib.figures import moments as moments_figure
+from accum_lib.figures import pitfalls as pitfalls_figure
+from accum_lib.figures import rounding as rounding_figure
 from accum_lib.figures.picture import Picture
-from accum_lib.figures.still import png
+from accum_lib.figures.still import WIDTH, png
 from accum_lib.lenses.moments import moments
 from accum_lib.lenses.paths import DescentComparison, surface
+from accum_lib.lenses.rounding import microscope
+from accum_lib.pitfalls import loops
+from accum_lib.pitfalls.clues import clues
 from accum_lib.problems.regression import Regression
+from accum_lib.records.pitfalls import Sightings
 
 PROBLEM = Regression(44)
 GROUND = surface(PROBLEM)
@@ -26,7 +32,29 @@ def moments_picture(index: int = 4) -> Picture:
     return moments_figure.picture(moments(PROBLEM, 4, 4, 0.1), index, PROBLEM.x.numpy(), GROUND)
 
 
-PICTURES = [descents_picture(), descents_picture(gradient="sum"), moments_picture(), moments_picture(16)]
+def microscope_picture() -> Picture:
+    found = [microscope(name, "mean of means", True, [1, 4]) for name in ("float32", "float64")]
+    return rounding_figure.picture(found[0], 4, found[1:])
+
+
+def sightings_picture() -> Picture:
+    values = np.array([[0.0, np.inf], [3.0, 1e-3], [0.5, 1e-20]])
+    seen = np.array([[False, True], [True, True], [False, False]])
+    names = ("loss curve", "this checker")
+    table = Sightings(("a", "b_c", "d"), names, values, seen, ("deviations", "errors"), np.array([2.0, 0.0]))
+    return pitfalls_figure.sightings_picture(table, "loss curve")
+
+
+PICTURES = [
+    descents_picture(),
+    descents_picture(gradient="sum"),
+    moments_picture(),
+    moments_picture(16),
+    microscope_picture(),
+    sightings_picture(),
+    pitfalls_figure.clues_picture(clues(loops.leaked_tail)),
+    pitfalls_figure.clues_picture(clues(loops.last_loss_logged)),
+]
 
 
 @pytest.mark.parametrize("picture", PICTURES)
@@ -39,22 +67,26 @@ def test_plotly_accepts_it_and_it_carries_its_summary(picture) -> None:
 @pytest.mark.parametrize("picture", PICTURES)
 def test_every_axis_has_a_title(picture) -> None:
     axes = {k: v for k, v in picture.layout.items() if k.startswith(("xaxis", "yaxis"))}
-    assert len(axes) == 6
+    assert len(axes) in (4, 6, 8)
     assert all(axis["title"]["text"] for axis in axes.values())
+
+
+def dash(trace) -> str:
+    return trace.get("line", {}).get("dash", "solid")
 
 
 @pytest.mark.parametrize("picture", PICTURES)
 def test_no_two_series_differ_by_colour_alone(picture) -> None:
     for panel in {t.get("xaxis", "x") for t in picture.data}:
         series = [t for t in picture.data if "symbol" in t.get("marker", {}) and t.get("xaxis", "x") == panel]
-        styles = [(t["mode"], t["marker"]["symbol"], t["marker"]["size"]) for t in series]
+        styles = [(t["mode"], t["marker"]["symbol"], str(t["marker"]["size"]), dash(t)) for t in series]
         assert len(set(styles)) == len(styles)
 
 
 @pytest.mark.parametrize("picture", PICTURES)
 def test_the_still_picture_is_drawn(picture) -> None:
-    pixels = matplotlib.image.imread(io.BytesIO(png(picture, width=640)))
-    assert pixels.shape[:2] == (picture.layout["height"], 640)
+    pixels = matplotlib.image.imread(io.BytesIO(png(picture)))
+    assert pixels.shape[:2] == (picture.layout["height"], WIDTH)
     assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20, "not an empty sheet"
 
 
@@ -97,3 +129,16 @@ def test_the_buffers_bars_add_up_to_the_outline_when_it_is_full() -> None:
 def test_the_trailing_window_is_called_so() -> None:
     assert "trailing, shorter window" in moments_picture(13).summary
     assert "trailing" not in moments_picture(2).summary
+
+
+def test_a_weight_is_drawn_as_an_area() -> None:
+    picture = pitfalls_figure.clues_picture(clues(loops.no_division))
+    right, found = picture.data[:2]
+    assert set(right["marker"]["size"]) == {pitfalls_figure.WIDEST}
+    assert found["marker"]["size"][1] / pitfalls_figure.WIDEST == pytest.approx(13**0.5, rel=1e-3)  # 13 / 1
+
+
+def test_what_is_seen_is_filled_and_the_rest_is_hollow() -> None:
+    seen, hidden = sightings_picture().data[:2]
+    assert sorted(zip(seen["x"], seen["y"], strict=True)) == [(1, 2), (2, 1), (2, 2)]
+    assert sorted(zip(hidden["x"], hidden["y"], strict=True)) == [(1, 1), (1, 3), (2, 3)]

@@ -38,8 +38,8 @@ def coarse_buffer(steps: int = 128) -> Prediction:
         )
         growth = coarse[1] / coarse[0]
         return int(np.argmin([abs(np.log(growth / guess)) for guess in (1, 10, 100)])), (
-            f"From {coarse[0]:.1e} at K = 1 to {coarse[1]:.1e} at K = {steps}, {growth:.0f} times as much; in "
-            f"a float32 buffer it goes from {exact[0]:.1e} to {exact[1]:.1e}."
+            f"From {coarse[0]:.1e} at K = 1 to {coarse[1]:.1e} at K = {steps}, {growth:.0f} times; in "
+            f"a float32 buffer from {exact[0]:.1e} to {exact[1]:.1e}."
         )
 
     return Prediction(
