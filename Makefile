@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test lint notebooks pictures bench lock clean
+.PHONY: help lab test lint notebooks pictures scoreboard bench lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint       style, types, import contract, notebooks against their scripts"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src"
 	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
+	@echo "make scoreboard try the installed frameworks against one big batch"
 	@echo "make bench      time our loop beside a bare one, Accelerate and Lightning Fabric"
 	@echo "make lock       write constraints.txt anew from the versions in .venv"
 	@echo "make clean      remove .venv and caches"
@@ -63,6 +64,10 @@ notebooks: $(VENV)/test
 pictures: $(VENV)/test
 	@mkdir -p docs/pictures
 	@$(BIN)/python -m pytest -q tests/browser -k pictures --pictures docs/pictures
+
+scoreboard: $(VENV)/test
+	@echo "Trying the installed frameworks (about half a minute) ..."
+	@$(BIN)/python -m accum_lib scoreboard
 
 bench: $(VENV)/test
 	@$(BIN)/python benchmarks/loop_overhead.py
