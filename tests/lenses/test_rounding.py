@@ -1,4 +1,4 @@
-"""The microscope: errors against a slow loop over tokens, bounds that hold, wrong weights that exceed them."""
+"""The microscope: errors beside a slow loop over tokens, bounds that hold, wrong weights that exceed them."""
 
 import numpy as np
 import pytest

@@ -30,6 +30,7 @@ function slider(control, onMove) {
   const input = element("input", {
     id, type: "range", min: 0, max: control.labels.length - 1, step: 1, "data-control": control.name,
   });
+  input.style.width = `${Math.max(150, 18 * control.labels.length)}px`; // a click beside the thumb moves it
   const value = element("output", { for: id, class: "accum-value" });
   const show = (index) => {
     input.value = index;
