@@ -193,7 +193,7 @@ def test_over_tokens_the_law_is_right_to_the_first_order() -> None:
         ])  # fmt: skip
         errors.append(abs(law(people, size) / exact - 1))
     assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.06
+    assert errors[-1] < 0.08
     equal_weights = from_gradients(sums / tokens[:, None])
     assert abs(law(equal_weights, 7) / exact - 1) > 0.15
 
