@@ -79,26 +79,33 @@ def test_training_is_the_same_to_the_last_bit(digits) -> None:
     assert torch.equal(*finals)
 
 
-def coverage(problem, model, exact: float, seeds: int, settings: dict) -> float:
-    """How often the interval of one epoch's estimate holds the exact noise scale."""
-    hits = []
+def intervals(problem, model, seeds: int, settings: dict) -> np.ndarray:
+    """(seeds, 2) the interval of one epoch's estimate, each epoch in another order."""
+    found = []
     for seed in range(seeds):
         with watch(problem, model) as monitor:
             epoch(problem, monitor, model, seed=seed, **settings)
-            found = monitor.estimate(confidence=0.9)
-        hits.append(found.low <= exact <= found.high)
-    return float(np.mean(hits))
+            estimate = monitor.estimate(confidence=0.9)
+        found.append((estimate.low, estimate.high))
+    return np.array(found)
+
+
+def coverage(found: np.ndarray, value: float) -> float:
+    """How often the intervals hold it."""
+    return float(np.mean((found[:, 0] <= value) & (value <= found[:, 1])))
+
+
+def uneven_roberta() -> Roberta:
+    """One label in five is 1. With half of each, an untrained model's gradients cancel: |G| would be nearly 0."""
+    problem = Roberta(num_samples=96, max_tokens=12)
+    problem.labels = (torch.arange(96) % 5 == 0).long()
+    return problem
 
 
 MODELS = {
     "digits, MLP": (lambda: Digits("mlp", torch.float64, 512), 200, {"micro_batch_size": 4, "steps": 4}),
-    "digits, CNN (BatchNorm frozen)": (
-        lambda: Digits("cnn", torch.float64, 256), 120, {"micro_batch_size": 5, "steps": 3},
-    ),
-    "RoBERTa, tiny": (
-        lambda: Roberta(num_samples=96, max_tokens=12), 60, {"micro_batch_size": 2, "steps": 3},
-    ),
-}  # fmt: skip
+    "RoBERTa, tiny": (uneven_roberta, 60, {"micro_batch_size": 2, "steps": 3}),
+}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -107,13 +114,14 @@ def test_its_interval_covers_the_exact_value_as_often_as_it_says(name, capsys) -
     problem = make()
     model = problem.make_model().eval()
     exact = population(problem, model).noise_scale
-    found = coverage(problem, model, exact, seeds, settings)
-    error = (0.9 * 0.1 / seeds) ** 0.5
+    found = intervals(problem, model, seeds, settings)
+    held = coverage(found, exact)
     with capsys.disabled():
-        print(f"\n{name}: exact noise scale {exact:.1f}; intervals at 90 % held it in {found:.1%} of {seeds} runs")
-    assert found > 0.9 - 3 * error
-    wrong = coverage(problem, model, 1.5 * exact, 30, settings)
-    assert wrong < 0.7, "intervals that hold everything would cover, too"
+        print(f"\n{name}: exact noise scale {exact:.1f}; 90 % intervals held it in {held:.1%} of {seeds} epochs, "
+              f"median {np.median(found[:, 0]):.1f} to {np.median(found[:, 1]):.1f}")  # fmt: skip
+    assert held > 0.9 - 3 * (0.9 * 0.1 / seeds) ** 0.5
+    assert coverage(found, exact / 2) < 0.5, "intervals that hold everything would cover, too"
+    assert coverage(found, exact * 3) < 0.5
 
 
 def test_windows_that_tell_nothing_are_left_out(digits) -> None:
