@@ -120,8 +120,8 @@ def test_its_interval_covers_the_exact_value_as_often_as_it_says(name, capsys) -
         print(f"\n{name}: exact noise scale {exact:.1f}; 90 % intervals held it in {held:.1%} of {seeds} epochs, "
               f"median {np.median(found[:, 0]):.1f} to {np.median(found[:, 1]):.1f}")  # fmt: skip
     assert held > 0.9 - 3 * (0.9 * 0.1 / seeds) ** 0.5
-    assert coverage(found, exact / 2) < 0.5, "intervals that hold everything would cover, too"
-    assert coverage(found, exact * 3) < 0.5
+    assert coverage(found, exact / 3) < 0.5, "intervals that hold everything would cover, too"
+    assert coverage(found, exact * 4) < 0.5
 
 
 def test_windows_that_tell_nothing_are_left_out(digits) -> None:
