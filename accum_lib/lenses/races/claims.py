@@ -1,0 +1,191 @@
+"""The races of notebook 03: three published claims, at the scale of two processor cores.
+
+McCandlish et al. (2018), arXiv 1812.06162: with E examples and S updates to a target,
+``(S / S_min - 1) (E / E_min - 1) = 1`` (equation 2.11), hence ``E = E_min + S_min B`` and ``S = S_min + E_min / B``,
+and the critical batch size ``E_min / S_min`` is about the gradient noise scale.
+
+Goyal et al. (2017), arXiv 1706.02677: a batch k times as large with a rate k times as high, after a warm-up,
+trains as well.
+
+Marek et al. (2025), arXiv 2507.07101: small batches train well, down to 1, if the half-life of Adam's second
+moment is held in examples (there: tokens) and not in updates; and then even plain SGD does.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+
+from accum_lib.accumulate import accumulate, apply_update, windows
+from accum_lib.lenses.races.replicas import TRAIN, Replicas
+from accum_lib.lenses.races.run import Recipe, Stopped, evaluations, race
+from accum_lib.lenses.variance import NoiseScaleMonitor, population
+from accum_lib.problems.base import micro_batches
+from accum_lib.problems.digits import Digits
+from accum_lib.records.races import NoiseOverTraining, Race, Races, ToTarget
+from accum_lib.threads import one_thread
+
+PLAIN = {4: 700, 16: 350, 64: 160, 256: 80, 1024: 50}  # batch size: updates
+PLAIN_RATES, PLAIN_SEEDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6), 4
+SCALING, SCALING_SEEDS, SCALING_EPOCHS, WARM_UP_EPOCHS = (16, 64, 256, 704), 6, 8, 2
+BASE_BATCH, BASE_RATE = 16, 0.02  # the rate was chosen at the base batch, as Goyal et al. did
+SMALL, SMALL_SEEDS = (1, 8, 64), 4  # one epoch each
+ADAM_RATES, SGD_RATES = (1e-3, 3e-3, 1e-2, 3e-2), (0.03, 0.1, 0.3, 1.0)
+BETA2, BETA2_BATCH = 0.95, 64  # the half-life is what this gives at that batch
+LOOKS, NOISE_M, NOISE_K, NOISE_RATE = (8, 16, 32, 64, 128, 256), 8, 8, 0.2
+CONFIDENCE = 0.9
+
+Job = tuple[Callable[..., Race], tuple]
+
+
+def race_all(tell: Callable[[float], None] | None = None) -> Races:
+    """Run all races, on one thread.
+
+    Args:
+        tell: called with the share that is done, from 0 to 1; what it raises (``Stopped``) ends the races.
+    """
+    started, done = time.perf_counter(), 0
+    plain, scaling, small = _plain(), _scaling(), _small()
+    jobs = [*plain, *(j for js in (scaling | small).values() for j in js)]
+    total = sum(evaluations(job[3]) for job in jobs) + len(LOOKS)
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        if tell:
+            tell(done / total)
+
+    def run(these: Sequence[tuple[Replicas, int, Recipe, int]]) -> tuple[Race, ...]:
+        return tuple(race(*job, tell=one_more) for job in these)
+
+    with one_thread():
+        return Races(
+            noise=noise_over_training(one_more),
+            plain=run(plain),
+            scaling={name: run(these) for name, these in scaling.items()},
+            small={name: run(these) for name, these in small.items()},
+            seconds=time.perf_counter() - started,
+        )
+
+
+def _plain() -> list[tuple[Replicas, int, Recipe, int]]:
+    replicas = Replicas(PLAIN_RATES, PLAIN_SEEDS)
+    return [(replicas, b, Recipe("SGD"), updates) for b, updates in PLAIN.items()]
+
+
+def _scaling() -> dict[str, list[tuple[Replicas, int, Recipe, int]]]:
+    """The same number of examples at every batch size; SGD with momentum 0.9, as in the paper."""
+    jobs: dict[str, list[tuple[Replicas, int, Recipe, int]]] = {
+        "rate unchanged": [], "rate × B/16": [], "rate × B/16, warm-up": [],
+    }  # fmt: skip
+    for b in SCALING:
+        epoch = TRAIN // b
+        for name, these in jobs.items():
+            rate = BASE_RATE * (1 if name == "rate unchanged" else b / BASE_BATCH)
+            warm_up = WARM_UP_EPOCHS * epoch if "warm-up" in name else 0
+            recipe = Recipe(name, momentum=0.9, warm_up=warm_up)
+            these.append((Replicas((rate,), SCALING_SEEDS), b, recipe, SCALING_EPOCHS * epoch))
+    return jobs
+
+
+def _small() -> dict[str, list[tuple[Replicas, int, Recipe, int]]]:
+    """One epoch at every batch size."""
+    adam, sgd = Replicas(ADAM_RATES, SMALL_SEEDS), Replicas(SGD_RATES, SMALL_SEEDS)
+    fixed, held, plain = "Adam, β₂ = 0.95 at every B", "Adam, β₂ held in examples", "SGD, no momentum"
+    jobs: dict[str, list[tuple[Replicas, int, Recipe, int]]] = {fixed: [], held: [], plain: []}
+    for b in SMALL:
+        updates = TRAIN // b
+        jobs[fixed].append((adam, b, Recipe(fixed, "Adam", beta2=BETA2), updates))
+        jobs[held].append((adam, b, Recipe(held, "Adam", beta2=held_in_examples(b)), updates))
+        jobs[plain].append((sgd, b, Recipe(plain), updates))
+    return jobs
+
+
+def held_in_examples(batch_size: int) -> float:
+    """Adam's beta2 whose half-life in examples is that of ``BETA2`` at ``BETA2_BATCH``: Marek et al., section 3."""
+    return float(BETA2 ** (batch_size / BETA2_BATCH))
+
+
+def noise_over_training(tell: Callable[[], None] | None = None) -> NoiseOverTraining:
+    """One run of SGD, with the noise scale measured exactly, and for free on the way, at some updates."""
+    problem = Digits("mlp", num_samples=TRAIN)
+    held_out, rest = Digits("mlp"), torch.arange(TRAIN, 1797)
+    model = problem.make_model(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=NOISE_RATE)
+    found = []
+    with NoiseScaleMonitor(model, problem.loss_sum, problem.count, population=TRAIN, every=1) as monitor:
+        for update, window in enumerate(islice(_epochs(problem), max(LOOKS)), start=1):
+            accumulate(model, window, monitor.loss_sum, monitor.count)
+            apply_update(model, optimizer)
+            if update in LOOKS:
+                estimate = monitor.estimate(last=update // 2, confidence=CONFIDENCE)
+                with torch.no_grad():
+                    loss = float(problem.loss_sum(model, held_out.batch(rest))) / len(rest)
+                exact = population(problem, model).noise_scale
+                found.append((update, loss, exact, estimate.noise_scale, estimate.low, estimate.high))
+                if tell:
+                    tell()
+    return NoiseOverTraining(*np.array(found).T, confidence=CONFIDENCE)
+
+
+def _epochs(problem: Digits):
+    order = torch.Generator().manual_seed(0)
+    while True:
+        yield from windows(micro_batches(problem, NOISE_M, order), NOISE_K)
+
+
+# --- What it took
+
+
+def to_target(races: Sequence[Race], target: float) -> ToTarget:
+    """What every batch size took to reach a held-out loss, at the learning rate that took least.
+
+    Args:
+        races: of one recipe, each of another batch size.
+        target: the loss in nats.
+
+    Raises:
+        ValueError: fewer than three batch sizes reached it, too few for a fit.
+    """
+    best = [_fastest(each, target) for each in races]
+    sizes = np.array([each.batch_size for each in races])
+    updates = np.array([u for _, u in best])
+    examples = (updates * sizes[:, None]).mean(axis=1)
+    reached = np.isfinite(examples)
+    if reached.sum() < 3:
+        raise ValueError(f"a loss of {target} was reached by {reached.sum()} batch sizes; a fit needs three")
+    least_examples, least_updates = critical_batch(sizes[reached], examples[reached])
+    return ToTarget(target, sizes, np.array([r for r, _ in best]), updates, least_updates, least_examples)
+
+
+def critical_batch(batch_sizes: np.ndarray, examples: np.ndarray) -> tuple[float, float]:
+    """``(E_min, S_min)`` of ``E = E_min + S_min B``: least squares of the relative errors, neither below 0."""
+    from scipy.optimize import nnls  # takes a while to import
+
+    rows = np.stack([1 / examples, batch_sizes / examples], axis=1)
+    (least_examples, least_updates), _ = nnls(rows, np.ones(len(examples)))
+    return float(least_examples), float(least_updates)
+
+
+def _fastest(each: Race, target: float) -> tuple[float, np.ndarray]:
+    """The rate whose seeds took fewest updates on average, and their updates ``(S,)``."""
+    taken = np.array([
+        [_crossing(each.updates, each.losses[:, r, s], target) for s in range(each.losses.shape[2])]
+        for r in range(len(each.rates))
+    ])  # fmt: skip
+    best = int(np.argmin(taken.mean(axis=1)))
+    return float(each.rates[best]), taken[best]
+
+
+def _crossing(updates: np.ndarray, losses: np.ndarray, target: float) -> float:
+    """When the loss first came below the target, on a straight line between two evaluations."""
+    below = np.flatnonzero(losses <= target)
+    if len(below) == 0:
+        return np.inf
+    at = below[0]
+    if at == 0:
+        return 0.0
+    part = (losses[at - 1] - target) / (losses[at - 1] - losses[at])
+    return float(updates[at - 1] + part * (updates[at] - updates[at - 1]))
