@@ -45,7 +45,8 @@ class ToTarget:
         batch_sizes: (B,).
         rates: (B,) the learning rate that was best for each.
         updates: (B, S) optimizer updates of each seed; infinite if the target was not reached.
-        least_updates, least_examples: of the fitted hyperbola: what very large and very small batches take.
+        least_updates, least_examples: of the fitted hyperbola: what very large and very small batches take;
+            NaN if fewer than three batch sizes reached the target, too few for a fit.
         critical_batch_size: least_examples / least_updates, where either costs twice its least.
     """
 
@@ -62,7 +63,13 @@ class ToTarget:
         return self.updates * self.batch_sizes[:, None]
 
     @property
+    def fitted_examples(self) -> np.ndarray:
+        """(B,) examples of each batch size on the fitted hyperbola."""
+        return self.least_examples + self.least_updates * self.batch_sizes
+
+    @property
     def critical_batch_size(self) -> float:
+        """Examples in the batch that takes twice the least updates and twice the least examples."""
         return self.least_examples / self.least_updates
 
 

@@ -27,12 +27,13 @@ from accum_lib.problems.digits import Digits
 from accum_lib.records.races import NoiseOverTraining, Race, Races, ToTarget
 from accum_lib.threads import one_thread
 
-PLAIN = {4: 700, 16: 350, 64: 160, 256: 80, 1024: 50}  # batch size: updates
+PLAIN = {4: 600, 16: 350, 64: 160, 256: 80, 1024: 45}  # batch size: updates
 PLAIN_RATES, PLAIN_SEEDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6), 4
 SCALING, SCALING_SEEDS, SCALING_EPOCHS, WARM_UP_EPOCHS = (16, 64, 256, 704), 6, 8, 2
-BASE_BATCH, BASE_RATE = 16, 0.02  # the rate was chosen at the base batch, as Goyal et al. did
-SMALL, SMALL_SEEDS = (1, 8, 64), 4  # one epoch each
-ADAM_RATES, SGD_RATES = (1e-3, 3e-3, 1e-2, 3e-2), (0.03, 0.1, 0.3, 1.0)
+BASE_BATCH, BASE_RATE = 16, 0.05  # the rate was chosen at the base batch, as Goyal et al. did
+SMALL_SEEDS = 4
+ADAM_RATES = {1: (1e-3, 3e-3, 1e-2), 8: (3e-3, 1e-2, 3e-2), 64: (1e-2, 3e-2, 1e-1)}  # batch size: rates
+SGD_RATES = {1: (0.02, 0.05, 0.1), 8: (0.1, 0.3, 0.6), 64: (0.5, 1.0, 2.0)}
 BETA2, BETA2_BATCH = 0.95, 64  # the half-life is what this gives at that batch
 LOOKS, NOISE_M, NOISE_K, NOISE_RATE = (8, 16, 32, 64, 128, 256), 8, 8, 0.2
 CONFIDENCE = 0.9
@@ -92,10 +93,10 @@ def _scaling() -> dict[str, list[tuple[Replicas, int, Recipe, int]]]:
 
 def _small() -> dict[str, list[tuple[Replicas, int, Recipe, int]]]:
     """One epoch at every batch size."""
-    adam, sgd = Replicas(ADAM_RATES, SMALL_SEEDS), Replicas(SGD_RATES, SMALL_SEEDS)
     fixed, held, plain = "Adam, β₂ = 0.95 at every B", "Adam, β₂ held in examples", "SGD, no momentum"
     jobs: dict[str, list[tuple[Replicas, int, Recipe, int]]] = {fixed: [], held: [], plain: []}
-    for b in SMALL:
+    for b in ADAM_RATES:
+        adam, sgd = (Replicas(rates[b], SMALL_SEEDS) for rates in (ADAM_RATES, SGD_RATES))
         updates = TRAIN // b
         jobs[fixed].append((adam, b, Recipe(fixed, "Adam", beta2=BETA2), updates))
         jobs[held].append((adam, b, Recipe(held, "Adam", beta2=held_in_examples(b)), updates))
@@ -139,24 +140,25 @@ def _epochs(problem: Digits):
 # --- What it took
 
 
-def to_target(races: Sequence[Race], target: float) -> ToTarget:
-    """What every batch size took to reach a held-out loss, at the learning rate that took least.
+def to_target(races: Sequence[Race], target: float, rate: float | None = None) -> ToTarget:
+    """What every batch size took to reach a held-out loss.
 
     Args:
         races: of one recipe, each of another batch size.
         target: the loss in nats.
+        rate: the learning rate of all of them; None takes for each the one that took fewest updates.
 
     Raises:
-        ValueError: fewer than three batch sizes reached it, too few for a fit.
+        ValueError: a race was not run at that rate.
     """
-    best = [_fastest(each, target) for each in races]
+    best = [_fastest(each, target, rate) for each in races]
     sizes = np.array([each.batch_size for each in races])
     updates = np.array([u for _, u in best])
     examples = (updates * sizes[:, None]).mean(axis=1)
     reached = np.isfinite(examples)
-    if reached.sum() < 3:
-        raise ValueError(f"a loss of {target} was reached by {reached.sum()} batch sizes; a fit needs three")
-    least_examples, least_updates = critical_batch(sizes[reached], examples[reached])
+    least_examples = least_updates = np.nan
+    if reached.sum() >= 3:
+        least_examples, least_updates = critical_batch(sizes[reached], examples[reached])
     return ToTarget(target, sizes, np.array([r for r, _ in best]), updates, least_updates, least_examples)
 
 
@@ -169,14 +171,15 @@ def critical_batch(batch_sizes: np.ndarray, examples: np.ndarray) -> tuple[float
     return float(least_examples), float(least_updates)
 
 
-def _fastest(each: Race, target: float) -> tuple[float, np.ndarray]:
-    """The rate whose seeds took fewest updates on average, and their updates ``(S,)``."""
-    taken = np.array([
-        [_crossing(each.updates, each.losses[:, r, s], target) for s in range(each.losses.shape[2])]
-        for r in range(len(each.rates))
-    ])  # fmt: skip
-    best = int(np.argmin(taken.mean(axis=1)))
-    return float(each.rates[best]), taken[best]
+def _fastest(each: Race, target: float, rate: float | None) -> tuple[float, np.ndarray]:
+    """The rate whose seeds took fewest updates on average (or the one that is asked for), and theirs ``(S,)``."""
+    if rate is not None and rate not in each.rates:
+        raise ValueError(f"B = {each.batch_size} raced at the rates {list(each.rates)}; got {rate}")
+    which = [r for r, value in enumerate(each.rates) if rate in (None, value)]
+    seeds = range(each.losses.shape[2])
+    taken = [[_crossing(each.updates, each.losses[:, r, s], target) for s in seeds] for r in which]
+    best = int(np.argmin(np.mean(taken, axis=1)))
+    return float(each.rates[which[best]]), np.array(taken[best])
 
 
 def _crossing(updates: np.ndarray, losses: np.ndarray, target: float) -> float:

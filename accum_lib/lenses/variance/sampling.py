@@ -98,7 +98,13 @@ def plane(gradients: Tensor) -> Tensor:
 
 
 def measure(
-    batches: Tensor, full: Tensor, directions: Tensor, rows: Tensor, sampling: str, confidence: float = 0.95
+    batches: Tensor,
+    full: Tensor,
+    directions: Tensor,
+    rows: Tensor,
+    sampling: str,
+    confidence: float = 0.95,
+    coordinate: int = 0,
 ) -> MiniBatches:
     """What is to be known of many mini-batch gradients of one size.
 
@@ -109,6 +115,7 @@ def measure(
         rows: (draws, B) the examples of each.
         sampling: how they were drawn, in words.
         confidence: of the bootstrap interval.
+        coordinate: the weight whose gradients are kept as they are.
     """
     errors = (batches - full).square().sum(1).numpy()
     low, high = bootstrap(errors, confidence)
@@ -124,6 +131,7 @@ def measure(
         bias_noise=float(np.sqrt(errors.mean() / len(errors))),
         cosines=cosines.numpy(),
         points=(batches @ directions.T / full.norm()).numpy(),
+        entries=batches[:, coordinate].numpy(),
     )
 
 
