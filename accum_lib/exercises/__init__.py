@@ -1,5 +1,13 @@
 """Automatic checks for the notebooks' exercises."""
 
 from accum_lib.exercises.three_descents import check_same_step, check_updates_per_epoch, check_weight
+from accum_lib.exercises.variance import check_beta2, check_noise_scale, check_variance
 
-__all__ = ["check_same_step", "check_updates_per_epoch", "check_weight"]
+__all__ = [
+    "check_beta2",
+    "check_noise_scale",
+    "check_same_step",
+    "check_updates_per_epoch",
+    "check_variance",
+    "check_weight",
+]

@@ -4,5 +4,17 @@ from accum_lib.explorers.descents import descents_explorer
 from accum_lib.explorers.microscope import microscope_explorer
 from accum_lib.explorers.moments import moments_explorer
 from accum_lib.explorers.prediction import Prediction
+from accum_lib.explorers.races import RaceTrack, claims_explorer, races_explorer
+from accum_lib.explorers.variance import guess_explorer, variance_explorer
 
-__all__ = ["Prediction", "descents_explorer", "microscope_explorer", "moments_explorer"]
+__all__ = [
+    "Prediction",
+    "RaceTrack",
+    "claims_explorer",
+    "descents_explorer",
+    "guess_explorer",
+    "microscope_explorer",
+    "moments_explorer",
+    "races_explorer",
+    "variance_explorer",
+]

@@ -9,7 +9,7 @@ from accum_lib.figures.picture import Picture
 from accum_lib.records.variance import Guesses, MiniBatches, VarianceCurve
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
-TOP, BOTTOM = (0.56, 0.9), (0.0, 0.38)
+TOP, BOTTOM = (0.52, 0.88), (0.0, 0.34)
 FLOOR = 1e-3  # of the logarithmic variance axis, in |G|^2; a batch of all examples has 0 and is drawn here
 BINS = 24
 REACH = 7.0  # of the cloud's axes, in |G|
@@ -30,6 +30,7 @@ def picture(
         entry_variance: of that coordinate over the examples.
     """
     b, n = batches.batch_size, curve.num_samples
+    here = curve.batch_sizes == b
     width = np.sqrt(entry_variance / b * max(1 - b / n, 0))
     reach = 3.2 * np.sqrt(entry_variance / 4)
     data = [
@@ -40,7 +41,7 @@ def picture(
         _line(curve.law_sizes, curve.law_with_replacement, "2", "law, with replacement", theme.GREY, "dot"),
         _intervals(curve),
         _dots(curve.batch_sizes, _shown(curve.measured), "2", "measured", theme.BLUE, "circle-open", 9),
-        _dots(np.array([b]), _shown(np.array([batches.variance])), "2", "this B", theme.ORANGE, "diamond", 11),
+        _dots(curve.batch_sizes[here], _shown(curve.measured[here]), "2", "this B", theme.ORANGE, "diamond", 11),
         _line(*_histogram(batches.entries), "3", "", theme.BLUE, "solid"),
         _line(*_normal(entry, width, batches.entries), "3", "normal curve of the law", theme.BLACK, "dash"),
     ]
@@ -48,13 +49,13 @@ def picture(
         height=500,
         top=8,
         xaxis=theme.axis("along G, in lengths of G", LEFT, range=[1 - REACH, 1 + REACH]),
-        yaxis=theme.axis("across G, in lengths of G", (0.0, 0.8), range=[-REACH, REACH]),
+        yaxis=theme.axis("across G, in lengths of G", (0.0, 0.88), range=[-REACH, REACH]),
         xaxis2=_size_axis(n),
         yaxis2=theme.axis("variance / |G|²", TOP, anchor="x2", type="log",
                           range=[float(np.log10(FLOOR)) - 0.2, 2.2], dtick=1, exponentformat="power"),
-        xaxis3=theme.axis("gradient of one weight (that varies most)", RIGHT, anchor="y3",
+        xaxis3=theme.axis("gradient of one weight", RIGHT, anchor="y3",
                           range=[entry - reach, entry + reach]),
-        yaxis3=theme.axis("share of mini-batches", BOTTOM, anchor="x3", range=[0, 0.5]),
+        yaxis3=theme.axis("share of mini-batches", BOTTOM, anchor="x3", range=[0, 0.35]),
     )  # fmt: skip
     return Picture(data, layout, summary(batches, curve, steps))
 
@@ -67,14 +68,19 @@ def summary(batches: MiniBatches, curve: VarianceCurve, steps: int) -> str:
     replacement = curve.sampling == "with replacement"
     law = scale / b * (1 - 1 / n if replacement else 1 - b / n)
     agrees = low <= law <= high or np.isclose(law, measured, atol=1e-9)
-    verdict = "the law says the same" if agrees else f"{_times(measured / law)} what the law for shuffled data says"
-    if replacement and not agrees:
-        verdict = f"{_times(measured / law)} what the law says"
+    random = curve.sampling in ("shuffled", "with replacement")
+    verdict = (
+        f"the law says {law:.3g}, which the interval holds"
+        if agrees
+        else f"the law says {law:.3g}, just outside, as one interval in 20 is by chance"
+        if random
+        else f"{measured / law:.2g} times the {law:.3g} that the law says for shuffled examples"
+    )
     noise = "shorter" if measured < 1 else "longer"
     return (
         f"M = {b // steps}, K = {steps}, so B = {b} of N = {n} examples, {curve.sampling}. The variance of the "
-        f"mini-batch gradient is {measured:.3g} |G|² (95 % interval {low:.3g} to {high:.3g}): {verdict}, "
-        f"{law:.3g}. The noise is {noise} than the full gradient; the two are alike at B = {scale:.0f}, the gradient "
+        f"mini-batch gradient is {_number(measured)} |G|² (95 % interval {_number(low)} to {_number(high)}): "
+        f"{verdict}. The noise is {noise} than the full gradient; the two are alike at B = {scale:.0f}, the gradient "
         f"noise scale. Median cosine similarity to G: {np.median(batches.cosines):.2f}."
     )
 
@@ -110,13 +116,13 @@ def guess_summary(guesses: Guesses, picked: int, revealed: bool) -> str:
     words = f"With M = {m} out of N = {n} examples and K from 1 to {guesses.steps[-1]}, you guess: {GUESSES[picked]}."
     if not revealed:
         return words
-    numbers = ", ".join(f"{v:.2g}" for v in guesses.measured)
+    numbers = ", ".join(_number(v) for v in guesses.measured)
     verdict = "as you guessed" if picked == guesses.nearest else f"it {GUESSES[guesses.nearest]}"
     return f"{words} Measured for K = {', '.join(map(str, guesses.steps))}: {numbers}; {verdict}."
 
 
-def _times(factor: float) -> str:
-    return f"{factor:.2g} times"
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value > 1e-12 else "0"
 
 
 def _shown(variance: np.ndarray) -> np.ndarray:

@@ -121,7 +121,7 @@ def noise_over_training(tell: Callable[[], None] | None = None) -> NoiseOverTrai
             accumulate(model, window, monitor.loss_sum, monitor.count)
             apply_update(model, optimizer)
             if update in LOOKS:
-                estimate = monitor.estimate(last=update // 2, confidence=CONFIDENCE)
+                estimate = monitor.estimate(last=max(8, update // 4), confidence=CONFIDENCE)
                 with torch.no_grad():
                     loss = float(problem.loss_sum(model, held_out.batch(rest))) / len(rest)
                 exact = population(problem, model).noise_scale

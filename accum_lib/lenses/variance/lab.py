@@ -16,6 +16,7 @@ from accum_lib.problems.digits import Digits
 from accum_lib.records.variance import Guesses, MiniBatches, VarianceCurve
 
 NUM_SAMPLES, DRAWS = 512, 300
+FIRST_LAYER = 64 * 32  # its weights come first; those of the last layer see few values only
 GUESS_M, GUESS_STEPS = 32, (1, 2, 4, 8, 16)
 
 
@@ -32,14 +33,15 @@ class VarianceLab:
         self._problem, self._draws = Digits("mlp", torch.float64, num_samples), draws
         self._gradients = example_gradients(self._problem, self._problem.make_model(seed))
         self._full, self._directions = self._gradients.mean(0), plane(self._gradients)
-        self._coordinate = int(self._gradients.var(0).argmax())
+        self._coordinate = int(self._gradients[:, :FIRST_LAYER].var(0).argmax())
         self.population = from_gradients(self._gradients)
         self.sizes = [2**i for i in range(num_samples.bit_length())]
         self.batches, self.curve = cache(self._batches), cache(self._curve)
 
     @property
     def full_entry(self) -> float:
-        """The full gradient's coordinate beside ``MiniBatches.entries``: of the weight that varies most."""
+        """The full gradient's coordinate beside ``MiniBatches.entries``: of the first
+        layer's weight that varies most."""
         return float(self._full[self._coordinate])
 
     @property
