@@ -175,7 +175,11 @@ def main() -> None:
     print_speeds(speeds)
     print(f"\nK = {STEPS}, {options.repeats} rounds of 4 updates. {machine()}.")
     if options.json:
-        record = {"machine": machine(), "costs": [asdict(r) for r in costs], "speeds": [asdict(r) for r in speeds]}
+        record = {
+            "machine": machine(),
+            "costs": [asdict(r) for r in costs],
+            "speeds": [asdict(r) for r in speeds],
+        }
         options.json.write_text(json.dumps(record, indent=2) + "\n")
 
 

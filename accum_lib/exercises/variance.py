@@ -57,8 +57,10 @@ def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) ->
     if abs(given / expected - 1) < 1e-6:
         return right(f"{given:.1f} examples, from norms that accumulation has at hand anyway.")
     near = {
-        trace / whole: "your trace is right, but |g|² of the window is not |G|²: it holds noise of its own, trace / B",
-        mean_square / whole: "that is the ratio of the two norms; each holds |G|² and its own share of the trace",
+        trace
+        / whole: "your trace is right, but |g|² of the window is not |G|²: it holds noise of its own, trace / B",
+        mean_square
+        / whole: "that is the ratio of the two norms; each holds |G|² and its own share of the trace",
         expected * m: "right but for a factor M: is your trace that of one example?",
         expected / k: "right but for a factor K: 1/M - 1/B is (K - 1)/B, not (K - 1)/M",
         squared_norm / trace: "upside down: the noise scale is trace / |G|²",
@@ -82,14 +84,18 @@ def check_beta2(beta2: Callable[[float, int, int], float]) -> Feedback:
         given = beta2(reference, base, batch)
         wanted = np.log(0.5) / np.log(reference) * base
         if not 0 < given < 1:
-            return not_yet(f"for {reference} at B = {base}, at B = {batch} you say {given:.4g}: not between 0 and 1.")
+            return not_yet(
+                f"for {reference} at B = {base}, at B = {batch} you say {given:.4g}: not between 0 and 1."
+            )
         found = np.log(0.5) / np.log(given) * batch
         if abs(found / wanted - 1) > 1e-6:
             return not_yet(
                 f"{reference} at B = {base} forgets half within {wanted:,.0f} examples. Your {given:.5g} at "
                 f"B = {batch} does so within {found:,.0f}."
             )
-    return right(f"At B = 1 it is {beta2(0.95, 64, 1):.5f}: the second moment forgets after as many examples.")
+    return right(
+        f"At B = 1 it is {beta2(0.95, 64, 1):.5f}: the second moment forgets after as many examples."
+    )
 
 
 def _norms(m: int, k: int) -> tuple[float, float]:

@@ -48,7 +48,9 @@ class RaceTrack:
     def show(self) -> "Races | None":
         """Display the bar, race, and return what was raced; None if the reader has stopped it."""
         data = self.widget._repr_mimebundle_() or {}
-        display({**data, "text/plain": "The races run here, with a progress bar and a stop button."}, raw=True)
+        display(
+            {**data, "text/plain": "The races run here, with a progress bar and a stop button."}, raw=True
+        )
         return self.run()
 
     def run(self) -> "Races | None":

@@ -13,7 +13,9 @@ CONTROLS = [
 ]
 GUESS_CONTROLS = [
     Control("picked", "The variance:", (0, 1, 2, 3), 0, figure.GUESSES, "choice"),
-    Control("revealed", "Show:", (False, True), False, ("my guess", "my guess and the measurement"), "choice"),
+    Control(
+        "revealed", "Show:", (False, True), False, ("my guess", "my guess and the measurement"), "choice"
+    ),
 ]
 
 
@@ -32,4 +34,6 @@ def variance_explorer(lab: VarianceLab | None = None) -> GridExplorer:
 def guess_explorer(lab: VarianceLab | None = None) -> GridExplorer:
     """Pick a curve of the variance against K; then have the measured one drawn beside it."""
     guesses = (lab or VarianceLab()).guesses()
-    return GridExplorer(GUESS_CONTROLS, lambda picked, revealed: figure.guess_picture(guesses, picked, revealed))
+    return GridExplorer(
+        GUESS_CONTROLS, lambda picked, revealed: figure.guess_picture(guesses, picked, revealed)
+    )

@@ -22,7 +22,9 @@ LOSS_TICKS = [0.3, 0.5, 1, 2]
 HIGHEST = 3.0  # a loss beyond it is drawn here: it has diverged
 
 
-def picture(races: tuple[Race, ...], found: ToTarget, noise: NoiseOverTraining, rate: float | None) -> Picture:
+def picture(
+    races: tuple[Race, ...], found: ToTarget, noise: NoiseOverTraining, rate: float | None
+) -> Picture:
     """Draw a race to one target.
 
     Args:
@@ -35,7 +37,9 @@ def picture(races: tuple[Race, ...], found: ToTarget, noise: NoiseOverTraining, 
     for panel in ("", "2"):
         for race, its, style in zip(races, found.rates, STYLES, strict=True):
             data += _curves(race, int(np.flatnonzero(race.rates == its)[0]), panel, style)
-        data.append(_line([1, 1e6], [found.target] * 2, panel, "target" if not panel else "", theme.GREY, "dash"))
+        data.append(
+            _line([1, 1e6], [found.target] * 2, panel, "target" if not panel else "", theme.GREY, "dash")
+        )
     data += [*_to_target(found, noise), *_noise(noise, found.target)]
     layout = theme.layout(
         height=540,
@@ -55,7 +59,10 @@ def picture(races: tuple[Race, ...], found: ToTarget, noise: NoiseOverTraining, 
 
 def summary(found: ToTarget, noise: NoiseOverTraining, rate: float | None) -> str:
     """What the target took, in words."""
-    took = [_took(*each) for each in zip(found.batch_sizes, found.rates, found.updates, found.examples, strict=True)]
+    took = [
+        _took(*each)
+        for each in zip(found.batch_sizes, found.rates, found.updates, found.examples, strict=True)
+    ]
     which = "each batch size at its fastest rate" if rate is None else f"all at the rate {rate:g}"
     critical = (
         f"The fitted critical batch size is {found.critical_batch_size:.0f} examples"
@@ -99,7 +106,9 @@ def claims_summary(recipes: dict[str, tuple[Race, ...]], best: bool, examples: i
     """The final losses in words."""
     words = []
     for name, races in recipes.items():
-        ends = ", ".join(f"{min(r.losses[-1, r.best].mean(), HIGHEST):.2f} at B = {r.batch_size}" for r in races)
+        ends = ", ".join(
+            f"{min(r.losses[-1, r.best].mean(), HIGHEST):.2f} at B = {r.batch_size}" for r in races
+        )
         words.append(f"{name}: {ends}")
     at = "each at its best rate, " if best else ""
     return f"Held-out loss after about {examples:,} examples, {at}mean of the seeds. {'. '.join(words)}."
@@ -125,7 +134,9 @@ def _curves(race: Race, rate: int, panel: str, style: tuple[str, str, str]) -> l
     band_y = np.concatenate([losses.min(axis=1), [np.nan], losses.max(axis=1)])
     band = _line(band_x, band_y, panel, "", colour, "solid")
     band["line"]["width"], band["hoverinfo"] = 0.7, "skip"
-    curve = _line(x, losses.mean(axis=1), panel, f"B = {race.batch_size}", colour, dash, "lines+markers", symbol)
+    curve = _line(
+        x, losses.mean(axis=1), panel, f"B = {race.batch_size}", colour, dash, "lines+markers", symbol
+    )
     curve["showlegend"] = not panel
     curve["marker"]["maxdisplayed"] = 6
     return [band, curve]
@@ -139,7 +150,9 @@ def _to_target(found: ToTarget, noise: NoiseOverTraining) -> list[dict[str, Any]
     return [
         _line(found.batch_sizes, found.fitted_examples, "3", "fitted E = Eₘᵢₙ + Sₘᵢₙ·B", theme.SKY, "solid"),
         _strokes(list(found.batch_sizes), seeds, "3", theme.PURPLE),
-        _line(found.batch_sizes, examples, "3", "measured", theme.PURPLE, "solid", "markers", "circle-open", 9),
+        _line(
+            found.batch_sizes, examples, "3", "measured", theme.PURPLE, "solid", "markers", "circle-open", 9
+        ),
         _line([size, size], [1, 1e6], "3", "critical batch, fitted", theme.SKY, "dash"),
         _line([scale, scale], [1, 1e6], "3", "noise scale, exact", theme.GREEN, "dot"),
     ]

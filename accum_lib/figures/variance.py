@@ -34,14 +34,18 @@ def picture(
     width = np.sqrt(entry_variance / b * max(1 - b / n, 0))
     reach = 3.2 * np.sqrt(entry_variance / 4)
     data = [
-        _dots(batches.points[:, 0], batches.points[:, 1], "", "mini-batch gradients", theme.BLUE, "circle", 4),
+        _dots(
+            batches.points[:, 0], batches.points[:, 1], "", "mini-batch gradients", theme.BLUE, "circle", 4
+        ),
         _dots(np.ones(1), np.zeros(1), "", "full gradient G", theme.VERMILION, "star", 15),
         _line(np.zeros(1), np.zeros(1), "", "", theme.BLACK, "solid", mode="markers", symbol="cross"),
         _line(curve.law_sizes, curve.law, "2", "law, without replacement", theme.BLACK, "solid"),
         _line(curve.law_sizes, curve.law_with_replacement, "2", "law, with replacement", theme.GREY, "dot"),
         _intervals(curve),
         _dots(curve.batch_sizes, _shown(curve.measured), "2", "measured", theme.BLUE, "circle-open", 9),
-        _dots(curve.batch_sizes[here], _shown(curve.measured[here]), "2", "this B", theme.ORANGE, "diamond", 11),
+        _dots(
+            curve.batch_sizes[here], _shown(curve.measured[here]), "2", "this B", theme.ORANGE, "diamond", 11
+        ),
         _line(*_histogram(batches.entries), "3", "", theme.BLUE, "solid"),
         _line(*_normal(entry, width, batches.entries), "3", "normal curve of the law", theme.BLACK, "dash"),
     ]

@@ -20,7 +20,7 @@ import torch
 
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lenses.races.replicas import TRAIN, Replicas
-from accum_lib.lenses.races.run import Recipe, Stopped, evaluations, race
+from accum_lib.lenses.races.run import Recipe, evaluations, race
 from accum_lib.lenses.variance import NoiseScaleMonitor, population
 from accum_lib.problems.base import micro_batches
 from accum_lib.problems.digits import Digits

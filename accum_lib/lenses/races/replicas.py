@@ -82,9 +82,7 @@ class Replicas:
         return losses.reshape(labels.shape)
 
 
-def give_each_its_rate(
-    optimizer: torch.optim.Optimizer, rates: Callable[[int], Tensor]
-) -> None:
+def give_each_its_rate(optimizer: torch.optim.Optimizer, rates: Callable[[int], Tensor]) -> None:
     """Let an optimizer with a learning rate of 1 move every copy at a rate of its own.
 
     Moves are proportional to the learning rate (SGD, momentum, Adam; no weight decay), so each is shortened after

@@ -9,11 +9,11 @@
 """
 
 from accum_lib.lenses.variance.estimates import from_two_sizes, from_window, from_windows
+from accum_lib.lenses.variance.exact import from_gradients, law, population
 from accum_lib.lenses.variance.examples import example_gradients, gradient_chunks
 from accum_lib.lenses.variance.lab import VarianceLab
 from accum_lib.lenses.variance.monitor import NoiseScaleMonitor
-from accum_lib.lenses.variance.exact import from_gradients, law, population
-from accum_lib.lenses.variance.sampling import SAMPLINGS, accumulated_means, draw, measure, means, plane
+from accum_lib.lenses.variance.sampling import SAMPLINGS, accumulated_means, draw, means, measure, plane
 
 __all__ = [
     "SAMPLINGS",

@@ -59,9 +59,7 @@ def from_window(
     return trace, whole - trace / total * _left_over(total, population)
 
 
-def from_windows(
-    estimates: np.ndarray, counts: np.ndarray, confidence: float = 0.95
-) -> NoiseScale:
+def from_windows(estimates: np.ndarray, counts: np.ndarray, confidence: float = 0.95) -> NoiseScale:
     """Many windows' estimates in one, with its confidence interval.
 
     A larger window tells more, so each is weighted by its count; weights that do not depend on the gradients

@@ -51,7 +51,9 @@ class VarianceLab:
 
     def _batches(self, batch_size: int, sampling: str = "shuffled") -> MiniBatches:
         seed = batch_size * len(SAMPLINGS) + SAMPLINGS.index(sampling)
-        rows = draw(self.population.num_samples, batch_size, self._draws, sampling, seed, self._problem.labels)
+        rows = draw(
+            self.population.num_samples, batch_size, self._draws, sampling, seed, self._problem.labels
+        )
         found = means(self._gradients, rows)
         return measure(found, self._full, self._directions, rows, sampling, coordinate=self._coordinate)
 

@@ -214,4 +214,6 @@ def _check_model(model: nn.Module) -> None:
         raise ValueError(f"the parameters are on several devices, {sorted(devices)}: one is supported")
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.sparse:
-            raise ValueError(f"{name} has sparse gradients, which have no norm here: build it with sparse=False")
+            raise ValueError(
+                f"{name} has sparse gradients, which have no norm here: build it with sparse=False"
+            )

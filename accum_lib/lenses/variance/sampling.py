@@ -41,7 +41,7 @@ def draw(
     """
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling must be one of {SAMPLINGS}; got {sampling!r}")
-    if not 1 <= batch_size or (batch_size > num_samples and sampling != "with replacement"):
+    if not batch_size >= 1 or (batch_size > num_samples and sampling != "with replacement"):
         raise ValueError(f"batch_size must be between 1 and the {num_samples} examples; got {batch_size}")
     dice = torch.Generator().manual_seed(seed)
     if sampling == "with replacement":
@@ -73,7 +73,9 @@ def accumulated_means(problem: Problem, model: nn.Module, rows: Tensor, micro_ba
     """The same ``(draws, parameters)`` by really accumulating: a window of micro-batches for each row."""
     parameters, gradients = trainable(model), []
     for row in rows:
-        window = [to_device(problem.batch(part), parameters[0].device) for part in row.split(micro_batch_size)]
+        window = [
+            to_device(problem.batch(part), parameters[0].device) for part in row.split(micro_batch_size)
+        ]
         accumulate(model, window, problem.loss_sum, problem.count)
         gradients.append(torch.cat([_gradient(p).flatten() for p in parameters]))
         model.zero_grad(set_to_none=True)

@@ -27,7 +27,9 @@ def seven() -> torch.Tensor:
     return example_gradients(problem, problem.make_model())
 
 
-def norms(gradients: torch.Tensor, rows: tuple[int, ...], counts: tuple[int, ...]) -> tuple[list[float], float]:
+def norms(
+    gradients: torch.Tensor, rows: tuple[int, ...], counts: tuple[int, ...]
+) -> tuple[list[float], float]:
     """Squared norms of what each micro-batch adds to ``.grad``, and of the whole, by hand."""
     parts = torch.tensor(rows).split(list(counts))
     shares = [gradients[part].sum(0) / len(rows) for part in parts]

@@ -54,7 +54,9 @@ def digits():
 def every_batch(gradients: torch.Tensor, size: int, replacement: bool) -> float:
     """E|g - G|^2, from the definition: over all mini-batches of that size."""
     n = len(gradients)
-    batches = itertools.product(range(n), repeat=size) if replacement else itertools.combinations(range(n), size)
+    batches = (
+        itertools.product(range(n), repeat=size) if replacement else itertools.combinations(range(n), size)
+    )
     full = gradients.mean(0)
     return float(np.mean([float((gradients[list(b)].mean(0) - full).square().sum()) for b in batches]))
 
@@ -244,7 +246,9 @@ def test_neighbours_are_neighbours_and_classes_stay_together() -> None:
     labels = torch.arange(100) % 10
     for row in draw(100, 4, 30, "not shuffled"):
         assert torch.equal(row, (row[0] + torch.arange(4)) % 100)
-    of_one_class = [len(set(labels[row].tolist())) == 1 for row in draw(100, 4, 300, "sorted by class", 1, labels)]
+    of_one_class = [
+        len(set(labels[row].tolist())) == 1 for row in draw(100, 4, 300, "sorted by class", 1, labels)
+    ]
     assert 0.6 < np.mean(of_one_class) < 0.8, "7 of 10 places begin a run of four in one class"
 
 
