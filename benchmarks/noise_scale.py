@@ -2,9 +2,9 @@
 
     python benchmarks/noise_scale.py [--repeats 150] [--full] [--json FILE]
 
-Plain and watched updates (accumulate and an SGD update, K = 4) take turns in one process, on one thread, in an
-order drawn anew for each round; the table gives the median over the rounds of each round's time against the
-plain one in that round. "nothing" is plain accumulation once more: how far from 1 it is says how much the
+Plain and watched updates (accumulate and an SGD update, K = 4) take turns in one process, on one thread, in
+an order drawn anew for each round; the table gives the median over the rounds of each round's time against
+the plain one in that round. "nothing" is plain accumulation once more: how far from 1 it is says how much the
 measurement itself wavers. ``--full`` adds RoBERTa-base, which takes 3 GB and some minutes.
 """
 

@@ -27,15 +27,16 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
     factor = variance(trace, 32, 64) / measured
     if abs(variance(trace, 64, 64)) > 1e-9 * trace:
         return not_yet(
-            f"for B = 32 of N = 64 you say {factor:.2f} times what 2,000 mini-batches show, and for B = N you say "
-            f"{variance(trace, 64, 64):.3g}. What can vary when every batch is the whole data set?"
+            f"for B = 32 of N = 64 you say {factor:.2f} times what 2,000 mini-batches show, and for B = N "
+            f"you say {variance(trace, 64, 64):.3g}. What can vary when every batch is the whole data set?"
         )
     for b, n in ((1, 64), (8, 512), (32, 64)):
         expected = trace / b * (1 - b / n)
         if abs(variance(trace, b, n) / expected - 1) > 1e-6:
             return not_yet(
                 f"B = N is right. For B = {b} of N = {n} and a trace of {trace:.3g} you say "
-                f"{variance(trace, b, n):.4g}; a mean of B, drawn from what has not been drawn yet, has {expected:.4g}."
+                f"{variance(trace, b, n):.4g}; a mean of B, drawn from what has not been drawn yet, has "
+                f"{expected:.4g}."
             )
     return right(f"For B = 32 of N = 64 it is {factor:.3f} times what 2,000 measured mini-batches show.")
 
@@ -44,8 +45,8 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
 def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) -> Feedback:
     """Exercise 2: ``noise_scale(micro_batch_size, steps, mean_square, whole)``, from norms alone.
 
-    ``mean_square`` is the mean of the K micro-batch gradients' squared norms, ``whole`` that of their mean. The
-    data are endless. Checked on the mean norms of 400 windows of real digits, drawn with replacement.
+    ``mean_square`` is the mean of the K micro-batch gradients' squared norms, ``whole`` that of their mean.
+    The data are endless. Checked on the mean norms of 400 windows of real digits, drawn with replacement.
     """
     m, k = 4, 8
     mean_square, whole = _norms(m, k)
@@ -56,21 +57,22 @@ def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) ->
     expected = trace / squared_norm
     if abs(given / expected - 1) < 1e-6:
         return right(f"{given:.1f} examples, from norms that accumulation has at hand anyway.")
-    near = {
-        trace
-        / whole: "your trace is right, but |g|² of the window is not |G|²: it holds noise of its own, trace / B",
-        mean_square
-        / whole: "that is the ratio of the two norms; each holds |G|² and its own share of the trace",
-        expected * m: "right but for a factor M: is your trace that of one example?",
-        expected / k: "right but for a factor K: 1/M - 1/B is (K - 1)/B, not (K - 1)/M",
-        squared_norm / trace: "upside down: the noise scale is trace / |G|²",
-    }
-    for value, hint in near.items():
+    near = [
+        (trace / whole, "|g|² of the window is not |G|²: it holds noise of its own, trace / B"),
+        (
+            mean_square / whole,
+            "that is the ratio of the two norms; each holds |G|² and its share of the trace",
+        ),
+        (expected * m, "right but for a factor M: is your trace that of one example?"),
+        (expected / k, "right but for a factor K: 1/M - 1/B is (K - 1)/B, not (K - 1)/M"),
+        (squared_norm / trace, "upside down: the noise scale is trace / |G|²"),
+    ]
+    for value, hint in near:
         if abs(given / value - 1) < 1e-6:
             return not_yet(hint + ".")
     return not_yet(
-        f"you say {given:.3g}, and it is {expected:.3g}. Write down the two expectations, E|g_M|² = |G|² + trace/M and "
-        "E|g_B|² = |G|² + trace/B, and solve them for trace and |G|²."
+        f"you say {given:.3g}, and it is {expected:.3g}. Write down the two expectations, "
+        "E|g_M|² = |G|² + trace/M and E|g_B|² = |G|² + trace/B, and solve them for trace and |G|²."
     )
 
 

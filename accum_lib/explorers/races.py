@@ -1,4 +1,4 @@
-"""The races of notebook 03: a track with a progress bar and a stop button, and explorers of what was raced."""
+"""The races of notebook 03: a track with a stop button, and explorers of what was raced."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from IPython.display import display
 from accum_lib.explorers.grid import Control, GridExplorer
 from accum_lib.figures import races as figure
 from accum_lib.figures.picture import Picture
-from accum_lib.lenses.races import Stopped, race_all, to_target
+from accum_lib.lenses.races import StoppedError, race_all, to_target
 from accum_lib.records.races import Races
 
 TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)
@@ -18,10 +18,10 @@ CONTROLS = [
     Control("rate", "Learning rate:", RATES, None, ("the fastest for each B", "0.1", "0.4", "1.6"), "choice"),
 ]
 CLAIMS = ("scaling", "small")
+CLAIM_WORDS = ("linear scaling (Goyal 2017)", "small batches (Marek 2025)")
 CLAIM_CONTROLS = [
-    Control("claim", "Claim:", CLAIMS, "scaling", ("linear scaling (Goyal 2017)", "small batches (Marek 2025)"),
-            "choice"),
-]  # fmt: skip
+    Control("claim", "Claim:", CLAIMS, "scaling", CLAIM_WORDS, "choice"),
+]
 
 
 class RaceTrack:
@@ -36,7 +36,8 @@ class RaceTrack:
     """
 
     def __init__(self, run: Callable[[Callable[[float], None]], Races] = race_all) -> None:
-        self._run, self.races = run, None
+        self._run = run
+        self.races: Races | None = None
         self.errors: list[BaseException] = []
         self._stopping = False
         self.bar = ipywidgets.FloatProgress(min=0, max=1, layout={"width": "420px"})
@@ -58,11 +59,11 @@ class RaceTrack:
         self._stopping, self.races, self.button.disabled = False, None, False
         self._say("Racing …")
         try:
-            self.races = self._run(self._tell)
-        except (Stopped, KeyboardInterrupt):
+            races = self.races = self._run(self._tell)
+        except (StoppedError, KeyboardInterrupt):
             self._say("Stopped. Run this cell again to race anew; the cells below need the races.")
         else:
-            self._say(f"Done in {self.races.seconds:.0f} s.")
+            self._say(f"Done in {races.seconds:.0f} s.")
         finally:
             self.button.disabled = True
         return self.races
@@ -70,7 +71,7 @@ class RaceTrack:
     def _tell(self, share: float) -> None:
         self.bar.value = share
         if self._stopping:
-            raise Stopped
+            raise StoppedError
 
     def _on_click(self, _: object) -> None:
         self._stopping = True

@@ -1,4 +1,4 @@
-"""Races between batch sizes: loss against updates and examples, what a target took, and the published claims."""
+"""Races between batch sizes: loss against updates and examples, what a target took, published claims."""
 
 from typing import Any
 
@@ -70,8 +70,8 @@ def summary(found: ToTarget, noise: NoiseOverTraining, rate: float | None) -> st
         else "Too few reached it for a critical batch size to be fitted"
     )
     return (
-        f"To a held-out loss of {found.target:g}, {which}: {'; '.join(took)}. {critical}; the gradient noise scale, "
-        f"measured exactly at that loss, is {noise_at(noise, found.target):.0f}."
+        f"To a held-out loss of {found.target:g}, {which}: {'; '.join(took)}. {critical}; the gradient noise "
+        f"scale, measured exactly at that loss, is {noise_at(noise, found.target):.0f}."
     )
 
 
@@ -164,8 +164,8 @@ def _noise(noise: NoiseOverTraining, target: float) -> list[dict[str, Any]]:
     return [
         _line(noise.losses, noise.exact, "4", "", theme.GREEN, "dot", "lines+markers", "diamond", 9),
         _line(x, y, "4", "", theme.VERMILION, "solid"),
-        _line(noise.losses, noise.estimated, "4", "noise scale, free estimate", theme.VERMILION, "solid", "markers",
-              "cross", 9),
+        _line(noise.losses, noise.estimated, "4", "noise scale, free estimate", theme.VERMILION, "solid",
+              "markers", "cross", 9),
         _line([target, target], [1, 1e4], "4", "", theme.GREY, "dash"),
     ]  # fmt: skip
 

@@ -82,10 +82,10 @@ def summary(batches: MiniBatches, curve: VarianceCurve, steps: int) -> str:
     )
     noise = "shorter" if measured < 1 else "longer"
     return (
-        f"M = {b // steps}, K = {steps}, so B = {b} of N = {n} examples, {curve.sampling}. The variance of the "
-        f"mini-batch gradient is {_number(measured)} |G|² (95 % interval {_number(low)} to {_number(high)}): "
-        f"{verdict}. The noise is {noise} than the full gradient; the two are alike at B = {scale:.0f}, the gradient "
-        f"noise scale. Median cosine similarity to G: {np.median(batches.cosines):.2f}."
+        f"M = {b // steps}, K = {steps}, so B = {b} of N = {n} examples, {curve.sampling}. The variance of "
+        f"the mini-batch gradient is {_number(measured)} |G|² (95 % interval {_number(low)} to "
+        f"{_number(high)}): {verdict}. The noise is {noise} than the full gradient; the two are alike at B = {scale:.0f}, the "
+        f"gradient noise scale. Median cosine similarity to G: {np.median(batches.cosines):.2f}."
     )
 
 
@@ -108,8 +108,8 @@ def guess_picture(guesses: Guesses, picked: int, revealed: bool) -> Picture:
         height=300,
         top=8,
         xaxis=theme.axis("accumulation steps K", (0.0, 1.0), type="log", range=[-0.05, 1.25], **ticks),
-        yaxis=theme.axis("variance, that of K = 1 being 1", (0.0, 0.86), type="log", range=[-3.2, 0.4], dtick=1,
-                         exponentformat="power"),
+        yaxis=theme.axis("variance, that of K = 1 being 1", (0.0, 0.86), type="log", range=[-3.2, 0.4],
+                         dtick=1, exponentformat="power"),
     )  # fmt: skip
     return Picture(data, layout, guess_summary(guesses, picked, revealed))
 
@@ -117,7 +117,8 @@ def guess_picture(guesses: Guesses, picked: int, revealed: bool) -> Picture:
 def guess_summary(guesses: Guesses, picked: int, revealed: bool) -> str:
     """The guess and, if revealed, the measurement in words."""
     m, n = guesses.micro_batch_size, guesses.num_samples
-    words = f"With M = {m} out of N = {n} examples and K from 1 to {guesses.steps[-1]}, you guess: {GUESSES[picked]}."
+    most = guesses.steps[-1]
+    words = f"With M = {m} out of N = {n} examples and K from 1 to {most}, you guess: {GUESSES[picked]}."
     if not revealed:
         return words
     numbers = ", ".join(_number(v) for v in guesses.measured)

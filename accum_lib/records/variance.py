@@ -40,7 +40,7 @@ class NoiseScale:
     """An estimate of the gradient noise scale, with its confidence interval.
 
     Attributes:
-        noise_scale: trace / squared_norm in counted terms; infinite if ``squared_norm`` came out at 0 or less.
+        noise_scale: trace / squared_norm in counted terms; infinite if ``squared_norm`` is 0 or less.
         low, high: the interval; ``high`` is infinite if the data do not tell the full gradient from 0.
         confidence: how often such an interval holds the exact value, from 0 to 1.
         trace, squared_norm: the estimates of tr(Sigma) and |G|^2.

@@ -5,7 +5,7 @@ from made_races import races
 
 from accum_lib.explorers import RaceTrack, claims_explorer, guess_explorer, races_explorer, variance_explorer
 from accum_lib.explorers.questions import variance as questions
-from accum_lib.lenses.races import Stopped
+from accum_lib.lenses.races import StoppedError
 from accum_lib.lenses.variance import VarianceLab
 
 
@@ -44,8 +44,8 @@ def test_the_variance_falls_to_nothing(lab) -> None:
 
 def test_the_verdict_on_the_large_batch_follows_the_race() -> None:
     assert "As you predicted." in asked(questions.sixteen_times_the_batch(races()), 2)
-    assert "It is: <b>16 times fewer" in asked(questions.sixteen_times_the_batch(races(3.2)), 2)
-    assert "As you predicted." in asked(questions.sixteen_times_the_batch(races(0.8)), 1)
+    assert "It is: <b>16 times fewer" in asked(questions.sixteen_times_the_batch(races(0.32)), 2)
+    assert "As you predicted." in asked(questions.sixteen_times_the_batch(races(0.08)), 1)
 
 
 def test_the_track_shows_how_far_it_is_and_keeps_what_was_raced() -> None:
@@ -92,4 +92,4 @@ def test_an_error_in_a_race_is_not_hidden() -> None:
 
 
 def test_stopped_is_not_an_error_of_the_races() -> None:
-    assert issubclass(Stopped, Exception)
+    assert issubclass(StoppedError, Exception)

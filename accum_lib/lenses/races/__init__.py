@@ -12,12 +12,12 @@ from accum_lib.lenses.races.claims import (
     to_target,
 )
 from accum_lib.lenses.races.replicas import Replicas
-from accum_lib.lenses.races.run import Recipe, Stopped, race
+from accum_lib.lenses.races.run import Recipe, StoppedError, race
 
 __all__ = [
     "Recipe",
     "Replicas",
-    "Stopped",
+    "StoppedError",
     "critical_batch",
     "noise_over_training",
     "race",

@@ -1,8 +1,8 @@
 """The races of notebook 03: three published claims, at the scale of two processor cores.
 
 McCandlish et al. (2018), arXiv 1812.06162: with E examples and S updates to a target,
-``(S / S_min - 1) (E / E_min - 1) = 1`` (equation 2.11), hence ``E = E_min + S_min B`` and ``S = S_min + E_min / B``,
-and the critical batch size ``E_min / S_min`` is about the gradient noise scale.
+``(S / S_min - 1) (E / E_min - 1) = 1`` (equation 2.11), hence ``E = E_min + S_min B`` and
+``S = S_min + E_min / B``, and the critical batch size ``E_min / S_min`` is about the gradient noise scale.
 
 Goyal et al. (2017), arXiv 1706.02677: a batch k times as large with a rate k times as high, after a warm-up,
 trains as well.
@@ -12,14 +12,14 @@ moment is held in examples (there: tokens) and not in updates; and then even pla
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.lenses.races.replicas import TRAIN, Replicas
+from accum_lib.lenses.races.replicas import TRAIN, Batch, Replicas
 from accum_lib.lenses.races.run import Recipe, evaluations, race
 from accum_lib.lenses.variance import NoiseScaleMonitor, population
 from accum_lib.problems.base import micro_batches
@@ -38,14 +38,14 @@ BETA2, BETA2_BATCH = 0.95, 64  # the half-life is what this gives at that batch
 LOOKS, NOISE_M, NOISE_K, NOISE_RATE = (8, 16, 32, 64, 128, 256), 8, 8, 0.2
 CONFIDENCE = 0.9
 
-Job = tuple[Callable[..., Race], tuple]
+Job = tuple[Replicas, int, Recipe, int]  # what ``race`` takes
 
 
 def race_all(tell: Callable[[float], None] | None = None) -> Races:
     """Run all races, on one thread.
 
     Args:
-        tell: called with the share that is done, from 0 to 1; what it raises (``Stopped``) ends the races.
+        tell: called with the share that is done, from 0 to 1; what it raises ends them (``StoppedError``).
     """
     started, done = time.perf_counter(), 0
     plain, scaling, small = _plain(), _scaling(), _small()
@@ -58,7 +58,7 @@ def race_all(tell: Callable[[float], None] | None = None) -> Races:
         if tell:
             tell(done / total)
 
-    def run(these: Sequence[tuple[Replicas, int, Recipe, int]]) -> tuple[Race, ...]:
+    def run(these: Sequence[Job]) -> tuple[Race, ...]:
         return tuple(race(*job, tell=one_more) for job in these)
 
     with one_thread():
@@ -71,14 +71,14 @@ def race_all(tell: Callable[[float], None] | None = None) -> Races:
         )
 
 
-def _plain() -> list[tuple[Replicas, int, Recipe, int]]:
+def _plain() -> list[Job]:
     replicas = Replicas(PLAIN_RATES, PLAIN_SEEDS)
     return [(replicas, b, Recipe("SGD"), updates) for b, updates in PLAIN.items()]
 
 
-def _scaling() -> dict[str, list[tuple[Replicas, int, Recipe, int]]]:
+def _scaling() -> dict[str, list[Job]]:
     """The same number of examples at every batch size; SGD with momentum 0.9, as in the paper."""
-    jobs: dict[str, list[tuple[Replicas, int, Recipe, int]]] = {
+    jobs: dict[str, list[Job]] = {
         "rate unchanged": [], "rate × B/16": [], "rate × B/16, warm-up": [],
     }  # fmt: skip
     for b in SCALING:
@@ -91,10 +91,10 @@ def _scaling() -> dict[str, list[tuple[Replicas, int, Recipe, int]]]:
     return jobs
 
 
-def _small() -> dict[str, list[tuple[Replicas, int, Recipe, int]]]:
+def _small() -> dict[str, list[Job]]:
     """One epoch at every batch size."""
     fixed, held, plain = "Adam, β₂ = 0.95 at every B", "Adam, β₂ held in examples", "SGD, no momentum"
-    jobs: dict[str, list[tuple[Replicas, int, Recipe, int]]] = {fixed: [], held: [], plain: []}
+    jobs: dict[str, list[Job]] = {fixed: [], held: [], plain: []}
     for b in ADAM_RATES:
         adam, sgd = (Replicas(rates[b], SMALL_SEEDS) for rates in (ADAM_RATES, SGD_RATES))
         updates = TRAIN // b
@@ -105,7 +105,7 @@ def _small() -> dict[str, list[tuple[Replicas, int, Recipe, int]]]:
 
 
 def held_in_examples(batch_size: int) -> float:
-    """Adam's beta2 whose half-life in examples is that of ``BETA2`` at ``BETA2_BATCH``: Marek et al., section 3."""
+    """Adam's beta2 whose half-life in examples is that of ``BETA2`` at ``BETA2_BATCH`` (Marek et al.)."""
     return float(BETA2 ** (batch_size / BETA2_BATCH))
 
 
@@ -128,10 +128,10 @@ def noise_over_training(tell: Callable[[], None] | None = None) -> NoiseOverTrai
                 found.append((update, loss, exact, estimate.noise_scale, estimate.low, estimate.high))
                 if tell:
                     tell()
-    return NoiseOverTraining(*np.array(found).T, confidence=CONFIDENCE)
+    return NoiseOverTraining(*np.array(found).T, CONFIDENCE)
 
 
-def _epochs(problem: Digits):
+def _epochs(problem: Digits) -> Iterator[list[Batch]]:
     order = torch.Generator().manual_seed(0)
     while True:
         yield from windows(micro_batches(problem, NOISE_M, order), NOISE_K)
@@ -163,7 +163,7 @@ def to_target(races: Sequence[Race], target: float, rate: float | None = None) -
 
 
 def critical_batch(batch_sizes: np.ndarray, examples: np.ndarray) -> tuple[float, float]:
-    """``(E_min, S_min)`` of ``E = E_min + S_min B``: least squares of the relative errors, neither below 0."""
+    """``(E_min, S_min)`` of ``E = E_min + S_min B``: least squares of relative errors, neither below 0."""
     from scipy.optimize import nnls  # takes a while to import
 
     rows = np.stack([1 / examples, batch_sizes / examples], axis=1)
@@ -172,7 +172,7 @@ def critical_batch(batch_sizes: np.ndarray, examples: np.ndarray) -> tuple[float
 
 
 def _fastest(each: Race, target: float, rate: float | None) -> tuple[float, np.ndarray]:
-    """The rate whose seeds took fewest updates on average (or the one that is asked for), and theirs ``(S,)``."""
+    """The rate that took fewest updates on average (or the one asked for), and its seeds' ``(S,)``."""
     if rate is not None and rate not in each.rates:
         raise ValueError(f"B = {each.batch_size} raced at the rates {list(each.rates)}; got {rate}")
     which = [r for r, value in enumerate(each.rates) if rate in (None, value)]

@@ -1,7 +1,7 @@
 """Many copies of the digits MLP in one model, so that seeds and learning rates race at the price of one run.
 
-A copy meets its own weights and its own examples only: the summed loss is a sum over the copies, so the gradient
-that ``accumulate`` leaves for a copy is the one that it would have alone. A test compares it with ``descend``.
+A copy meets its own weights and its own examples only: the summed loss is a sum over the copies, so the
+gradient that ``accumulate`` leaves for a copy is the one that it would have alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Copies(nn.Module):
-    """The MLP of ``Digits``, every weight of shape ``(rates, seeds, ...)``; a seed starts alike at every rate."""
+    """The MLP of ``Digits``, weights ``(rates, seeds, ...)``; a seed starts alike at every rate."""
 
     def __init__(self, models: list[nn.Module], rates: int) -> None:
         super().__init__()
@@ -85,8 +85,8 @@ class Replicas:
 def give_each_its_rate(optimizer: torch.optim.Optimizer, rates: Callable[[int], Tensor]) -> None:
     """Let an optimizer with a learning rate of 1 move every copy at a rate of its own.
 
-    Moves are proportional to the learning rate (SGD, momentum, Adam; no weight decay), so each is shortened after
-    it was made: one optimizer for all copies is several times faster than one for each rate.
+    Moves are proportional to the learning rate (SGD, momentum, Adam; no weight decay), so each is shortened
+    after it was made: one optimizer for all copies is several times faster than one for each rate.
 
     Args:
         optimizer: over the parameters of ``Copies``, with ``lr=1``.

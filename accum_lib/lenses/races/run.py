@@ -14,10 +14,10 @@ from accum_lib.records.races import Race
 LARGEST_MICRO_BATCH = 64  # a larger B is accumulated from micro-batches of so many
 EVALUATIONS = 24  # in one race, spread evenly over the logarithm of the updates
 
-Tell = Callable[[], None]  # called at each evaluation; may raise Stopped
+Tell = Callable[[], None]  # called at each evaluation; may raise StoppedError
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The reader has stopped the races."""
 
 
@@ -63,7 +63,7 @@ def race(replicas: Replicas, batch_size: int, recipe: Recipe, updates: int, tell
     Raises:
         ValueError: the batch size does not fit, or a loss is not finite (a rate is too high).
     """
-    micro = min(batch_size, LARGEST_MICRO_BATCH)
+    micro = max(1, min(batch_size, LARGEST_MICRO_BATCH))
     if batch_size % micro or not 1 <= batch_size <= replicas.num_samples:
         raise ValueError(
             f"batch_size must be at most the {replicas.num_samples} examples, and beyond {micro} a multiple "

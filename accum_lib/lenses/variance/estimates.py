@@ -4,7 +4,7 @@
 are drawn without replacement from a data set that counts N, ``g_j`` is unbiased with variance
 ``tr(Sigma) / c_j * (1 - c_j / N)`` (see ``law``), so that
 
-    E|g_j|^2 = |G|^2 - tr(Sigma)/N + tr(Sigma)/c_j        and so        E|g|^2 = |G|^2 - tr(Sigma)/N + tr(Sigma)/C
+    E|g_j|^2 = |G|^2 - tr(Sigma)/N + tr(Sigma)/c_j      and so      E|g|^2 = |G|^2 - tr(Sigma)/N + tr(Sigma)/C
 
 for the whole window's gradient g = sum_j (c_j / C) g_j. Take the mean of ``|g_j|^2`` with the very weights
 ``c_j / C``: then ``tr(Sigma)`` stands in it with ``sum_j (c_j / C) / c_j = K / C``, and the difference is
@@ -18,8 +18,8 @@ whatever the counts are, and N has dropped out. Hence the two unbiased estimates
 
 ``trace`` is ``sum_j c_j |g_j - g|^2 / (K - 1)``, the mean square *between groups* of the analysis of variance
 (Fisher 1925), so it is never negative. With equal micro-batches both are equations A.2 and A.3 of McCandlish
-et al. (2018), arXiv 1812.06162. A plain mean over micro-batches, put into those equations with the mean count,
-is biased as soon as counts differ.
+et al. (2018), arXiv 1812.06162. A plain mean over micro-batches, put into those equations with the mean
+count, is biased as soon as counts differ.
 
 ``.grad`` never holds ``g_j`` but its **share** ``s_j = c_j / C * g_j``, because the core starts each backward
 pass from 1/C. So ``(c_j / C) |g_j|^2 = (C / c_j) |s_j|^2``.

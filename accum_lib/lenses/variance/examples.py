@@ -144,7 +144,7 @@ def _vectorised(problem: Problem, model: nn.Module, indices: Tensor) -> Tensor:
 
 
 def _can_be_vectorised(problem: Problem, model: nn.Module, indices: Tensor) -> bool:
-    """Whether it works at all, and gives what the loop gives (a batch's first axis need not be its examples)."""
+    """Whether it works, and gives what the loop gives (a batch's first axis need not be its examples)."""
     try:
         found = _vectorised(problem, model, indices)
     except Exception:  # whatever it is, the loop either manages or says what is wrong

@@ -1,7 +1,7 @@
 """The data behind the variance explorer: for every batch size and way of sampling, a cloud of gradients.
 
-Mini-batch gradients here are means of exact per-example gradients, which is what accumulation gives to rounding
-(a test accumulates them), and hundreds of times faster.
+Mini-batch gradients here are means of exact per-example gradients, which is what accumulation gives to
+rounding (a test accumulates them), and hundreds of times faster.
 """
 
 from functools import cache

@@ -66,7 +66,7 @@ class NoiseScaleMonitor:
         self._parameters = trainable(model)
         wide = any(p.dtype == torch.float64 for p in self._parameters)
         dtype = torch.float64 if wide else torch.float32  # a norm in bfloat16 would have two digits
-        # Row 0 is for the whole window, row j for its micro-batch j; and for each parameter its column's places.
+        # Row 0 is for the whole window, row j for its micro-batch j; each parameter has a column's places.
         self._norms = torch.zeros(0, len(self._parameters), dtype=dtype, device=self._parameters[0].device)
         self._places: list[list[Tensor]] = [[] for _ in self._parameters]
         self._hooks: list[Any] = []
@@ -111,8 +111,8 @@ class NoiseScaleMonitor:
         self._read()
         if not self._estimates:
             raise ValueError(
-                f"nothing is measured yet: {self._windows} windows have begun, one in {self._every} is looked "
-                "at, and it tells something if two or more of its micro-batches count"
+                f"nothing is measured yet: {self._windows} windows have begun, one in {self._every} is "
+                "looked at, and it tells something if two or more of its micro-batches count"
             )
         recent = slice(-last if last else None, None)
         return from_windows(np.array(self._estimates[recent]), np.array(self._totals[recent]), confidence)

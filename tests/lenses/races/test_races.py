@@ -1,4 +1,4 @@
-"""Races: a copy is what it would be alone, each has its own rate, and what a target took is read off rightly."""
+"""Races: a copy is what it would be alone, at its own rate, and what a target took is read off rightly."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from reference import relative_error
 
 from accum_lib.accumulate import accumulate
-from accum_lib.lenses.races import Recipe, Replicas, Stopped, critical_batch, race, to_target
+from accum_lib.lenses.races import Recipe, Replicas, StoppedError, critical_batch, race, to_target
 from accum_lib.lenses.races import claims as module
 from accum_lib.lenses.races.claims import held_in_examples, race_all
 from accum_lib.problems import Digits
@@ -107,9 +107,9 @@ def test_the_same_race_ends_the_same(replicas) -> None:
 
 def test_a_race_can_be_stopped_and_bad_batches_are_named(replicas) -> None:
     def stop():
-        raise Stopped
+        raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         race(replicas, 16, Recipe("SGD"), 100, tell=stop)
     for size in (0, 100, 1438):
         with pytest.raises(ValueError, match=f"a multiple of .*got {size}"):
@@ -140,7 +140,7 @@ def test_the_crossing_is_read_off_on_a_straight_line_by_hand() -> None:
     fixed = to_target(RACES, 0.8, rate=0.1)
     assert np.isinf(fixed.updates[1:]).all()
     assert np.isnan(fixed.critical_batch_size)
-    with pytest.raises(ValueError, match="B = 4 raced at the rates.*got 9"):
+    with pytest.raises(ValueError, match=r"B = 4 raced at the rates.*got 9"):
         to_target(RACES, 0.8, rate=9)
 
 

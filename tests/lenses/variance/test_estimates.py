@@ -1,4 +1,4 @@
-"""The noise scale from norms: unbiased over every window there is, and intervals that hold what they should."""
+"""The noise scale from norms: unbiased over every window, and intervals that hold what they should."""
 
 import itertools
 
@@ -115,11 +115,11 @@ def test_two_sizes_cover_the_exact_value() -> None:
 def test_bad_settings_are_named() -> None:
     with pytest.raises(ValueError, match="two micro-batches or more; got 1 and 1"):
         from_window([4], [1.0], 1.0)
-    with pytest.raises(ValueError, match="counts 8.* more than the population of 6"):
+    with pytest.raises(ValueError, match=r"counts 8.* more than the population of 6"):
         from_window([4, 4], [1.0, 1.0], 1.0, population=6)
     with pytest.raises(ValueError, match="small_size must be above 0 and below big_size; got 4 and 4"):
         from_two_sizes(np.ones(3), 4, np.ones(3), 4)
     with pytest.raises(ValueError, match="two norms or more of each size; got 1 and 3"):
         from_two_sizes(np.ones(1), 2, np.ones(3), 4)
-    with pytest.raises(ValueError, match="confidence must be between 0 and 1.*got 95"):
+    with pytest.raises(ValueError, match=r"confidence must be between 0 and 1.*got 95"):
         from_windows(np.ones((3, 2)), np.ones(3), confidence=95)

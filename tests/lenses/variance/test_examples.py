@@ -137,7 +137,7 @@ def test_layers_under_which_an_example_has_no_gradient_of_its_own_are_refused() 
 
 
 def test_bad_settings_are_named(digits) -> None:
-    with pytest.raises(ValueError, match="method must be one of.*'magic'"):
+    with pytest.raises(ValueError, match=r"method must be one of.*'magic'"):
         example_gradients(digits, digits.make_model(), method="magic")
     with pytest.raises(ValueError, match="all are frozen"):
         example_gradients(digits, digits.make_model().requires_grad_(False))

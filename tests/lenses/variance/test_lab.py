@@ -1,4 +1,4 @@
-"""The explorer's data: what it draws are the mini-batches measured, and its laws and guesses are what they say."""
+"""The explorer's data: it draws the mini-batches measured, and its laws and guesses are what they say."""
 
 import numpy as np
 import pytest

@@ -84,7 +84,7 @@ SIMULTANEOUS = 1 - 0.05 / len(GRID)  # all intervals together hold in 95 of 100 
 
 @pytest.fixture(scope="module")
 def measured(digits):
-    """Variances of gradients that ``accumulate`` has made, in micro-batches of four, at every B on the grid."""
+    """Variances of gradients that ``accumulate`` made, in micro-batches of four, at every B on the grid."""
     problem, model, gradients = digits
     found = {}
     for size in GRID:
@@ -105,8 +105,9 @@ def test_measured_variance_agrees_within_its_bootstrap_interval_at_every_b(digit
     with capsys.disabled():
         print("\nvariance of accumulated mini-batch gradients of 64 digits, beside the law")
         for b in GRID:
-            print(f"  B = {b:2}: {measured[b].variance:.4g} in [{measured[b].low:.4g}, {measured[b].high:.4g}], "
-                  f"law {law(people, b):.4g}")  # fmt: skip
+            m = measured[b]
+            print(f"  B = {b:2}: {m.variance:.4g} in [{m.low:.4g}, {m.high:.4g}],"
+                  f" law {law(people, b):.4g}")  # fmt: skip
     assert all(agrees(measured, lambda b: law(people, b)))
     assert max(measured[b].high / measured[b].low for b in GRID) < 1.6, "an interval that holds anything"
 
@@ -304,7 +305,7 @@ def test_the_bootstrap_covers_a_mean_as_often_as_it_says() -> None:
 
 
 def test_bad_draws_are_named() -> None:
-    with pytest.raises(ValueError, match="sampling must be one of.*'lucky'"):
+    with pytest.raises(ValueError, match=r"sampling must be one of.*'lucky'"):
         draw(10, 2, 3, "lucky")
     with pytest.raises(ValueError, match="between 1 and the 10 examples; got 11"):
         draw(10, 11, 3)

@@ -1,4 +1,4 @@
-"""The noise scale for free: the monitor sees what it should, changes nothing, and its interval covers the truth."""
+"""The noise scale for free: the monitor sees what it should, changes nothing, and covers the truth."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def coverage(found: np.ndarray, value: float) -> float:
 
 
 def uneven_roberta() -> Roberta:
-    """One label in five is 1. With half of each, an untrained model's gradients cancel: |G| would be nearly 0."""
+    """One label in five is 1. With half of each, an untrained model's gradients cancel: |G| is nearly 0."""
     problem = Roberta(num_samples=96, max_tokens=12)
     problem.labels = (torch.arange(96) % 5 == 0).long()
     return problem
@@ -117,8 +117,8 @@ def test_its_interval_covers_the_exact_value_as_often_as_it_says(name, capsys) -
     found = intervals(problem, model, seeds, settings)
     held = coverage(found, exact)
     with capsys.disabled():
-        print(f"\n{name}: exact noise scale {exact:.1f}; 90 % intervals held it in {held:.1%} of {seeds} epochs, "
-              f"median {np.median(found[:, 0]):.1f} to {np.median(found[:, 1]):.1f}")  # fmt: skip
+        print(f"\n{name}: exact noise scale {exact:.1f}; 90 % intervals held it in {held:.1%} of {seeds} "
+              f"epochs, median {np.median(found[:, 0]):.1f} to {np.median(found[:, 1]):.1f}")  # fmt: skip
     assert held > 0.9 - 3 * (0.9 * 0.1 / seeds) ** 0.5
     assert coverage(found, exact / 3) < 0.5, "intervals that hold everything would cover, too"
     assert coverage(found, exact * 4) < 0.5
@@ -142,7 +142,7 @@ def test_one_window_in_so_many_is_measured_and_the_last_can_be_asked_for(digits)
         epoch(digits, monitor, model, 4, 3)  # 8 windows: numbers 0, 3 and 6
         assert monitor.estimate().observations == 3
         assert monitor.estimate(last=2).observations == 2
-        with pytest.raises(ValueError, match="last must be 1 or more.*got 0"):
+        with pytest.raises(ValueError, match=r"last must be 1 or more.*got 0"):
             monitor.estimate(last=0)
 
 
@@ -154,16 +154,16 @@ def test_a_window_that_breaks_off_leaves_nothing_behind(digits) -> None:
         with pytest.raises(ValueError, match="the loss of micro-batch 2 is nan"):
             accumulate(model, broken, monitor.loss_sum, monitor.count)
 
-        class Interrupted(Exception):
+        class BrokenOffError(Exception):
             pass
 
         def breaks_off(m, batch):
             loss = monitor.loss_sum(m, batch)
             if batch is window[1]:
-                raise Interrupted
+                raise BrokenOffError
             return loss
 
-        with pytest.raises(Interrupted):
+        with pytest.raises(BrokenOffError):
             accumulate(model, window, breaks_off, monitor.count)
         accumulate(model, window, monitor.loss_sum, monitor.count)
         fresh = digits.make_model()
@@ -301,7 +301,7 @@ def test_a_second_gradient_buffer_would_be_noticed() -> None:
 
 
 def test_bad_settings_are_named(digits) -> None:
-    with pytest.raises(ValueError, match="every must be 1.*got 0"):
+    with pytest.raises(ValueError, match=r"every must be 1.*got 0"):
         watch(digits, every=0)
     with pytest.raises(ValueError, match="all are frozen"):
         watch(digits, digits.make_model().requires_grad_(False))
