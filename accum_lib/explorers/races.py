@@ -8,7 +8,7 @@ from IPython.display import display
 from accum_lib.explorers.grid import Control, GridExplorer
 from accum_lib.figures import races as figure
 from accum_lib.figures.picture import Picture
-from accum_lib.lenses.races import StoppedError, race_all, to_target
+from accum_lib.lenses.races import BASE_RATES, StoppedError, race_all, to_target
 from accum_lib.records.races import Races
 
 TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)
@@ -17,10 +17,10 @@ CONTROLS = [
     Control("target", "Target: held-out loss", TARGETS, 0.6),
     Control("rate", "Learning rate:", RATES, None, ("the fastest for each B", "0.1", "0.4", "1.6"), "choice"),
 ]
-CLAIMS = ("scaling", "small")
-CLAIM_WORDS = ("linear scaling (Goyal 2017)", "small batches (Marek 2025)")
+CLAIMS: tuple[tuple[str, int | None], ...] = (("scaling", 1), ("scaling", 0), ("small", None))
+CLAIM_WORDS = tuple(f"linear scaling from {rate} (Goyal 2017)" for rate in reversed(BASE_RATES))
 CLAIM_CONTROLS = [
-    Control("claim", "Claim:", CLAIMS, "scaling", CLAIM_WORDS, "choice"),
+    Control("claim", "Claim:", CLAIMS, CLAIMS[0], (*CLAIM_WORDS, "small batches (Marek 2025)"), "choice"),
 ]
 
 
@@ -99,8 +99,8 @@ def claims_explorer(races: Races | None = None) -> GridExplorer:
     """Two published claims: final held-out loss against B for three recipes each."""
     races = races or race_all()
 
-    def picture_of(claim: str) -> Picture:
-        recipes = races.scaling if claim == "scaling" else races.small
-        return figure.claims_picture(recipes, best=claim == "small")
+    def picture_of(claim: tuple[str, int | None]) -> Picture:
+        name, rate = claim
+        return figure.claims_picture(getattr(races, name), rate)
 
     return GridExplorer(CLAIM_CONTROLS, picture_of)

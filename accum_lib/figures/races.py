@@ -75,17 +75,17 @@ def summary(found: ToTarget, noise: NoiseOverTraining, rate: float | None) -> st
     )
 
 
-def claims_picture(recipes: dict[str, tuple[Race, ...]], best: bool) -> Picture:
+def claims_picture(recipes: dict[str, tuple[Race, ...]], rate: int | None) -> Picture:
     """Draw the final held-out loss against B for three recipes; strokes show the spread of the seeds.
 
     Args:
         recipes: for each recipe, in words, a race for each batch size.
-        best: say that each batch size is shown at its best rate.
+        rate: which of each race's rates; None: the one that is best at the end.
     """
     data: list[dict[str, Any]] = []
     for (name, races), (colour, dash, symbol) in zip(recipes.items(), STYLES[1:], strict=False):
         sizes = [race.batch_size for race in races]
-        ends = [np.minimum(race.losses[-1, race.best], HIGHEST) for race in races]
+        ends = [_end(race, rate) for race in races]
         data.append(_strokes(sizes, ends, "", colour))
         means = [float(e.mean()) for e in ends]
         data.append(_line(sizes, means, "", name, colour, dash, "lines+markers", symbol, 9))
@@ -99,19 +99,22 @@ def claims_picture(recipes: dict[str, tuple[Race, ...]], best: bool) -> Picture:
                          tickvals=ticks, ticktext=[str(t) for t in ticks]),
         yaxis=_loss_axis((0.0, 0.84), "x"),
     )  # fmt: skip
-    return Picture(data, layout, claims_summary(recipes, best, int(examples)))
+    return Picture(data, layout, claims_summary(recipes, rate, int(examples)))
 
 
-def claims_summary(recipes: dict[str, tuple[Race, ...]], best: bool, examples: int) -> str:
+def claims_summary(recipes: dict[str, tuple[Race, ...]], rate: int | None, examples: int) -> str:
     """The final losses in words."""
     words = []
     for name, races in recipes.items():
-        ends = ", ".join(
-            f"{min(r.losses[-1, r.best].mean(), HIGHEST):.2f} at B = {r.batch_size}" for r in races
-        )
+        ends = ", ".join(f"{_end(r, rate).mean():.2f} at B = {r.batch_size}" for r in races)
         words.append(f"{name}: {ends}")
-    at = "each at its best rate, " if best else ""
+    at = "each at its best rate, " if rate is None else ""
     return f"Held-out loss after about {examples:,} examples, {at}mean of the seeds. {'. '.join(words)}."
+
+
+def _end(race: Race, rate: int | None) -> np.ndarray:
+    """The final losses of the seeds, at one rate or at the best."""
+    return np.minimum(race.losses[-1, race.best if rate is None else rate], HIGHEST)
 
 
 def noise_at(noise: NoiseOverTraining, loss: float) -> float:

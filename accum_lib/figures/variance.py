@@ -84,7 +84,8 @@ def summary(batches: MiniBatches, curve: VarianceCurve, steps: int) -> str:
     return (
         f"M = {b // steps}, K = {steps}, so B = {b} of N = {n} examples, {curve.sampling}. The variance of "
         f"the mini-batch gradient is {_number(measured)} |G|² (95 % interval {_number(low)} to "
-        f"{_number(high)}): {verdict}. The noise is {noise} than the full gradient; the two are alike at B = {scale:.0f}, the "
+        f"{_number(high)}): "
+        f"{verdict}. The noise is {noise} than the full gradient; the two are alike at B = {scale:.0f}, the "
         f"gradient noise scale. Median cosine similarity to G: {np.median(batches.cosines):.2f}."
     )
 

@@ -33,7 +33,7 @@ PICTURES = {
     "guess": (figure.guess_picture(GUESSES, 2, False), 2),
     "revealed": (figure.guess_picture(GUESSES, 2, True), 2),
     "races": (race_picture(), 8),
-    "claims": (races_figure.claims_picture(races().small, True), 2),
+    "claims": (races_figure.claims_picture(races().small, None), 2),
 }
 by_picture = pytest.mark.parametrize(("picture", "axes"), PICTURES.values(), ids=PICTURES)
 
@@ -106,7 +106,10 @@ def test_the_noise_scale_between_two_looks_is_on_the_line() -> None:
 
 
 def test_the_claims_ends_are_said() -> None:
-    picture = races_figure.claims_picture(races().small, best=True)
+    picture = races_figure.claims_picture(races().small, None)
     last = races().small["one"][0]
     assert f"one: {last.losses[-1, last.best].mean():.2f} at B = 4" in picture.summary
     assert "at its best rate" in picture.summary
+    fixed = races_figure.claims_picture(races().small, 0).summary
+    assert f"one: {last.losses[-1, 0].mean():.2f} at B = 4" in fixed
+    assert "best rate" not in fixed

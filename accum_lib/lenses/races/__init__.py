@@ -6,6 +6,7 @@
 """
 
 from accum_lib.lenses.races.claims import (
+    BASE_RATES,
     critical_batch,
     noise_over_training,
     race_all,
@@ -15,6 +16,7 @@ from accum_lib.lenses.races.replicas import Replicas
 from accum_lib.lenses.races.run import Recipe, StoppedError, race
 
 __all__ = [
+    "BASE_RATES",
     "Recipe",
     "Replicas",
     "StoppedError",

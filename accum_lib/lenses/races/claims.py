@@ -27,11 +27,11 @@ from accum_lib.problems.digits import Digits
 from accum_lib.records.races import NoiseOverTraining, Race, Races, ToTarget
 from accum_lib.threads import one_thread
 
-PLAIN = {4: 600, 16: 350, 64: 160, 256: 80, 1024: 45}  # batch size: updates
-PLAIN_RATES, PLAIN_SEEDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6), 4
+PLAIN = {4: 450, 16: 250, 64: 120, 256: 60, 1024: 40}  # batch size: updates
+PLAIN_RATES, PLAIN_SEEDS = (0.1, 0.2, 0.4, 0.8, 1.6), 4
 SCALING, SCALING_SEEDS, SCALING_EPOCHS, WARM_UP_EPOCHS = (16, 64, 256, 704), 6, 8, 2
-BASE_BATCH, BASE_RATE = 16, 0.05  # the rate was chosen at the base batch, as Goyal et al. did
-SMALL_SEEDS = 4
+BASE_BATCH, BASE_RATES = 16, (0.02, 0.05)  # both do well at the base batch, the second only just
+SMALL_SEEDS, SMALL_EXAMPLES = 4, 960
 ADAM_RATES = {1: (1e-3, 3e-3, 1e-2), 8: (3e-3, 1e-2, 3e-2), 64: (1e-2, 3e-2, 1e-1)}  # batch size: rates
 SGD_RATES = {1: (0.02, 0.05, 0.1), 8: (0.1, 0.3, 0.6), 64: (0.5, 1.0, 2.0)}
 BETA2, BETA2_BATCH = 0.95, 64  # the half-life is what this gives at that batch
@@ -84,20 +84,21 @@ def _scaling() -> dict[str, list[Job]]:
     for b in SCALING:
         epoch = TRAIN // b
         for name, these in jobs.items():
-            rate = BASE_RATE * (1 if name == "rate unchanged" else b / BASE_BATCH)
+            factor = 1 if name == "rate unchanged" else b / BASE_BATCH
+            rates = tuple(rate * factor for rate in BASE_RATES)
             warm_up = WARM_UP_EPOCHS * epoch if "warm-up" in name else 0
             recipe = Recipe(name, momentum=0.9, warm_up=warm_up)
-            these.append((Replicas((rate,), SCALING_SEEDS), b, recipe, SCALING_EPOCHS * epoch))
+            these.append((Replicas(rates, SCALING_SEEDS), b, recipe, SCALING_EPOCHS * epoch))
     return jobs
 
 
 def _small() -> dict[str, list[Job]]:
-    """One epoch at every batch size."""
+    """The same few examples at every batch size, each seen once."""
     fixed, held, plain = "Adam, β₂ = 0.95 at every B", "Adam, β₂ held in examples", "SGD, no momentum"
     jobs: dict[str, list[Job]] = {fixed: [], held: [], plain: []}
     for b in ADAM_RATES:
         adam, sgd = (Replicas(rates[b], SMALL_SEEDS) for rates in (ADAM_RATES, SGD_RATES))
-        updates = TRAIN // b
+        updates = SMALL_EXAMPLES // b
         jobs[fixed].append((adam, b, Recipe(fixed, "Adam", beta2=BETA2), updates))
         jobs[held].append((adam, b, Recipe(held, "Adam", beta2=held_in_examples(b)), updates))
         jobs[plain].append((sgd, b, Recipe(plain), updates))
@@ -128,7 +129,8 @@ def noise_over_training(tell: Callable[[], None] | None = None) -> NoiseOverTrai
                 found.append((update, loss, exact, estimate.noise_scale, estimate.low, estimate.high))
                 if tell:
                     tell()
-    return NoiseOverTraining(*np.array(found).T, CONFIDENCE)
+    updates, losses, exacts, estimates, lows, highs = np.array(found).T
+    return NoiseOverTraining(updates, losses, exacts, estimates, lows, highs, CONFIDENCE)
 
 
 def _epochs(problem: Digits) -> Iterator[list[Batch]]:

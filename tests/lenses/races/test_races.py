@@ -180,7 +180,7 @@ def test_all_races_are_run_and_the_bar_goes_from_nothing_to_full(quick) -> None:
     assert shares[-1] == 1
     assert 0 < shares[0] < 0.1
     scaled = races.scaling["rate × B/16"][1]
-    assert scaled.rates == pytest.approx([module.BASE_RATE * 44])
+    assert scaled.rates == pytest.approx([44 * rate for rate in module.BASE_RATES])
 
 
 def test_the_noise_scale_along_a_run_is_that_of_the_population(quick) -> None:
