@@ -18,9 +18,9 @@ CONTROLS = [
     Control("rate", "Learning rate:", RATES, None, ("the fastest for each B", "0.1", "0.4", "1.6"), "choice"),
 ]
 CLAIMS: tuple[tuple[str, int | None], ...] = (("scaling", 1), ("scaling", 0), ("small", None))
-CLAIM_WORDS = tuple(f"linear scaling from {rate} (Goyal 2017)" for rate in reversed(BASE_RATES))
+CLAIM_WORDS = tuple(f"scaling from {rate} (Goyal)" for rate in reversed(BASE_RATES))
 CLAIM_CONTROLS = [
-    Control("claim", "Claim:", CLAIMS, CLAIMS[0], (*CLAIM_WORDS, "small batches (Marek 2025)"), "choice"),
+    Control("claim", "Claim:", CLAIMS, CLAIMS[0], (*CLAIM_WORDS, "small batches (Marek)"), "choice"),
 ]
 
 

@@ -9,7 +9,7 @@ from accum_lib.figures.picture import Picture
 from accum_lib.records.races import NoiseOverTraining, Race, ToTarget
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
-TOP, BOTTOM = (0.52, 0.88), (0.0, 0.34)
+TOP, BOTTOM = (0.49, 0.8), (0.0, 0.31)
 STYLES = [
     (theme.ORANGE, "dot", "triangle-up"),
     (theme.GREEN, "dashdot", "diamond"),
@@ -37,12 +37,10 @@ def picture(
     for panel in ("", "2"):
         for race, its, style in zip(races, found.rates, STYLES, strict=True):
             data += _curves(race, int(np.flatnonzero(race.rates == its)[0]), panel, style)
-        data.append(
-            _line([1, 1e6], [found.target] * 2, panel, "target" if not panel else "", theme.GREY, "dash")
-        )
+        data.append(_line([1, 1e6], [found.target] * 2, panel, "", theme.GREY, "dash"))
     data += [*_to_target(found, noise), *_noise(noise, found.target)]
     layout = theme.layout(
-        height=540,
+        height=580,
         top=8,
         xaxis=theme.axis("optimizer updates", LEFT, type="log", range=[0, 3.0], dtick=1),
         yaxis=_loss_axis(TOP, "x"),
@@ -151,12 +149,12 @@ def _to_target(found: ToTarget, noise: NoiseOverTraining) -> list[dict[str, Any]
     size, scale = found.critical_batch_size, noise_at(noise, found.target)
     seeds = [e if ok else np.full(1, np.nan) for e, ok in zip(found.examples, reached, strict=True)]
     return [
-        _line(found.batch_sizes, found.fitted_examples, "3", "fitted E = Eₘᵢₙ + Sₘᵢₙ·B", theme.SKY, "solid"),
+        _line(found.batch_sizes, found.fitted_examples, "3", "fit: Eₘᵢₙ + Sₘᵢₙ·B", theme.SKY, "solid"),
         _strokes(list(found.batch_sizes), seeds, "3", theme.PURPLE),
         _line(
             found.batch_sizes, examples, "3", "measured", theme.PURPLE, "solid", "markers", "circle-open", 9
         ),
-        _line([size, size], [1, 1e6], "3", "critical batch, fitted", theme.SKY, "dash"),
+        _line([size, size], [1, 1e6], "3", "critical batch (fit)", theme.SKY, "dash"),
         _line([scale, scale], [1, 1e6], "3", "noise scale, exact", theme.GREEN, "dot"),
     ]
 
@@ -167,7 +165,7 @@ def _noise(noise: NoiseOverTraining, target: float) -> list[dict[str, Any]]:
     return [
         _line(noise.losses, noise.exact, "4", "", theme.GREEN, "dot", "lines+markers", "diamond", 9),
         _line(x, y, "4", "", theme.VERMILION, "solid"),
-        _line(noise.losses, noise.estimated, "4", "noise scale, free estimate", theme.VERMILION, "solid",
+        _line(noise.losses, noise.estimated, "4", "noise scale, free", theme.VERMILION, "solid",
               "markers", "cross", 9),
         _line([target, target], [1, 1e4], "4", "", theme.GREY, "dash"),
     ]  # fmt: skip

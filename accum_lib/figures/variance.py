@@ -9,7 +9,7 @@ from accum_lib.figures.picture import Picture
 from accum_lib.records.variance import Guesses, MiniBatches, VarianceCurve
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
-TOP, BOTTOM = (0.52, 0.88), (0.0, 0.34)
+TOP, BOTTOM = (0.5, 0.83), (0.0, 0.33)
 FLOOR = 1e-3  # of the logarithmic variance axis, in |G|^2; a batch of all examples has 0 and is drawn here
 BINS = 24
 REACH = 7.0  # of the cloud's axes, in |G|
@@ -39,7 +39,7 @@ def picture(
         ),
         _dots(np.ones(1), np.zeros(1), "", "full gradient G", theme.VERMILION, "star", 15),
         _line(np.zeros(1), np.zeros(1), "", "", theme.BLACK, "solid", mode="markers", symbol="cross"),
-        _line(curve.law_sizes, curve.law, "2", "law, without replacement", theme.BLACK, "solid"),
+        _line(curve.law_sizes, curve.law, "2", "law, no replacement", theme.BLACK, "solid"),
         _line(curve.law_sizes, curve.law_with_replacement, "2", "law, with replacement", theme.GREY, "dot"),
         _intervals(curve),
         _dots(curve.batch_sizes, _shown(curve.measured), "2", "measured", theme.BLUE, "circle-open", 9),
@@ -47,13 +47,13 @@ def picture(
             curve.batch_sizes[here], _shown(curve.measured[here]), "2", "this B", theme.ORANGE, "diamond", 11
         ),
         _line(*_histogram(batches.entries), "3", "", theme.BLUE, "solid"),
-        _line(*_normal(entry, width, batches.entries), "3", "normal curve of the law", theme.BLACK, "dash"),
+        _line(*_normal(entry, width, batches.entries), "3", "normal curve", theme.BLACK, "dash"),
     ]
     layout = theme.layout(
-        height=500,
+        height=520,
         top=8,
         xaxis=theme.axis("along G, in lengths of G", LEFT, range=[1 - REACH, 1 + REACH]),
-        yaxis=theme.axis("across G, in lengths of G", (0.0, 0.88), range=[-REACH, REACH]),
+        yaxis=theme.axis("across G, in lengths of G", (0.0, 0.83), range=[-REACH, REACH]),
         xaxis2=_size_axis(n),
         yaxis2=theme.axis("variance / |G|²", TOP, anchor="x2", type="log",
                           range=[float(np.log10(FLOOR)) - 0.2, 2.2], dtick=1, exponentformat="power"),
@@ -109,7 +109,7 @@ def guess_picture(guesses: Guesses, picked: int, revealed: bool) -> Picture:
         height=300,
         top=8,
         xaxis=theme.axis("accumulation steps K", (0.0, 1.0), type="log", range=[-0.05, 1.25], **ticks),
-        yaxis=theme.axis("variance, that of K = 1 being 1", (0.0, 0.86), type="log", range=[-3.2, 0.4],
+        yaxis=theme.axis("variance (K = 1: 1)", (0.0, 0.86), type="log", range=[-3.2, 0.4],
                          dtick=1, exponentformat="power"),
     )  # fmt: skip
     return Picture(data, layout, guess_summary(guesses, picked, revealed))

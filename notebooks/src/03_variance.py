@@ -146,7 +146,8 @@ questions.sixteen_times_the_batch(races).show()
 races_explorer(races).show()
 
 # %% [markdown]
-# Left: the same runs, counted in updates and in examples (thin lines: the lowest and the highest of four seeds).
+# Left: the same runs, counted in updates and in examples (thin lines: the lowest and the highest of four seeds;
+# dashed: the target).
 # Top right: what it took to reach the target. Bottom right: the noise scale along one run, exact, and the free
 # estimate from the last windows (strokes: its 90 % interval, which takes the weights for fixed, and they move).
 #
@@ -164,8 +165,8 @@ races_explorer(races).show()
 # - **Seen.** Larger batches need fewer updates, with less and less to gain, and more examples. Examples against `B`
 #   follow their curve `E = E_min + S_min·B` closely. Beyond `E_min/S_min`, the critical batch size, more accumulation
 #   mostly costs examples. From a target of 1.0 on it grows as the target falls, and so does the noise scale.
-# - **Not as claimed.** The noise scale is several times to ten times the critical batch size here (the line of
-#   numbers below the picture says both). As a ruler for the order of magnitude it is of use, as a setting it is not.
+# - **Not as claimed.** The noise scale is roughly ten times the critical batch size here (the words below the picture
+#   say both). As a ruler for the order of magnitude it is of use, as a setting it is not.
 #   Their evidence spans six orders of magnitude, where a factor of ten is small; and a learning rate tried in
 #   factors of 2 is tuned coarsely.
 # - **Could not be tested here:** large models and data, where they found it to fit better; other optimizers.
