@@ -107,7 +107,7 @@ def guess_picture(guesses: Guesses, picked: int, revealed: bool) -> Picture:
     ticks = {"tickvals": list(k), "ticktext": [f"{s:.0f}" for s in k]}
     layout = theme.layout(
         height=300,
-        top=8,
+        margin={"l": 76, "r": 16, "t": 8, "b": 48},
         xaxis=theme.axis("accumulation steps K", (0.0, 1.0), type="log", range=[-0.05, 1.25], **ticks),
         yaxis=theme.axis("variance (K = 1: 1)", (0.0, 0.86), type="log", range=[-3.2, 0.4],
                          dtick=1, exponentformat="power"),

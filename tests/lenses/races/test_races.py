@@ -179,6 +179,9 @@ def test_all_races_are_run_and_the_bar_goes_from_nothing_to_full(quick) -> None:
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert 0 < shares[0] < 0.1
+    plain, scaled = races.scaling["rate unchanged"][0], races.scaling["rate × B/16"][0]
+    assert plain.losses is scaled.losses, "a scaling of 1 is the same race"
+    assert (plain.recipe, scaled.recipe) == ("rate unchanged", "rate × B/16")
     scaled = races.scaling["rate × B/16"][1]
     assert scaled.rates == pytest.approx([44 * rate for rate in module.BASE_RATES])
 
