@@ -5,13 +5,20 @@ from accum_lib.explorers.descents import descents_explorer
 from accum_lib.explorers.microscope import microscope_explorer
 from accum_lib.explorers.moments import moments_explorer
 from accum_lib.explorers.prediction import Prediction
+from accum_lib.explorers.races import RaceTrack, claims_explorer, races_explorer
+from accum_lib.explorers.variance import guess_explorer, variance_explorer
 
 __all__ = [
     "BugHunt",
     "Prediction",
+    "RaceTrack",
+    "claims_explorer",
     "clues_explorer",
     "descents_explorer",
+    "guess_explorer",
     "microscope_explorer",
     "moments_explorer",
+    "races_explorer",
     "sightings_explorer",
+    "variance_explorer",
 ]

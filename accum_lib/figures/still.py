@@ -76,6 +76,7 @@ def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
             set_limits(*(10.0**v if log else v for v in spec["range"]))
         if "ticktext" in spec:
             getattr(axes, f"set_{side}ticks")(spec["tickvals"], [_plain(text) for text in spec["ticktext"]])
+            getattr(axes, f"{side}axis").set_minor_formatter("")  # a logarithmic axis would label more
     return axes
 
 

@@ -5,25 +5,39 @@ What is plotted is compared with the picture that the library computes for the s
 
 import pathlib
 import re
+from functools import cache
 
 import numpy as np
 import pytest
 from meter import WATCH
 
 from accum_lib.explorers import (
+    claims_explorer,
     clues_explorer,
     descents_explorer,
+    guess_explorer,
     microscope_explorer,
     moments_explorer,
+    races_explorer,
     sightings_explorer,
+    variance_explorer,
 )
+from accum_lib.lenses.races import race_all
+from accum_lib.lenses.variance import VarianceLab
 
 pytestmark = pytest.mark.browser
 
+LAB, RACES = cache(VarianceLab), cache(race_all)  # once for all explorers of a notebook
 EXPLORERS = {
     "00_start_here": [moments_explorer],
     "01_three_descents": [descents_explorer],
     "02_equivalence": [microscope_explorer],
+    "03_variance": [
+        lambda: guess_explorer(LAB()),
+        lambda: variance_explorer(LAB()),
+        lambda: races_explorer(RACES()),
+        lambda: claims_explorer(RACES()),
+    ],
     "05_when_it_breaks": [clues_explorer, sightings_explorer],
 }
 
@@ -149,6 +163,18 @@ def test_a_loop_is_revealed_after_the_guess(open_notebook) -> None:
     assert "def " in reply.inner_text(), "its source is shown"
     explorer.click("number", 4)
     reply.wait_for(state="detached")
+
+
+def test_the_stop_button_stops_the_races(open_notebook) -> None:
+    """The kernel is busy racing when the button is pressed, and still hears it."""
+    notebook = open_notebook("03_variance")
+    notebook.run_new_cell("track = RaceTrack()\nstopped = track.show()\nprint('came back with', stopped)")
+    button = notebook.page.get_by_role("button", name="Stop").last
+    button.wait_for()
+    button.click()
+    notebook.page.get_by_text("came back with None").wait_for(timeout=10_000)
+    notebook.page.get_by_text("Stopped. Run this cell again").wait_for()
+    notebook.delete_last_cell()
 
 
 def check_axes(explorer, picture) -> None:

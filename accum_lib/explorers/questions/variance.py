@@ -1,0 +1,54 @@
+"""What notebook 03 asks: how the variance falls with K, and what a batch sixteen times as large saves."""
+
+import numpy as np
+
+from accum_lib.explorers.prediction import Prediction
+from accum_lib.figures.variance import GUESSES
+from accum_lib.lenses.races import to_target
+from accum_lib.lenses.variance import VarianceLab
+from accum_lib.records.races import Races
+
+SMALL, LARGE, TARGET = 64, 1024, 0.6
+
+
+def variance_against_steps(lab: VarianceLab) -> Prediction:
+    """How the variance of the window's gradient changes as K grows and M stays."""
+
+    def answer() -> tuple[int, str]:
+        found = lab.guesses()
+        pairs = zip(found.steps, found.measured, strict=True)
+        numbers = ", ".join(f"{v if v > 1e-12 else 0:.3f} at K = {k}" for k, v in pairs)
+        return found.nearest, (
+            f"Measured on 300 mini-batches at each K, relative to K = 1: {numbers}. The last window is the "
+            "whole data set, so all windows of that size are alike."
+        )
+
+    people = lab.population
+    return Prediction(
+        f"micro-batches of M = 32 out of N = {people.num_samples} examples, shuffled. As K goes from 1 to "
+        "16, the variance of the accumulated gradient …",
+        GUESSES,
+        answer,
+    )
+
+
+def sixteen_times_the_batch(races: Races) -> Prediction:
+    """What K sixteen times as large saves in updates, each batch size at its best rate."""
+    ratio = LARGE // SMALL
+
+    def answer() -> tuple[int, str]:
+        found = to_target(races.plain, TARGET)
+        took = {b: u.mean() for b, u in zip(found.batch_sizes, found.updates, strict=True)}
+        saved = took[SMALL] / took[LARGE]
+        right = int(np.argmin([abs(np.log(saved / option)) for option in (ratio, ratio**0.5, 1.0)]))
+        return right, (
+            f"B = {SMALL} took {took[SMALL]:.0f} updates (mean of the seeds), B = {LARGE} took "
+            f"{took[LARGE]:.0f}: {saved:.2g} times fewer, for {ratio / saved:.2g} times the examples."
+        )
+
+    return Prediction(
+        f"from B = {SMALL} to B = {LARGE}, each with its best learning rate: to reach a held-out loss of "
+        f"{TARGET}, the larger batch needs …",
+        [f"{ratio} times fewer updates", f"{ratio**0.5:.0f} times fewer updates", "hardly fewer updates"],
+        answer,
+    )

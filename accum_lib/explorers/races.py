@@ -1,0 +1,106 @@
+"""The races of notebook 03: a track with a stop button, and explorers of what was raced."""
+
+from collections.abc import Callable
+
+import ipywidgets
+from IPython.display import display
+
+from accum_lib.explorers.grid import Control, GridExplorer
+from accum_lib.figures import races as figure
+from accum_lib.figures.picture import Picture
+from accum_lib.lenses.races import BASE_RATES, StoppedError, race_all, to_target
+from accum_lib.records.races import Races
+
+TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)
+RATES = (None, 0.1, 0.4, 1.6)
+CONTROLS = [
+    Control("target", "Target: held-out loss", TARGETS, 0.6),
+    Control("rate", "Learning rate:", RATES, None, ("the fastest for each B", "0.1", "0.4", "1.6"), "choice"),
+]
+CLAIMS: tuple[tuple[str, int | None], ...] = (("scaling", 1), ("scaling", 0), ("small", None))
+CLAIM_WORDS = tuple(f"scaling from {rate} (Goyal)" for rate in reversed(BASE_RATES))
+CLAIM_CONTROLS = [
+    Control("claim", "Claim:", CLAIMS, CLAIMS[0], (*CLAIM_WORDS, "small batches (Marek)"), "choice"),
+]
+
+
+class RaceTrack:
+    """Run the races under a progress bar, with a button that stops them.
+
+    Args:
+        run: ``run(tell)``, as ``race_all``.
+
+    Attributes:
+        races: what was raced; None until the races are through, and after a stop.
+        errors: exceptions that were shown in words.
+    """
+
+    def __init__(self, run: Callable[[Callable[[float], None]], Races] = race_all) -> None:
+        self._run = run
+        self.races: Races | None = None
+        self.errors: list[BaseException] = []
+        self._stopping = False
+        self.bar = ipywidgets.FloatProgress(min=0, max=1, layout={"width": "420px"})
+        self.button = ipywidgets.Button(description="Stop", layout={"width": "max-content"})
+        self.status = ipywidgets.HTML()
+        self.button.on_click(self._on_click)
+        self.widget = ipywidgets.HBox([self.bar, self.button, self.status])
+
+    def show(self) -> "Races | None":
+        """Display the bar, race, and return what was raced; None if the reader has stopped it."""
+        data = self.widget._repr_mimebundle_() or {}
+        display(
+            {**data, "text/plain": "The races run here, with a progress bar and a stop button."}, raw=True
+        )
+        return self.run()
+
+    def run(self) -> "Races | None":
+        """Race; a stop (the button, or an interrupt of the kernel) ends it within one evaluation."""
+        self._stopping, self.races, self.button.disabled = False, None, False
+        self._say("Racing …")
+        try:
+            races = self.races = self._run(self._tell)
+        except (StoppedError, KeyboardInterrupt):
+            self._say("Stopped. Run this cell again to race anew; the cells below need the races.")
+        else:
+            self._say(f"Done in {races.seconds:.0f} s.")
+        finally:
+            self.button.disabled = True
+        return self.races
+
+    def _tell(self, share: float) -> None:
+        self.bar.value = share
+        if self._stopping:
+            raise StoppedError
+
+    def _on_click(self, _: object) -> None:
+        self._stopping = True
+        self._say("Stopping …")
+
+    def _say(self, words: str) -> None:
+        self.status.value = f"<span role='status'>{words}</span>"
+
+
+def races_explorer(races: Races | None = None) -> GridExplorer:
+    """Which batch size reaches a held-out loss with fewest updates, and which with fewest examples.
+
+    Raises:
+        ValueError: the races were stopped.
+    """
+    races = races or race_all()
+
+    def picture_of(target: float, rate: float | None) -> Picture:
+        return figure.picture(races.plain, to_target(races.plain, target, rate), races.noise, rate)
+
+    return GridExplorer(CONTROLS, picture_of)
+
+
+def claims_explorer(races: Races | None = None) -> GridExplorer:
+    """Two published claims: final held-out loss against B for three recipes each."""
+    races = races or race_all()
+
+    def picture_of(claim: tuple[str, int | None]) -> Picture:
+        name, rate = claim
+        return figure.claims_picture(getattr(races, name), rate)
+
+    return GridExplorer(CLAIM_CONTROLS, picture_of)

@@ -1,0 +1,219 @@
+"""Races between batch sizes: loss against updates and examples, what a target took, published claims."""
+
+from typing import Any
+
+import numpy as np
+
+from accum_lib.figures import theme
+from accum_lib.figures.picture import Picture
+from accum_lib.records.races import NoiseOverTraining, Race, ToTarget
+
+LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
+TOP, BOTTOM = (0.49, 0.8), (0.0, 0.31)
+STYLES = [
+    (theme.ORANGE, "dot", "triangle-up"),
+    (theme.GREEN, "dashdot", "diamond"),
+    (theme.BLUE, "solid", "circle"),
+    (theme.VERMILION, "dash", "square"),
+    (theme.BLACK, "solid", "x"),
+]
+LOSS_RANGE = [-0.55, 0.42]  # of a logarithmic axis: 0.28 to 2.6 nats
+LOSS_TICKS = [0.3, 0.5, 1, 2]
+HIGHEST = 3.0  # a loss beyond it is drawn here: it has diverged
+
+
+def picture(
+    races: tuple[Race, ...], found: ToTarget, noise: NoiseOverTraining, rate: float | None
+) -> Picture:
+    """Draw a race to one target.
+
+    Args:
+        races: one for each batch size.
+        found: what the target took.
+        noise: the noise scale along a run.
+        rate: of all of them; None: for each batch size its fastest to the target.
+    """
+    data = []
+    for panel in ("", "2"):
+        for race, its, style in zip(races, found.rates, STYLES, strict=True):
+            data += _curves(race, int(np.flatnonzero(race.rates == its)[0]), panel, style)
+        data.append(_line([1, 1e6], [found.target] * 2, panel, "", theme.GREY, "dash"))
+    data += [*_to_target(found, noise), *_noise(noise, found.target)]
+    layout = theme.layout(
+        height=580,
+        top=8,
+        xaxis=theme.axis("optimizer updates", LEFT, type="log", range=[0, 3.0], dtick=1),
+        yaxis=_loss_axis(TOP, "x"),
+        xaxis2=theme.axis("examples seen", LEFT, anchor="y2", type="log", range=[0.8, 4.8], dtick=1),
+        yaxis2=_loss_axis(BOTTOM, "x2"),
+        xaxis3=_size_axis(found.batch_sizes),
+        yaxis3=theme.axis("examples to target", TOP, anchor="x3", type="log", range=[1.7, 5.1], dtick=1),
+        xaxis4=theme.axis("held-out loss (training goes right), nats", RIGHT, anchor="y4", type="log",
+                          range=LOSS_RANGE[::-1], tickvals=LOSS_TICKS, ticktext=[str(t) for t in LOSS_TICKS]),
+        yaxis4=theme.axis("noise scale, examples", BOTTOM, anchor="x4", type="log", range=[1, 3.1], dtick=1),
+    )  # fmt: skip
+    return Picture(data, layout, summary(found, noise, rate))
+
+
+def summary(found: ToTarget, noise: NoiseOverTraining, rate: float | None) -> str:
+    """What the target took, in words."""
+    took = [
+        _took(*each)
+        for each in zip(found.batch_sizes, found.rates, found.updates, found.examples, strict=True)
+    ]
+    which = "each batch size at its fastest rate" if rate is None else f"all at the rate {rate:g}"
+    critical = (
+        f"The fitted critical batch size is {found.critical_batch_size:.0f} examples"
+        if np.isfinite(found.critical_batch_size)
+        else "Too few reached it for a critical batch size to be fitted"
+    )
+    return (
+        f"To a held-out loss of {found.target:g}, {which}: {'; '.join(took)}. {critical}; the gradient noise "
+        f"scale, measured exactly at that loss, is {noise_at(noise, found.target):.0f}."
+    )
+
+
+def claims_picture(recipes: dict[str, tuple[Race, ...]], rate: int | None) -> Picture:
+    """Draw the final held-out loss against B for three recipes; strokes show the spread of the seeds.
+
+    Args:
+        recipes: for each recipe, in words, a race for each batch size.
+        rate: which of each race's rates; None: the one that is best at the end.
+    """
+    data: list[dict[str, Any]] = []
+    for (name, races), (colour, dash, symbol) in zip(recipes.items(), STYLES[1:], strict=False):
+        sizes = [race.batch_size for race in races]
+        ends = [_end(race, rate) for race in races]
+        data.append(_strokes(sizes, ends, "", colour))
+        means = [float(e.mean()) for e in ends]
+        data.append(_line(sizes, means, "", name, colour, dash, "lines+markers", symbol, 9))
+    ticks = sorted({race.batch_size for races in recipes.values() for race in races})
+    examples = next(iter(recipes.values()))[-1].examples[-1]
+    layout = theme.layout(
+        height=330,
+        top=8,
+        xaxis=theme.axis("effective batch size B, examples", (0.0, 1.0), type="log",
+                         range=[float(np.log10(ticks[0])) - 0.1, float(np.log10(ticks[-1])) + 0.1],
+                         tickvals=ticks, ticktext=[str(t) for t in ticks]),
+        yaxis=_loss_axis((0.0, 0.84), "x"),
+    )  # fmt: skip
+    return Picture(data, layout, claims_summary(recipes, rate, int(examples)))
+
+
+def claims_summary(recipes: dict[str, tuple[Race, ...]], rate: int | None, examples: int) -> str:
+    """The final losses in words."""
+    words = []
+    for name, races in recipes.items():
+        ends = ", ".join(f"{_end(r, rate).mean():.2f} at B = {r.batch_size}" for r in races)
+        words.append(f"{name}: {ends}")
+    at = "each at its best rate, " if rate is None else ""
+    return f"Held-out loss after about {examples:,} examples, {at}mean of the seeds. {'. '.join(words)}."
+
+
+def _end(race: Race, rate: int | None) -> np.ndarray:
+    """The final losses of the seeds, at one rate or at the best."""
+    return np.minimum(race.losses[-1, race.best if rate is None else rate], HIGHEST)
+
+
+def noise_at(noise: NoiseOverTraining, loss: float) -> float:
+    """The exact noise scale when the run was at a held-out loss: on a straight line between two looks."""
+    return float(np.interp(-loss, -noise.losses, noise.exact))
+
+
+def _took(size: int, rate: float, updates: np.ndarray, examples: np.ndarray) -> str:
+    if not np.isfinite(updates).all():
+        return f"B = {size} did not reach it"
+    return f"B = {size} took {updates.mean():.0f} updates, {examples.mean():,.0f} examples (rate {rate:g})"
+
+
+def _curves(race: Race, rate: int, panel: str, style: tuple[str, str, str]) -> list[dict[str, Any]]:
+    """The mean of the seeds with markers, and the outline of all seeds' range, faint."""
+    colour, dash, symbol = style
+    x = (race.updates if not panel else race.examples)[1:]
+    losses = np.minimum(race.losses[1:, rate], HIGHEST)
+    band_x = np.concatenate([x, [np.nan], x])
+    band_y = np.concatenate([losses.min(axis=1), [np.nan], losses.max(axis=1)])
+    band = _line(band_x, band_y, panel, "", colour, "solid")
+    band["line"]["width"], band["hoverinfo"] = 0.7, "skip"
+    curve = _line(
+        x, losses.mean(axis=1), panel, f"B = {race.batch_size}", colour, dash, "lines+markers", symbol
+    )
+    curve["showlegend"] = not panel
+    curve["marker"]["maxdisplayed"] = 6
+    return [band, curve]
+
+
+def _to_target(found: ToTarget, noise: NoiseOverTraining) -> list[dict[str, Any]]:
+    reached = np.isfinite(found.examples).all(axis=1)
+    examples = np.where(reached, np.nan_to_num(found.examples, posinf=0).mean(axis=1), np.nan)
+    size, scale = found.critical_batch_size, noise_at(noise, found.target)
+    seeds = [e if ok else np.full(1, np.nan) for e, ok in zip(found.examples, reached, strict=True)]
+    return [
+        _line(found.batch_sizes, found.fitted_examples, "3", "fit: Eₘᵢₙ + Sₘᵢₙ·B", theme.SKY, "solid"),
+        _strokes(list(found.batch_sizes), seeds, "3", theme.PURPLE),
+        _line(
+            found.batch_sizes, examples, "3", "measured", theme.PURPLE, "solid", "markers", "circle-open", 9
+        ),
+        _line([size, size], [1, 1e6], "3", "critical batch (fit)", theme.SKY, "dash"),
+        _line([scale, scale], [1, 1e6], "3", "noise scale, exact", theme.GREEN, "dot"),
+    ]
+
+
+def _noise(noise: NoiseOverTraining, target: float) -> list[dict[str, Any]]:
+    x = np.repeat(noise.losses, 3)
+    y = np.stack([noise.low, np.minimum(noise.high, 1e4), np.full(len(noise.low), np.nan)], axis=1).ravel()
+    return [
+        _line(noise.losses, noise.exact, "4", "", theme.GREEN, "dot", "lines+markers", "diamond", 9),
+        _line(x, y, "4", "", theme.VERMILION, "solid"),
+        _line(noise.losses, noise.estimated, "4", "noise scale, free", theme.VERMILION, "solid",
+              "markers", "cross", 9),
+        _line([target, target], [1, 1e4], "4", "", theme.GREY, "dash"),
+    ]  # fmt: skip
+
+
+def _strokes(sizes: list[Any], seeds: list[np.ndarray], panel: str, colour: str) -> dict[str, Any]:
+    """A vertical stroke at each size, from the lowest seed to the highest."""
+    x = np.repeat(np.asarray(sizes, dtype=float), 3)
+    y = np.array([[s.min(), s.max(), np.nan] for s in seeds]).ravel()
+    return _line(x, y, panel, "", colour, "solid")
+
+
+def _size_axis(sizes: np.ndarray) -> dict[str, Any]:
+    return theme.axis(
+        "effective batch size B, examples", RIGHT, anchor="y3", type="log", range=[0.4, 3.2],
+        tickvals=[int(s) for s in sizes], ticktext=[str(s) for s in sizes],
+    )  # fmt: skip
+
+
+def _loss_axis(domain: tuple[float, float], anchor: str) -> dict[str, Any]:
+    return theme.axis(
+        "held-out loss, nats", domain, anchor=anchor, type="log", range=LOSS_RANGE, tickvals=LOSS_TICKS,
+        ticktext=[str(t) for t in LOSS_TICKS],
+    )  # fmt: skip
+
+
+def _line(
+    x: Any,
+    y: Any,
+    panel: str,
+    name: str,
+    colour: str,
+    dash: str,
+    mode: str = "lines",
+    symbol: str = "circle",
+    size: int = 7,
+) -> dict[str, Any]:
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "mode": mode,
+        "x": np.asarray(x, dtype=float),
+        "y": np.asarray(y, dtype=float),
+        "xaxis": f"x{panel}",
+        "yaxis": f"y{panel}",
+        "name": name,
+        "showlegend": bool(name),
+        "line": {"color": colour, "dash": dash, "width": 2},
+    }
+    if "markers" in mode:
+        trace["marker"] = {"symbol": symbol, "size": size, "color": colour}
+    return trace

@@ -1,0 +1,204 @@
+"""What the effective batch buys: a cloud of gradients, one coordinate's histogram, variance against B."""
+
+from typing import Any
+
+import numpy as np
+
+from accum_lib.figures import theme
+from accum_lib.figures.picture import Picture
+from accum_lib.records.variance import Guesses, MiniBatches, VarianceCurve
+
+LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
+TOP, BOTTOM = (0.5, 0.83), (0.0, 0.33)
+FLOOR = 1e-3  # of the logarithmic variance axis, in |G|^2; a batch of all examples has 0 and is drawn here
+BINS = 24
+REACH = 7.0  # of the cloud's axes, in |G|
+LETTERS = "ABCD"
+GUESSES = ("stays as it is", "falls as 1/√K", "falls as 1/K", "falls as 1/K, then faster, to 0")
+
+
+def picture(
+    batches: MiniBatches, curve: VarianceCurve, steps: int, entry: float, entry_variance: float
+) -> Picture:
+    """Draw the mini-batches of one B.
+
+    Args:
+        batches: of the B that the reader has set.
+        curve: of the same sampling, over all B.
+        steps: K; M is B / K.
+        entry: the full gradient's coordinate.
+        entry_variance: of that coordinate over the examples.
+    """
+    b, n = batches.batch_size, curve.num_samples
+    here = curve.batch_sizes == b
+    width = np.sqrt(entry_variance / b * max(1 - b / n, 0))
+    reach = 3.2 * np.sqrt(entry_variance / 4)
+    data = [
+        _dots(
+            batches.points[:, 0], batches.points[:, 1], "", "mini-batch gradients", theme.BLUE, "circle", 4
+        ),
+        _dots(np.ones(1), np.zeros(1), "", "full gradient G", theme.VERMILION, "star", 15),
+        _line(np.zeros(1), np.zeros(1), "", "", theme.BLACK, "solid", mode="markers", symbol="cross"),
+        _line(curve.law_sizes, curve.law, "2", "law, no replacement", theme.BLACK, "solid"),
+        _line(curve.law_sizes, curve.law_with_replacement, "2", "law, with replacement", theme.GREY, "dot"),
+        _intervals(curve),
+        _dots(curve.batch_sizes, _shown(curve.measured), "2", "measured", theme.BLUE, "circle-open", 9),
+        _dots(
+            curve.batch_sizes[here], _shown(curve.measured[here]), "2", "this B", theme.ORANGE, "diamond", 11
+        ),
+        _line(*_histogram(batches.entries), "3", "", theme.BLUE, "solid"),
+        _line(*_normal(entry, width, batches.entries), "3", "normal curve", theme.BLACK, "dash"),
+    ]
+    layout = theme.layout(
+        height=520,
+        top=8,
+        xaxis=theme.axis("along G, in lengths of G", LEFT, range=[1 - REACH, 1 + REACH]),
+        yaxis=theme.axis("across G, in lengths of G", (0.0, 0.83), range=[-REACH, REACH]),
+        xaxis2=_size_axis(n),
+        yaxis2=theme.axis("variance / |G|²", TOP, anchor="x2", type="log",
+                          range=[float(np.log10(FLOOR)) - 0.2, 2.2], dtick=1, exponentformat="power"),
+        xaxis3=theme.axis("gradient of one weight", RIGHT, anchor="y3",
+                          range=[entry - reach, entry + reach]),
+        yaxis3=theme.axis("share of mini-batches", BOTTOM, anchor="x3", range=[0, 0.35]),
+    )  # fmt: skip
+    return Picture(data, layout, summary(batches, curve, steps))
+
+
+def summary(batches: MiniBatches, curve: VarianceCurve, steps: int) -> str:
+    """The mini-batches in words, with their numbers."""
+    b, at = batches.batch_size, int(np.flatnonzero(curve.batch_sizes == batches.batch_size)[0])
+    measured, low, high = curve.measured[at], curve.low[at], curve.high[at]
+    scale, n = curve.noise_scale, curve.num_samples
+    replacement = curve.sampling == "with replacement"
+    law = scale / b * (1 - 1 / n if replacement else 1 - b / n)
+    agrees = low <= law <= high or np.isclose(law, measured, atol=1e-9)
+    random = curve.sampling in ("shuffled", "with replacement")
+    verdict = (
+        f"the law says {law:.3g}, which the interval holds"
+        if agrees
+        else f"the law says {law:.3g}, just outside, as one interval in 20 is by chance"
+        if random
+        else f"{measured / law:.2g} times the {law:.3g} that the law says for shuffled examples"
+    )
+    noise = "shorter" if measured < 1 else "longer"
+    return (
+        f"M = {b // steps}, K = {steps}, so B = {b} of N = {n} examples, {curve.sampling}. The variance of "
+        f"the mini-batch gradient is {_number(measured)} |G|² (95 % interval {_number(low)} to "
+        f"{_number(high)}): "
+        f"{verdict}. The noise is {noise} than the full gradient; the two are alike at B = {scale:.0f}, the "
+        f"gradient noise scale. Median cosine similarity to G: {np.median(batches.cosines):.2f}."
+    )
+
+
+def guess_picture(guesses: Guesses, picked: int, revealed: bool) -> Picture:
+    """The curve that the reader picks, and, once it is asked for, what was measured.
+
+    Args:
+        guesses: the four and the measurement.
+        picked: which of the four.
+        revealed: whether the measurement is shown.
+    """
+    k, nothing = guesses.steps.astype(float), np.full(len(guesses.steps), np.nan)
+    measured = guesses.measured if revealed else nothing
+    data = [
+        _line(k, _shown(guesses.curves[picked]), "", "your guess", theme.ORANGE, "dash"),
+        _line(k, _shown(measured), "", "measured", theme.BLUE, "solid", "lines+markers", "circle"),
+    ]
+    ticks = {"tickvals": list(k), "ticktext": [f"{s:.0f}" for s in k]}
+    layout = theme.layout(
+        height=300,
+        margin={"l": 76, "r": 16, "t": 8, "b": 48},
+        xaxis=theme.axis("accumulation steps K", (0.0, 1.0), type="log", range=[-0.05, 1.25], **ticks),
+        yaxis=theme.axis("variance (K = 1: 1)", (0.0, 0.86), type="log", range=[-3.2, 0.4],
+                         dtick=1, exponentformat="power"),
+    )  # fmt: skip
+    return Picture(data, layout, guess_summary(guesses, picked, revealed))
+
+
+def guess_summary(guesses: Guesses, picked: int, revealed: bool) -> str:
+    """The guess and, if revealed, the measurement in words."""
+    m, n = guesses.micro_batch_size, guesses.num_samples
+    most = guesses.steps[-1]
+    words = f"With M = {m} out of N = {n} examples and K from 1 to {most}, you guess: {GUESSES[picked]}."
+    if not revealed:
+        return words
+    numbers = ", ".join(_number(v) for v in guesses.measured)
+    verdict = "as you guessed" if picked == guesses.nearest else f"it {GUESSES[guesses.nearest]}"
+    return f"{words} Measured for K = {', '.join(map(str, guesses.steps))}: {numbers}; {verdict}."
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value > 1e-12 else "0"
+
+
+def _shown(variance: np.ndarray) -> np.ndarray:
+    return np.maximum(variance, FLOOR)
+
+
+def _size_axis(n: int) -> dict[str, Any]:
+    ticks = [4**i for i in range(10) if 4**i <= n]
+    return theme.axis(
+        "effective batch size B = M·K, examples", RIGHT, anchor="y2", type="log",
+        range=[-0.1, float(np.log10(n)) + 0.1], tickvals=ticks, ticktext=[str(t) for t in ticks],
+    )  # fmt: skip
+
+
+def _intervals(curve: VarianceCurve) -> dict[str, Any]:
+    """Vertical strokes, from the lower to the upper end of each interval."""
+    x = np.repeat(curve.batch_sizes.astype(float), 3)
+    y = np.stack([_shown(curve.low), _shown(curve.high), np.full(len(curve.low), np.nan)], axis=1).ravel()
+    return _line(x, y, "2", "", theme.BLUE, "solid")
+
+
+def _histogram(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outline of a histogram whose bins are spread over the entries, as ``(x, y)`` of a line."""
+    heights, edges = np.histogram(entries, bins=_edges(entries))
+    return np.repeat(edges, 2), np.concatenate([[0], np.repeat(heights / len(entries), 2), [0]])
+
+
+def _edges(entries: np.ndarray) -> np.ndarray:
+    low, high = float(entries.min()), float(entries.max())
+    margin = max(high - low, 1e-6 * max(abs(low), abs(high), 1e-9)) * 0.02
+    return np.linspace(low - margin, high + margin, BINS + 1)
+
+
+def _normal(entry: float, width: float, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The normal curve with the law's variance, times the width of a bin; nothing where it has no width."""
+    grid = np.linspace(-4, 4, 61)
+    if width <= 1e-12:
+        return np.full(61, entry), np.full(61, np.nan)
+    edges = _edges(entries)
+    return entry + width * grid, np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi) / width * (edges[1] - edges[0])
+
+
+def _dots(
+    x: np.ndarray, y: np.ndarray, panel: str, name: str, colour: str, symbol: str, size: int
+) -> dict[str, Any]:
+    return _line(x, y, panel, name, colour, "solid", "markers", symbol, size)
+
+
+def _line(
+    x: np.ndarray,
+    y: np.ndarray,
+    panel: str,
+    name: str,
+    colour: str,
+    dash: str,
+    mode: str = "lines",
+    symbol: str = "circle",
+    size: int = 7,
+) -> dict[str, Any]:
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "mode": mode,
+        "x": np.asarray(x, dtype=float),
+        "y": np.asarray(y, dtype=float),
+        "xaxis": f"x{panel}",
+        "yaxis": f"y{panel}",
+        "name": name,
+        "showlegend": bool(name),
+        "line": {"color": colour, "dash": dash, "width": 2},
+    }
+    if "markers" in mode:
+        trace["marker"] = {"symbol": symbol, "size": size, "color": colour}
+    return trace

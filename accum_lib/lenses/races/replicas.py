@@ -1,0 +1,110 @@
+"""Many copies of the digits MLP in one model, so that seeds and learning rates race at the price of one run.
+
+A copy meets its own weights and its own examples only: the summed loss is a sum over the copies, so the
+gradient that ``accumulate`` leaves for a copy is the one that it would have alone.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accum_lib.problems.digits import CLASSES, Digits
+
+TRAIN = 1437  # of the 1,797 digits; the others are held out
+Batch = tuple[Tensor, Tensor]
+
+
+class Copies(nn.Module):
+    """The MLP of ``Digits``, weights ``(rates, seeds, ...)``; a seed starts alike at every rate."""
+
+    def __init__(self, models: list[nn.Module], rates: int) -> None:
+        super().__init__()
+        each = zip(*(model.parameters() for model in models), strict=True)
+        stacked = [torch.stack([p.detach() for p in same]) for same in each]
+        self.w1, self.b1, self.w2, self.b2 = (nn.Parameter(w.repeat(rates, *[1] * w.ndim)) for w in stacked)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits ``(rates, seeds, micro_batch, classes)`` of ``(seeds, micro_batch, 64)`` pixels."""
+        hidden = torch.tanh(inputs @ self.w1.mT + self.b1.unsqueeze(-2))
+        return hidden @ self.w2.mT + self.b2.unsqueeze(-2)
+
+
+class Replicas:
+    """``seeds`` initial weights and orders of the examples, each at ``rates`` learning rates.
+
+    Args:
+        rates: the learning rates that are tried.
+        seeds: how many copies at each.
+    """
+
+    def __init__(self, rates: tuple[float, ...], seeds: int) -> None:
+        self.num_samples, self.rates, self.seeds = TRAIN, rates, seeds
+        self._digits = Digits("mlp")
+        pixels, labels = self._digits.images.flatten(1), self._digits.labels
+        self._pixels, self._labels = pixels[:TRAIN], labels[:TRAIN]
+        self._held_out = pixels[TRAIN:].expand(seeds, -1, -1), labels[TRAIN:].expand(seeds, -1)
+
+    def make_model(self) -> Copies:
+        return Copies([self._digits.make_model(seed) for seed in range(self.seeds)], len(self.rates))
+
+    def micro_batches(self, micro_batch_size: int, effective_batch_size: int) -> Iterator[Batch]:
+        """Epoch after epoch without end: pixels ``(seeds, M, 64)``, labels ``(seeds, M)``, an order per seed.
+
+        A trailing window is left out, so that all updates of a race are of one size.
+        """
+        dice = [torch.Generator().manual_seed(seed) for seed in range(self.seeds)]
+        usable = self.num_samples // effective_batch_size * effective_batch_size
+        while True:
+            order = torch.stack([torch.randperm(self.num_samples, generator=d) for d in dice])
+            for rows in order[:, :usable].split(micro_batch_size, dim=1):
+                yield self._pixels[rows], self._labels[rows]
+
+    def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The sum over copies and examples; ``count`` counts the examples of one copy."""
+        return self._losses(model(batch[0]), batch[1]).sum()
+
+    def count(self, batch: Batch) -> int:
+        return batch[1].shape[1]
+
+    @torch.no_grad()
+    def held_out(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Mean loss and share of right answers on the held-out digits, each ``(rates, seeds)``."""
+        inputs, labels = self._held_out
+        logits = model(inputs)
+        return self._losses(logits, labels).mean(-1), (logits.argmax(-1) == labels).float().mean(-1)
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """``(rates, seeds, micro_batch)``."""
+        labels = labels.expand(logits.shape[:-1])
+        losses = F.cross_entropy(logits.reshape(-1, CLASSES), labels.reshape(-1), reduction="none")
+        return losses.reshape(labels.shape)
+
+
+def give_each_its_rate(optimizer: torch.optim.Optimizer, rates: Callable[[int], Tensor]) -> None:
+    """Let an optimizer with a learning rate of 1 move every copy at a rate of its own.
+
+    Moves are proportional to the learning rate (SGD, momentum, Adam; no weight decay), so each is shortened
+    after it was made: one optimizer for all copies is several times faster than one for each rate.
+
+    Args:
+        optimizer: over the parameters of ``Copies``, with ``lr=1``.
+        rates: ``rates(update)``, shape (rates,), of the update that is being made; the first is 0.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    before: list[Tensor] = []
+    made = 0
+
+    def remember(*_: object) -> None:
+        before[:] = [p.detach().clone() for p in parameters]
+
+    def shorten(*_: object) -> None:
+        nonlocal made
+        rate, made = rates(made), made + 1
+        with torch.no_grad():
+            for p, old in zip(parameters, before, strict=True):
+                p.copy_(old.lerp(p, rate.reshape(-1, *[1] * (p.ndim - 1))))
+
+    optimizer.register_step_pre_hook(remember)
+    optimizer.register_step_post_hook(shorten)

@@ -1,0 +1,219 @@
+"""The noise scale for free: watch the micro-batches of ordinary accumulation, and nothing else.
+
+Accumulation computes the gradient of every micro-batch anyway, and adds it to ``.grad``. A hook on each
+parameter sees it just before, takes its norm, and lets it go. ``accumulate`` runs unchanged, and there is no
+second gradient buffer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from accum_lib.accumulate import Count, LossSum
+from accum_lib.lenses.variance.estimates import from_window, from_windows
+from accum_lib.lenses.variance.examples import trainable
+from accum_lib.records.variance import NoiseScale
+
+READ_AFTER = 16  # windows; reading a number makes a GPU wait, so it is put off
+BLOCK = 2**18  # entries; up to there a float32 sum of squares is right to 1e-5
+
+
+class NoiseScaleMonitor:
+    """Estimate the gradient noise scale while a model trains, from the norms of its micro-batches' gradients.
+
+    Give its ``loss_sum`` and ``count`` to ``accumulate`` instead of your own::
+
+        with NoiseScaleMonitor(model, loss_sum, count, population=len(data)) as monitor:
+            for window in windows(loader, accumulation_steps=4):
+                accumulate(model, window, monitor.loss_sum, monitor.count)
+                apply_update(model, optimizer)
+            print(monitor.estimate(last=50))
+
+    A window tells something if two or more of its micro-batches count. What is kept beyond ``.grad`` is one
+    number for each parameter and micro-batch of a window.
+
+    Args:
+        model: whose gradients; parameters may be frozen, and are all on one device, in one process.
+        loss_sum, count: as for ``accumulate``.
+        population: what the data set counts, if it is gone through without replacement; None if it is
+            endless. Then |G|^2 is that of the distribution that the data are a sample of.
+        every: measure one window in so many; the others cost nothing.
+        scaler: the ``GradScaler`` that ``accumulate`` gets, if it gets one.
+
+    Raises:
+        ValueError: nothing can be trained, the parameters are on several devices, an embedding has sparse
+            gradients, or ``every`` is below 1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_sum: LossSum,
+        count: Count,
+        *,
+        population: float | None = None,
+        every: int = 4,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"every must be 1 (every window) or more; got {every}")
+        _check_model(model)
+        self._loss_sum, self._count, self._scaler = loss_sum, count, scaler
+        self._population, self._every = population, every
+        self._parameters = trainable(model)
+        wide = any(p.dtype == torch.float64 for p in self._parameters)
+        dtype = torch.float64 if wide else torch.float32  # a norm in bfloat16 would have two digits
+        # Row 0 is for the whole window, row j for its micro-batch j; each parameter has a column's places.
+        self._norms = torch.zeros(0, len(self._parameters), dtype=dtype, device=self._parameters[0].device)
+        self._places: list[list[Tensor]] = [[] for _ in self._parameters]
+        self._hooks: list[Any] = []
+        self._unread: list[tuple[list[float], Tensor, float]] = []
+        self._estimates: list[tuple[float, float]] = []
+        self._totals: list[float] = []
+        self._windows = 0
+        self._forget()
+
+    # --- What accumulate calls: count for every micro-batch, then loss_sum and backward for each in turn
+
+    def count(self, batch: Any) -> float:
+        """``accumulate`` asks for all counts of a window before its first forward pass."""
+        if self._passed:  # a new window: the one before was not measured, or broke off
+            self._forget()
+        value = self._count(batch)
+        if value > 0:  # one that counts nothing is not run
+            self._counts.append(value)
+        return value
+
+    def loss_sum(self, model: nn.Module, batch: Any) -> Tensor:
+        """The loss of the next micro-batch. Its backward pass, which follows, is watched."""
+        if self._passed == 0:
+            self._begin()
+        self._passed += 1
+        loss = self._loss_sum(model, batch)
+        if self._hooks and self._passed == len(self._counts):
+            loss.register_hook(self._as_the_last_backward_begins)
+        return loss
+
+    def estimate(self, last: int | None = None, confidence: float = 0.95) -> NoiseScale:
+        """The noise scale over the measured windows, or the ``last`` so many of them.
+
+        The interval takes the weights of the model for fixed (see ``from_windows``): while they move, look
+        at as few windows as will do.
+
+        Raises:
+            ValueError: no window has been measured, or ``last`` or ``confidence`` is out of range.
+        """
+        if last is not None and last < 1:
+            raise ValueError(f"last must be 1 or more, or None for all; got {last}")
+        self._read()
+        if not self._estimates:
+            raise ValueError(
+                f"nothing is measured yet: {self._windows} windows have begun, one in {self._every} is "
+                "looked at, and it tells something if two or more of its micro-batches count"
+            )
+        recent = slice(-last if last else None, None)
+        return from_windows(np.array(self._estimates[recent]), np.array(self._totals[recent]), confidence)
+
+    def __enter__(self) -> "NoiseScaleMonitor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._forget()
+        self._remove_hooks()
+
+    # --- One window
+
+    def _begin(self) -> None:
+        due = self._windows % self._every == 0 and len(self._counts) > 1
+        self._windows += 1
+        if not due:
+            self._remove_hooks()
+            return
+        self._make_room(len(self._counts) + 1)
+        if not self._hooks:
+            pairs = zip(self._parameters, self._places, strict=True)
+            self._hooks = [p.register_hook(self._watch(p, places)) for p, places in pairs]
+
+    def _make_room(self, rows: int) -> None:
+        if len(self._norms) < rows:
+            self._norms = self._norms.new_zeros(rows, len(self._parameters))
+            for column, places in zip(self._norms.unbind(dim=1), self._places, strict=True):
+                places[:] = column.unbind()
+        self._norms.zero_()  # not every pass reaches every parameter
+
+    def _watch(self, parameter: nn.Parameter, places: list[Tensor]) -> Callable[[Tensor], None]:
+        """A hook that measures what a micro-batch is about to add to the parameter's ``.grad``."""
+        norm = _norm_of(parameter)
+
+        def hook(share: Tensor) -> None:
+            norm(share, out=places[self._passed])
+
+        return hook
+
+    def _as_the_last_backward_begins(self, _: Tensor) -> None:
+        """Ask the engine to call again when that pass is through, and ``.grad`` is whole."""
+        torch.autograd.Variable._execution_engine.queue_callback(self._end)
+
+    def _end(self) -> None:
+        for parameter, places in zip(self._parameters, self._places, strict=True):
+            if parameter.grad is not None:
+                _norm_of(parameter)(parameter.grad, out=places[0])
+        squares = self._norms[: len(self._counts) + 1].double().square().sum(dim=1)
+        scale = self._scaler.get_scale() if self._scaler else 1.0
+        self._unread.append((self._counts, squares, scale))
+        self._forget()
+        if len(self._unread) >= READ_AFTER:
+            self._read()
+
+    def _forget(self) -> None:
+        """Nothing is left of the present window, whether it was measured to its end or not."""
+        self._counts: list[float] = []
+        self._passed = 0
+
+    def _remove_hooks(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def _read(self) -> None:
+        """Fetch the numbers of all windows that have ended in one go, and turn them into estimates."""
+        if not self._unread:
+            return
+        numbers = torch.cat([squares for _, squares, _ in self._unread]).numpy(force=True)
+        ends = np.cumsum([len(squares) for _, squares, _ in self._unread])
+        for (counts, _, scale), part in zip(self._unread, np.split(numbers, ends[:-1]), strict=True):
+            whole, *shares = part / scale**2
+            if np.isfinite(whole):  # with a GradScaler a window may overflow; its update is skipped, too
+                self._estimates.append(from_window(counts, shares, whole, self._population))
+                self._totals.append(sum(counts))
+        self._unread = []
+
+
+def _norm_of(parameter: nn.Parameter) -> Callable[..., Tensor]:
+    """How to take the 2-norm of this parameter's gradient into a place that is there already.
+
+    To allocate amid a backward pass would cost more than the norm does. Many entries go by rows: adding up
+    millions of squares in float32 would lose three digits.
+    """
+    many = parameter.numel() > BLOCK and parameter.ndim > 1
+    few_digits = parameter.dtype in (torch.float16, torch.bfloat16)
+    return _norm_by_rows if many or few_digits else torch.linalg.vector_norm
+
+
+def _norm_by_rows(gradient: Tensor, out: Tensor) -> Tensor:
+    rows = torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1, dtype=out.dtype)
+    return torch.linalg.vector_norm(rows, out=out)
+
+
+def _check_model(model: nn.Module) -> None:
+    devices = {str(p.device) for p in trainable(model)}
+    if len(devices) > 1:
+        raise ValueError(f"the parameters are on several devices, {sorted(devices)}: one is supported")
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.sparse:
+            raise ValueError(
+                f"{name} has sparse gradients, which have no norm here: build it with sparse=False"
+            )

@@ -1,0 +1,263 @@
+# %% [markdown]
+# # 03 · Variance: what the effective batch buys, and when it stops paying
+#
+# **Question.** Accumulation makes the effective batch `B = M·K` as large as one likes. What does a larger `B` buy,
+# and when is it no longer worth its examples?
+#
+# **After this notebook you can**
+# - say how the variance of a mini-batch gradient depends on `B` and on `N`, and when that law fails;
+# - measure the gradient noise scale for free while accumulating, with a confidence interval;
+# - compare batch sizes fairly, at equal examples and at equal updates, and find the critical batch size;
+# - judge three published claims about batch size by what you see, and name what you could not test.
+#
+# **Time:** 45 minutes. **Before this:** [01 Three descents](01_three_descents.ipynb).
+
+# %% [markdown]
+# ## 1. Your guess first
+#
+# A mini-batch gradient `g` is the mean of `B` examples' gradients. On average it is the full gradient `G`; how far
+# from it a single one lies is its *variance*, `E|g − G|²`, summed over all weights. How does it fall with `K`?
+
+# %%
+from accum_lib.explorers import guess_explorer, variance_explorer
+from accum_lib.explorers.questions import variance as questions
+from accum_lib.lenses.variance import VarianceLab
+
+lab = VarianceLab()
+questions.variance_against_steps(lab).show()
+
+# %% [markdown]
+# Or as a curve: pick the one you expect, then have the measured one drawn beside it.
+
+# %%
+guess_explorer(lab).show()
+
+# %% [markdown]
+# ## 2. Explore: a cloud of gradients
+#
+# Each blue dot is the gradient of one mini-batch of `N = 512` digits, for an MLP with 2,410 weights. A plane can't
+# show 2,410 directions, so two were chosen **for the plot**: along `G`, and of those at right angles to it the one
+# in which single examples differ most. Most of the variance lies in directions that you do not see here; the
+# curve at the top right counts all of them.
+
+# %%
+explorer = variance_explorer(lab)
+explorer.show()
+
+# %% [markdown]
+# **Things to try**
+#
+# 1. Keep `M·K = 32`: (32, 1), (8, 4), (2, 16). Nothing moves: only `B` counts.
+# 2. Raise `K` with `M = 32`. Where does the black curve leave the dotted one, and why does it fall to nothing?
+# 3. Sorted by class: how large must `B` be until the variance falls at all?
+# 4. In file order: the digits were written by one person after the other, each from 0 to 9. Better or worse?
+
+# %% [markdown]
+# **What you saw**
+#
+# - Without replacement the variance is `tr(Σ)/B · (1 − B/N)`, where `tr(Σ)` is the variance of a single example's
+#   gradient. Four times the batch, a quarter of the variance, and half the typical error. The last factor makes it
+#   0 when the batch is the whole data set; with replacement it is missing.
+# - `M` and `K` matter through `B = M·K` alone.
+# - Sorted by class, neighbours repeat each other: a batch of 32 tells hardly more than one example. Accumulation
+#   does not repair that; **shuffling** does. In file order it is the other way round: each writer wrote the ten
+#   digits in turn, so neighbours complement each other, and the variance is even a little lower than the law's.
+
+# %% [markdown]
+# ## 3. The same with real accumulation
+#
+# The dots are means of exact per-example gradients. Here are windows that `accumulate` really ran, beside the law.
+
+# %%
+from accum_lib.lenses.variance import (
+    accumulated_means,
+    draw,
+    example_gradients,
+    from_gradients,
+    law,
+)
+from accum_lib.problems import Digits
+from accum_lib.threads import one_thread
+
+problem = Digits("mlp", num_samples=128)
+model = problem.make_model()
+with one_thread():
+    gradients = example_gradients(problem, model)
+    people = from_gradients(gradients)
+    for steps in (1, 4, 12):
+        rows = draw(128, 8 * steps, 100, seed=steps)
+        found = accumulated_means(problem, model, rows, micro_batch_size=8)
+        variance = (found - gradients.mean(0)).square().sum(1).mean()
+        print(f"M = 8, K = {steps:2}: {variance:.4f}, law {law(people, 8 * steps):.4f}")
+
+# %% [markdown]
+# ## 4. The noise scale, for free
+#
+# When is `B` large? When the noise is as long as the gradient itself: `tr(Σ)/B = |G|²`, that is at
+# `B = tr(Σ)/|G|²`, the **gradient noise scale** (McCandlish et al. 2018). Accumulation can measure it in passing:
+# micro-batch gradients are noisier than their mean, and the difference tells how noisy. `NoiseScaleMonitor` looks at
+# each micro-batch's gradient just before it is added to `.grad`, keeps its norm, and lets it go.
+
+# %%
+import torch
+from accum_lib import accumulate, windows
+from accum_lib.lenses.variance import NoiseScaleMonitor, population
+from accum_lib.problems.base import micro_batches
+
+problem = Digits("mlp", num_samples=512)
+model = problem.make_model()
+exact = population(problem, model).noise_scale
+monitor = NoiseScaleMonitor(
+    model, problem.loss_sum, problem.count, population=512, every=1
+)
+order = torch.Generator().manual_seed(0)
+with one_thread(), monitor:
+    for _ in range(4):  # epochs
+        for window in windows(micro_batches(problem, 4, order), accumulation_steps=4):
+            accumulate(model, window, monitor.loss_sum, monitor.count)
+seen = monitor.estimate(confidence=0.9)
+print(f"exact: {exact:.0f}; free, from {seen.observations} windows: ", end="")
+print(f"{seen.noise_scale:.0f} (90 % interval {seen.low:.0f} to {seen.high:.0f})")
+
+# %% [markdown]
+# Even 128 windows give a wide interval, and honestly so: nine in ten such intervals hold the exact value (the
+# tests count them, on this model and on RoBERTa). While the model trains, its weights move, so look at the last few
+# dozen windows only. And shuffle: in file order (`micro_batches(problem, 4)`) the micro-batches complement each
+# other, and the estimate is wrong as the law is.
+
+# %% [markdown]
+# ## 5. Does less variance mean better? The races
+#
+# The next cell trains 350 copies of the MLP: five batch sizes at five learning rates, then two more claims, each
+# from four or six seeds. It takes about 15 seconds on two cores; the button stops it.
+
+# %%
+from accum_lib.explorers import RaceTrack, claims_explorer, races_explorer
+
+races = RaceTrack().show()
+
+# %% [markdown]
+# Before you look at the result:
+
+# %%
+questions.sixteen_times_the_batch(races).show()
+
+# %%
+races_explorer(races).show()
+
+# %% [markdown]
+# Left: the same runs, counted in updates and in examples (thin lines: the lowest and the highest of four seeds;
+# dashed: the target).
+# Top right: what it took to reach the target. Bottom right: the noise scale along one run, exact, and the free
+# estimate from the last windows (strokes: its 90 % interval, which takes the weights for fixed, and they move).
+#
+# **Things to try**
+#
+# 1. At equal *updates* (top left), which `B` wins? At equal *examples* (bottom left)?
+# 2. Lower the target. Which way do the critical batch size and the noise scale move?
+# 3. One learning rate for all: who wins at 0.1, who at 1.6? Would you have called the loser's batch size bad?
+
+# %% [markdown]
+# **What you saw: the claim of McCandlish et al. (2018)**
+#
+# > *The noise scale predicts the largest useful batch size; it grows as the loss falls.*
+#
+# - **Seen.** Larger batches need fewer updates, with less and less to gain, and more examples. Examples against `B`
+#   follow their curve `E = E_min + S_min·B` closely. Beyond `E_min/S_min`, the critical batch size, more accumulation
+#   mostly costs examples. From a target of 1.0 on it grows as the target falls, and so does the noise scale.
+# - **Not as claimed.** The noise scale is roughly ten times the critical batch size here (the words below the picture
+#   say both). As a ruler for the order of magnitude it is of use, as a setting it is not.
+#   Their evidence spans six orders of magnitude, where a factor of ten is small; and a learning rate tried in
+#   factors of 2 is tuned coarsely.
+# - **Could not be tested here:** large models and data, where they found it to fit better; other optimizers.
+
+# %% [markdown]
+# ## 6. Two more claims
+
+# %%
+claims_explorer(races).show()
+
+# %% [markdown]
+# > *Goyal et al. (2017): a batch `k` times as large with a learning rate `k` times as high trains as well, if the rate
+# > is warmed up; on ImageNet up to 8,192.*
+#
+# Here: SGD with momentum 0.9, eight epochs, the rate given at `B = 16`: 0.02, or 0.05, which does almost as well.
+#
+# - **Seen.** With the rate unchanged the large batches are left far behind. Scaled, `B = 64` is as good as `B = 16`,
+#   `B = 256` falls a little behind, and `B = 704` (half of the data) further, for it makes only 16 updates. From 0.05
+#   the rate at `B = 704` is 2.2: without warm-up some seeds run off, and warm-up helps. From 0.02 nothing runs off,
+#   and warm-up makes no difference. So here it is a cure for instability, and no more.
+# - **Could not be tested here:** ImageNet, ResNet-50, 90 epochs. The limit of 8,192 is theirs, not ours.
+#
+# > *Marek et al. (2025): small batches, down to 1, train as well or better, if the half-life of Adam's second moment
+# > is held in tokens; then even SGD without momentum does. Accumulation is wasteful on one device.*
+#
+# Here: 960 examples, each seen once, each batch size at the best of three rates; `β₂ = 0.95` at `B = 64` is the reference.
+#
+# - **Seen.** At equal examples `B = 1` and `B = 8` beat `B = 64`, and plain SGD keeps up with Adam at small batches
+#   only. On that, the claim holds, against the habit of making batches as large as they go.
+# - **Not seen.** Holding the half-life of `β₂` made no difference beyond the spread of the seeds.
+# - **Could not be tested here:** language models, for which the claim was made, and the time that tiny batches cost
+#   on a GPU, which does one example as fast as eight.
+
+# %% [markdown]
+# ## 7. Where it stops being true
+#
+# - The law is about **one** gradient at fixed weights, of examples drawn at random. Sorted or streamed data break it.
+# - Over *tokens*, with sequences of ragged length, a gradient is a ratio of two sums, and the law holds to the first
+#   order only. `population` and the monitor weigh by counts; the interval is then approximate.
+# - With BatchNorm in training mode an example has no gradient of its own. The monitor still runs, and measures the
+#   noise of the micro-batches as they are.
+# - Less variance is not better by itself: at equal examples, the largest batch lost every race above. Accumulation pays when memory forbids the batch you need, not because larger is better.
+
+# %% [markdown]
+# ## 8. Exercises
+#
+# **1.** The variance of a mini-batch gradient, drawn without replacement; `trace` is the unbiased `tr(Σ)`.
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from accum_lib.exercises import check_beta2, check_noise_scale, check_variance
+
+
+def variance(trace, batch_size, num_samples):
+    return ...  # your formula
+
+
+check_variance(variance)
+
+# %% [markdown]
+# **2.** The noise scale from norms alone: `mean_square` is the mean of the `K` micro-batches' `|g_M|²`, `whole` is
+# the window's `|g_B|²`, and the data are endless.
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def noise_scale(micro_batch_size, steps, mean_square, whole):
+    return ...  # your formula
+
+
+check_noise_scale(noise_scale)
+
+# %% [markdown]
+# **3.** Adam's `beta2` was tuned at `reference_batch`. Which value has the same half-life, in examples, at `batch`?
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def beta2(reference, reference_batch, batch):
+    return ...  # your formula
+
+
+check_beta2(beta2)
+
+# %% [markdown]
+# ## Sources
+#
+# - Cochran (1977), *Sampling Techniques*, theorem 2.2: the law for finite populations; section 6.3 for ratios.
+# - McCandlish, Kaplan, Amodei et al. (2018), *An Empirical Model of Large-Batch Training*, arXiv 1812.06162: the
+#   noise scale, its estimators (appendix A), and the curve of equation 2.11.
+# - Goyal et al. (2017), *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour*, arXiv 1706.02677.
+# - Marek et al. (2025), *Small Batch Size Training for Language Models*, arXiv 2507.07101.
+# - Fieller (1954), *Some Problems in Interval Estimation*: the interval of a ratio.

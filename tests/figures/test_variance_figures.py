@@ -1,0 +1,115 @@
+"""Notebook 03's figures: they draw what the records hold, name their axes, and say the same in words."""
+
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+from made_races import races
+
+from accum_lib.figures import races as races_figure
+from accum_lib.figures import variance as figure
+from accum_lib.figures.still import png
+from accum_lib.lenses.races import to_target
+from accum_lib.lenses.variance import VarianceLab
+
+LAB = VarianceLab(num_samples=64, draws=60)
+
+
+def cloud(size: int = 8, sampling: str = "shuffled"):
+    entry = LAB.full_entry, LAB.entry_variance
+    return figure.picture(LAB.batches(size, sampling), LAB.curve(sampling), 2, *entry)
+
+
+def race_picture(target: float = 0.6, rate=None):
+    return races_figure.picture(races().plain, to_target(races().plain, target, rate), races().noise, rate)
+
+
+GUESSES = VarianceLab(draws=40).guesses()
+PICTURES = {
+    "cloud": (cloud(), 6),
+    "all": (cloud(64), 6),
+    "sorted": (cloud(8, "sorted by class"), 6),
+    "guess": (figure.guess_picture(GUESSES, 2, False), 2),
+    "revealed": (figure.guess_picture(GUESSES, 2, True), 2),
+    "races": (race_picture(), 8),
+    "claims": (races_figure.claims_picture(races().small, None), 2),
+}
+by_picture = pytest.mark.parametrize(("picture", "axes"), PICTURES.values(), ids=PICTURES)
+
+
+@by_picture
+def test_plotly_accepts_it_and_every_axis_has_a_title(picture, axes) -> None:
+    drawn = picture.figure()
+    assert drawn.layout.meta["summary"] == picture.summary
+    found = {k: v for k, v in picture.layout.items() if k.startswith(("xaxis", "yaxis"))}
+    assert len(found) == axes
+    assert all(axis["title"]["text"] for axis in found.values())
+
+
+@by_picture
+def test_no_two_named_series_differ_by_colour_alone(picture, axes) -> None:
+    for panel in {t["xaxis"] for t in picture.data}:
+        series = [t for t in picture.data if t["name"] and t["xaxis"] == panel]
+        styles = [(t["mode"], t["line"]["dash"], t.get("marker", {}).get("symbol")) for t in series]
+        assert len(set(styles)) == len(styles)
+
+
+@by_picture
+def test_the_still_picture_is_drawn(picture, axes) -> None:
+    pixels = matplotlib.image.imread(io.BytesIO(png(picture, width=640)))
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20, "not an empty sheet"
+
+
+def named(picture, name: str) -> dict:
+    return next(t for t in picture.data if t["name"] == name)
+
+
+def test_the_cloud_and_the_curve_are_what_was_measured() -> None:
+    batches, curve, picture = LAB.batches(8), LAB.curve("shuffled"), cloud()
+    dots = named(picture, "mini-batch gradients")
+    assert np.array_equal(np.c_[dots["x"], dots["y"]], batches.points)
+    assert np.array_equal(named(picture, "measured")["y"][:-1], curve.measured[:-1])
+    star = named(picture, "this B")
+    assert (star["x"][0], star["y"][0]) == (8, curve.measured[3])
+    outline = next(t for t in picture.data if t["xaxis"] == "x3")
+    heights = outline["y"][1:-1:2]
+    assert heights.sum() == pytest.approx(1), "every mini-batch is in a bin"
+
+
+def test_the_words_tell_a_law_that_fails_from_one_that_holds() -> None:
+    assert "which the interval holds" in cloud().summary
+    assert "times the" in cloud(8, "sorted by class").summary
+    assert "is 0 |G|²" in cloud(64).summary
+
+
+def test_the_guess_stays_a_guess_until_it_is_revealed() -> None:
+    hidden, shown = (figure.guess_picture(GUESSES, 2, revealed) for revealed in (False, True))
+    assert np.isnan(named(hidden, "measured")["y"]).all()
+    assert "Measured" not in hidden.summary
+    assert named(shown, "measured")["y"][:-1] == pytest.approx(GUESSES.measured[:-1])
+    assert "it falls as 1/K, then faster, to 0" in shown.summary
+
+
+def test_what_the_races_took_is_drawn_and_said() -> None:
+    found = to_target(races().plain, 0.6)
+    picture = race_picture()
+    assert named(picture, "measured")["y"] == pytest.approx(found.examples.mean(axis=1))
+    assert f"critical batch size is {found.critical_batch_size:.0f} examples" in picture.summary
+    assert f"B = 4 took {found.updates[0].mean():.0f} updates" in picture.summary
+    slow = race_picture(0.4, 0.1)
+    assert "did not reach it" in slow.summary
+
+
+def test_the_noise_scale_between_two_looks_is_on_the_line() -> None:
+    assert races_figure.noise_at(races().noise, 1.2) == pytest.approx(175)
+
+
+def test_the_claims_ends_are_said() -> None:
+    picture = races_figure.claims_picture(races().small, None)
+    last = races().small["one"][0]
+    assert f"one: {last.losses[-1, last.best].mean():.2f} at B = 4" in picture.summary
+    assert "at its best rate" in picture.summary
+    fixed = races_figure.claims_picture(races().small, 0).summary
+    assert f"one: {last.losses[-1, 0].mean():.2f} at B = 4" in fixed
+    assert "best rate" not in fixed
