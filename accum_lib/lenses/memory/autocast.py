@@ -134,7 +134,7 @@ def _run(rule: str, operator: Any, name: str, casts: Casts, *args: Any, **kwargs
     if rule == "widest":
         kinds = {t.dtype for t in tensors_in([*args, *kwargs.values()]) if t.dtype.is_floating_point}
         rule = "full" if torch.float32 in kinds else "as it is"
-    if rule == "by argument" and kwargs.get("dtype") is None and _float16_comes_first(args):
+    if rule == "by argument" and _float16_comes_first(args) and not _says_its_type(args, kwargs):
         return _in_float32(operator, name, args, kwargs)
     cast = {"lower": casts.lower, "full": casts.full}.get(rule, lambda value: value)
     return below(operator, *cast(args), **cast(kwargs))
@@ -144,12 +144,17 @@ def _float16_comes_first(args: tuple) -> bool:
     return isinstance(args[0], Tensor) and args[0].dtype in (torch.bfloat16, torch.float16)
 
 
+def _says_its_type(args: tuple, kwargs: dict[str, Any]) -> bool:
+    return any(isinstance(a, torch.dtype) for a in (*args, *kwargs.values()))
+
+
 def _in_float32(operator: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Softmax of float16 writes float32 at once on a GPU; anything else is copied to float32 before."""
     fused = {"softmax.int": torch.ops.aten._softmax, "log_softmax.int": torch.ops.aten._log_softmax}
     if name in fused and args[0].dtype == torch.float16:
         return fused[name](args[0], args[1], True)
-    return below(operator, *args, **{**kwargs, "dtype": torch.float32})
+    given = [a for a in args if a is not None]  # the type that was not said may stand there as None
+    return below(operator, *given, **{**kwargs, "dtype": torch.float32})
 
 
 def _overload(name: str) -> Any:

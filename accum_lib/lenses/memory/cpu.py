@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from accum_lib.lenses.memory import autocast
-from accum_lib.lenses.memory.devices import Device
+from accum_lib.lenses.memory.devices import Device, refusal
 from accum_lib.lenses.memory.errors import untraceable
 from accum_lib.lenses.memory.shapes import Operator
 
 aten = torch.ops.aten
 CHANNELS_IN_A_BLOCK = 8  # oneDNN copies an image into blocks of channels unless it has fewer than this
+OTHER_RNNS = ("lstm.data", "gru.input", "gru.data", "rnn_tanh.input", "rnn_relu.input")
 LSTM_MODE = 2  # oneDNN's number for it
 
 
@@ -34,11 +35,7 @@ class CPU(Device):
         return {
             "scaled_dot_product_attention": self.attention,
             "lstm.input": lstm,
-            "lstm.data": _unknown("lstm.data", "packed sequences"),
-            "gru.input": _unknown("gru.input", "GRUs"),
-            "gru.data": _unknown("gru.data", "GRUs"),
-            "rnn_tanh.input": _unknown("rnn_tanh.input", "plain RNNs"),
-            "rnn_relu.input": _unknown("rnn_relu.input", "plain RNNs"),
+            **{name: refusal(name, "other than that of plain LSTMs") for name in OTHER_RNNS},
         }
 
     def true_outputs(self, operator: Operator, args: tuple, outputs: Any) -> Any:
@@ -147,15 +144,6 @@ def lstm_workspace_bytes(tokens: int, micro_batch: int, features: int, hidden: i
     )[3].nbytes  # fmt: skip
 
 
-def _unknown(operator: str, what: str) -> Callable:
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise untraceable(
-            f"aten.{operator}", f"is a kernel whose memory is not known here ({what})", "Measure it instead"
-        )
-
-    return refuse
-
-
 # --- What kernels hold for themselves: (before their outputs are there, beside their outputs)
 
 
@@ -167,13 +155,23 @@ def _image_copy(tensor: Tensor) -> int:
     return _bytes(tensor) if tensor.shape[1] >= CHANNELS_IN_A_BLOCK else 0
 
 
+def _columns(image: Tensor, weight: Tensor, output: Tensor) -> int:
+    """The image's patches side by side, so that a matrix product convolves: what 16-bit types get here."""
+    pixels = output[0, 0].numel()
+    return len(image) * weight[0].numel() * pixels * image.element_size()
+
+
 def _convolution(args: tuple, output: Tensor) -> tuple[int, int]:
     image, weight = args[:2]
+    if image.dtype != torch.float32:
+        return _columns(image, weight, output), 0
     return _image_copy(image) + _bytes(weight) + _bytes(output), _bytes(output)
 
 
 def _convolution_backward(args: tuple, outputs: tuple) -> tuple[int, int]:
     grad, image, weight = args[:3]
+    if image.dtype != torch.float32:
+        return 0, _columns(image, weight, grad)
     for_weight = _bytes(grad) + _image_copy(image)
     if outputs[0] is None:  # nobody asks for the image's gradient
         return 0, for_weight

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from accum_lib.lenses.memory.autocast import Casts, is_on
+from accum_lib.lenses.memory.errors import untraceable
 from accum_lib.lenses.memory.shapes import Operator
 
 HiddenBytes = Callable[[tuple, Any], tuple[int, int]]
@@ -20,6 +21,7 @@ class Device:
 
     Attributes:
         name: "cpu" or "cuda".
+        workspace_bytes: what its libraries hold all the time.
         granularity: every request is rounded up to a multiple of so many bytes.
         adds_in_place: set while an addition is one that a real run does in place.
         casts: autocast's copies, if the traced update runs under it.
@@ -28,6 +30,7 @@ class Device:
 
     name = ""
     granularity = 1
+    workspace_bytes = 0
     hidden: dict[Operator, HiddenBytes] = {}
 
     def __init__(self) -> None:
@@ -55,3 +58,12 @@ class Device:
         """What the kernel holds at most before its outputs are allocated, and beside them."""
         count = self.hidden.get(operator)
         return count(args, outputs) if count else (0, 0)
+
+
+def refusal(operator: str, why: str) -> Callable:
+    """Instead of a kernel whose memory is not known: an error that says so."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise untraceable(f"aten.{operator}", f"has no model of its memory here ({why})", "Measure it instead")
+
+    return refuse

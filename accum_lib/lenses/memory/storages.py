@@ -38,7 +38,7 @@ class Tape:
         sign: (events,) +1 born, -1 died.
         operator: (events,) which entry of ``operators`` had run last.
         operators: the names of all operators, in order.
-        marks: (name, event) where something began: the event that comes next.
+        marks: (name, event, operator) where something began: what comes next.
     """
 
     nbytes: np.ndarray
@@ -48,7 +48,7 @@ class Tape:
     sign: np.ndarray
     operator: np.ndarray
     operators: tuple[str, ...]
-    marks: tuple[tuple[str, int], ...]
+    marks: tuple[tuple[str, int, int], ...]
 
 
 class StorageFollower(TorchDispatchMode):
@@ -72,7 +72,7 @@ class StorageFollower(TorchDispatchMode):
         self._resident: list[bool] = []
         self._events: list[tuple[int, int, int]] = []  # storage, sign, operator
         self._operators: list[str] = []
-        self._marks: list[tuple[str, int]] = []
+        self._marks: list[tuple[str, int, int]] = []
 
     # --- What the tracer says
 
@@ -90,7 +90,7 @@ class StorageFollower(TorchDispatchMode):
 
     def mark(self, name: str) -> None:
         """Here something begins."""
-        self._marks.append((name, len(self._events)))
+        self._marks.append((name, len(self._events), len(self._operators)))
 
     def tape(self) -> Tape:
         """All that has been seen so far."""

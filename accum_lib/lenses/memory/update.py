@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.lenses.memory import autocast, values
+from accum_lib.lenses.memory.categories import categories
 from accum_lib.lenses.memory.devices import Device
 from accum_lib.lenses.memory.interception import answering
 from accum_lib.lenses.memory.settings import Settings
@@ -57,7 +59,8 @@ def trace_update(
         follower.mark("update")
         apply_update(model, optimizer)
         follower.mark("end")
-        return follower.tape()
+        tape = follower.tape()
+    return replace(tape, category=categories(tape))
 
 
 def to_meta(batch: Any) -> Any:
@@ -143,7 +146,7 @@ def _watched(loss_sum: Callable, follower: StorageFollower) -> Callable:
 def _keep_gradients(model: nn.Module, follower: StorageFollower) -> None:
     for p in model.parameters():
         p.grad = torch.zeros_like(p) if p.requires_grad else None
-    follower.reside(gradients(model), "old gradients")
+    follower.reside(gradients(model), GRADIENTS)
 
 
 def _make_state(

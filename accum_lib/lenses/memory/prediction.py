@@ -1,0 +1,149 @@
+"""The memory of an update for every M and K, from three short traces and without allocating it."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from accum_lib.lenses.memory.cpu import CPU
+from accum_lib.lenses.memory.cuda import CUDA
+from accum_lib.lenses.memory.devices import Device
+from accum_lib.lenses.memory.lines import Lines, envelope, through
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.splice import Splice, splice
+from accum_lib.lenses.memory.update import trace_update
+from accum_lib.lenses.memory.workloads import Workload
+from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
+
+TRACED = (2, 4, 7)  # two values of M make the lines, the third has to lie on them
+LARGEST_M = 2**20
+
+
+def predict(
+    workload: Workload, settings: Settings | None = None, device: str | Device = "cuda"
+) -> "Prediction":
+    """Trace an update and predict its memory for every M and K.
+
+    Args:
+        workload: what is trained.
+        settings: how; AdamW in float32 if nothing is said.
+        device: "cuda" or "cpu", or a ``CUDA`` with particulars: what the prediction speaks for. It is made
+            on any machine.
+
+    Raises:
+        UntraceableError: the model reads values, or runs an operator whose memory is not known.
+        TraceMismatchError: the traces do not line up.
+    """
+    settings = settings or Settings()
+    tapes = {m: trace_update(workload, m, 2, settings, _device(device, settings)) for m in TRACED}
+    return Prediction(workload.name, settings, _device(device, settings), through(tapes))
+
+
+def _device(device: str | Device, settings: Settings) -> Device:
+    if isinstance(device, Device):
+        return device
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda'; got {device!r}")
+    return CPU() if device == "cpu" else CUDA(attention=settings.attention)
+
+
+class Prediction:
+    """Bytes of one update, for every micro-batch size M and number of accumulation steps K.
+
+    Args:
+        name: of what is trained.
+        settings, device: how, and what the prediction speaks for.
+        lines: every storage's size for every M, from a trace with K = 2.
+    """
+
+    def __init__(self, name: str, settings: Settings, device: Device, lines: Lines) -> None:
+        self.name, self.settings, self.device, self.lines = name, settings, device, lines
+        self._splices: dict[tuple[int, bool], Splice] = {}
+
+    def peak_bytes(self, micro_batch_size: int, accumulation_steps: int = 1) -> int:
+        """The most bytes alive at once, as the device's allocator rounds them.
+
+        Raises:
+            ValueError: M or K is below 1.
+        """
+        _check(micro_batch_size, accumulation_steps)
+        return int(self._levels(micro_batch_size, accumulation_steps).max())
+
+    def floor_bytes(self, accumulation_steps: int = 1) -> int:
+        """What the peak tends to as M gets smaller: the highest of the parts that do not depend on M."""
+        _check(1, accumulation_steps)
+        return int(self._levels(0, accumulation_steps).max())
+
+    def peaks(self, micro_batch_sizes: Iterable[int], accumulation_steps: Iterable[int]) -> Peaks:
+        """The peak over a grid."""
+        sizes, steps = list(micro_batch_sizes), list(accumulation_steps)
+        return Peaks(
+            np.array(sizes),
+            np.array(steps),
+            np.array([[self.peak_bytes(m, k) for m in sizes] for k in steps]),
+            np.array([self.floor_bytes(k) for k in steps]),
+        )
+
+    def envelope(self, accumulation_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """The lines ``constant + per_sample * M`` that are the peak of the requested bytes somewhere."""
+        cut = self._cut(accumulation_steps)
+        constant = cut.levels(self.lines.constant) + self.device.workspace_bytes
+        return envelope(constant, cut.levels(self.lines.per_sample))
+
+    def largest_micro_batch(self, limit_bytes: float, accumulation_steps: int = 1) -> int:
+        """The largest M whose peak is within the limit; 0 if not even M = 1 is."""
+        low, high = 0, 1
+        while high <= LARGEST_M and self.peak_bytes(high, accumulation_steps) <= limit_bytes:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = self.peak_bytes(middle, accumulation_steps) <= limit_bytes
+            low, high = (middle, high) if fits else (low, middle)
+        return low
+
+    def timeline(self, micro_batch_size: int, accumulation_steps: int = 1, moments: int = 160) -> Timeline:
+        """Bytes by category over one update, at the fullest moment of each of ``moments`` slices."""
+        _check(micro_batch_size, accumulation_steps)
+        cut = self._cut(accumulation_steps)
+        nbytes = self._nbytes(micro_batch_size)
+        parts = np.array([cut.levels(nbytes, category) for category in CATEGORIES])
+        parts[CATEGORIES.index("workspace")] += self.device.workspace_bytes
+        total = parts.sum(axis=0)
+        chosen = _fullest(cut.operator, total, moments)
+        peak = int(total.argmax())
+        return Timeline(
+            micro_batch_size=micro_batch_size,
+            accumulation_steps=accumulation_steps,
+            operators=cut.operator[chosen],
+            bytes_by_category=parts[:, chosen],
+            phases=cut.phases,
+            peak_bytes=int(total[peak]),
+            peak_phase=[n for n, first in cut.phases if first <= cut.operator[peak]][-1],
+        )
+
+    def _levels(self, micro_batch_size: int, accumulation_steps: int) -> np.ndarray:
+        cut = self._cut(accumulation_steps, short=True)
+        return cut.levels(self._nbytes(micro_batch_size)) + self.device.workspace_bytes
+
+    def _nbytes(self, micro_batch_size: int) -> np.ndarray:
+        return self.lines.nbytes(micro_batch_size, self.device.granularity)
+
+    def _cut(self, accumulation_steps: int, short: bool = False) -> Splice:
+        key = accumulation_steps, short
+        if key not in self._splices:
+            self._splices[key] = splice(self.lines.tape, *key)
+        return self._splices[key]
+
+
+def _fullest(operator: np.ndarray, total: np.ndarray, moments: int) -> np.ndarray:
+    """For each slice of the operators, the event after which most is alive."""
+    edges = np.linspace(0, operator[-1] + 1, moments + 1)
+    starts = np.unique(np.searchsorted(operator, edges[:-1]))
+    starts = starts[starts < len(operator)]
+    return np.array([s + int(part.argmax()) for s, part in zip(starts, np.split(total, starts[1:]), strict=True)])
+
+
+def _check(micro_batch_size: int, accumulation_steps: int) -> None:
+    if micro_batch_size < 1:
+        raise ValueError(f"the micro-batch size M must be 1 or more; got {micro_batch_size}")
+    if accumulation_steps < 1:
+        raise ValueError(f"the accumulation steps K must be 1 or more; got {accumulation_steps}")
