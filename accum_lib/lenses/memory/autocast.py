@@ -113,7 +113,7 @@ def known_operators(device: str) -> tuple[str, ...]:
 
 
 def rule_of(name: str, device: str) -> str:
-    """"lower", "widest", "by argument" or "full": what autocast does with this operator."""
+    """ "lower", "widest", "by argument" or "full": what autocast does with this operator."""
     base = name.split(".")[0]
     if base in ONLY_ON.get(device, ()):
         return "full"

@@ -41,7 +41,8 @@ class CPU(Device):
     def true_outputs(self, operator: Operator, args: tuple, outputs: Any) -> Any:
         if operator is not aten.mkldnn_rnn_layer.default:
             return outputs
-        nbytes = lstm_workspace_bytes(*args[0].shape, args[10])
+        tokens, micro_batch, features = args[0].shape
+        nbytes = lstm_workspace_bytes(tokens, micro_batch, features, hidden=args[10])
         return *outputs[:3], torch.empty(nbytes, dtype=torch.uint8, device="meta")
 
     def attention(
@@ -57,7 +58,8 @@ class CPU(Device):
         enable_gqa: bool = False,
     ) -> Tensor:
         """The fused kernel if there is no dropout and no gradient of the mask, else step by step."""
-        mask, value, key, query = self.lower(mask, value, key, query)
+        value, key, query = self.lower(value), self.lower(key), self.lower(query)
+        mask = None if mask is None else self.lower(mask)
         fused = dropout == 0 and query.ndim == 4 and not enable_gqa
         if fused and not (mask is not None and mask.requires_grad):
             mask = additive(mask, query.dtype)
@@ -133,9 +135,16 @@ def lstm(
     return x, torch.stack(last_hidden), torch.stack(last_cell)
 
 
-@cache
 def lstm_workspace_bytes(tokens: int, micro_batch: int, features: int, hidden: int) -> int:
-    """What oneDNN keeps of one LSTM layer for its backward pass. It alone knows, so one layer is run."""
+    """What oneDNN keeps of one LSTM layer for its backward pass, up to its rounding to pages of 4 KiB."""
+    size = 8 if tokens * hidden < 2**16 else 2  # a large layer shows the rounding less
+    one, two = (_workspace_of_a_run(tokens, m, features, hidden) for m in (size, 2 * size))
+    return one + (two - one) // size * (micro_batch - size)
+
+
+@cache
+def _workspace_of_a_run(tokens: int, micro_batch: int, features: int, hidden: int) -> int:
+    """oneDNN alone knows, so one small layer is run for real."""
     zeros = torch.zeros
     return aten.mkldnn_rnn_layer(
         zeros(tokens, micro_batch, features), zeros(4 * hidden, features), zeros(4 * hidden, hidden),
@@ -176,8 +185,9 @@ def _convolution_backward(args: tuple, outputs: tuple) -> tuple[int, int]:
     if outputs[0] is None:  # nobody asks for the image's gradient
         return 0, for_weight
     for_image = _bytes(grad) + _bytes(weight) + _bytes(image)
-    copied_twice = 2 * _bytes(image) - _bytes(outputs[1])  # while the weight's gradient is not there yet
-    return for_image, max(copied_twice, for_weight)
+    if 2 * _bytes(image) < for_weight:
+        return for_image, for_weight
+    return for_image, 2 * _bytes(image) - _bytes(outputs[1])  # two copies, and no weight's gradient yet
 
 
 def _batch_norm_backward(args: tuple, outputs: tuple) -> tuple[int, int]:

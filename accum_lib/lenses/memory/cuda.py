@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accum_lib.lenses.memory.cpu import additive, step_by_step
+from accum_lib.lenses.memory.cpu import OTHER_RNNS, additive, step_by_step
 from accum_lib.lenses.memory.devices import Device, refusal
 
 aten = torch.ops.aten
 HALF = (torch.float16, torch.bfloat16)
 CUBLAS_WORKSPACE = 4096 * 2 * 1024 + 16 * 8 * 1024  # bytes (aten/src/ATen/cuda/CublasHandlePool.cpp)
 CUBLAS_WORKSPACE_HOPPER = 4096 * 8 * 1024  # from compute capability 9.0 on
+RNNS = ("lstm.input", *OTHER_RNNS)
 FLASH_BLOCK = 128  # rows that the flash kernel's backward pass rounds up to
 
 
@@ -41,11 +42,10 @@ class CUDA(Device):
         return tensor.is_meta  # what is computed for real stays in the CPU's memory
 
     def kernels(self) -> dict[str, Callable]:
-        unknown = {f"{kind}.{form}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for form in ("input", "data")}
         return {
             "dropout": dropout,
             "scaled_dot_product_attention": self.attention,
-            **{name: refusal(name, "cuDNN keeps a reserve of its own") for name in sorted(unknown)},
+            **{name: refusal(name, "cuDNN keeps a reserve of its own") for name in RNNS},
         }
 
     def attention(
@@ -61,11 +61,14 @@ class CUDA(Device):
         enable_gqa: bool = False,
     ) -> Tensor:
         """The kernel that is pinned, or the leanest that takes these types and this mask."""
-        mask, value, key, query = self.lower(mask, value, key, query)
+        value, key, query = self.lower(value), self.lower(key), self.lower(query)
+        mask = None if mask is None else self.lower(mask)
         backend = self.chosen(query, mask)
         mask = additive(mask, query.dtype)
         if backend == "flash":
-            return aten._scaled_dot_product_flash_attention(query, key, value, dropout, causal, scale=scale)[0]
+            return aten._scaled_dot_product_flash_attention(query, key, value, dropout, causal, scale=scale)[
+                0
+            ]
         if backend == "efficient":
             mask = None if mask is None else _ready(mask, query, key)
             return aten._scaled_dot_product_efficient_attention(
@@ -111,7 +114,7 @@ def _ready(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
 
 
 def _flash_backward(args: tuple, outputs: tuple) -> tuple[int, int]:
-    """The query's gradient in float32, and a number for each row (transformers/cuda/flash_attn/flash_api.cpp)."""
+    """The query's gradient in float32, and a number for each row (cuda/flash_attn/flash_api.cpp)."""
     batch, heads, tokens, width = args[1].shape
     rows = batch * heads * _rounded(tokens, FLASH_BLOCK)
     return 0, 4 * rows * _rounded(width, 32) + 4 * rows

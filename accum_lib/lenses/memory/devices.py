@@ -5,7 +5,7 @@ device to device. Shapes do not.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -31,16 +31,15 @@ class Device:
     name = ""
     granularity = 1
     workspace_bytes = 0
-    hidden: dict[Operator, HiddenBytes] = {}
+    hidden: ClassVar[dict[Operator, HiddenBytes]] = {}
 
     def __init__(self) -> None:
         self.adds_in_place = False
         self.casts: Casts | None = None
 
-    def lower(self, *tensors: Tensor | None) -> list[Tensor | None]:
-        """The tensors as autocast would have them for a matrix product."""
-        on = self.casts is not None and is_on()
-        return [self.casts.lower(t) if on and self.casts else t for t in tensors]
+    def lower(self, tensor: Tensor) -> Tensor:
+        """The tensor as autocast would have it for a matrix product."""
+        return self.casts.lower(tensor) if self.casts is not None and is_on() else tensor
 
     def follows(self, tensor: Tensor) -> bool:
         """Whether this tensor's storage would lie in the device's memory."""
@@ -64,6 +63,8 @@ def refusal(operator: str, why: str) -> Callable:
     """Instead of a kernel whose memory is not known: an error that says so."""
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise untraceable(f"aten.{operator}", f"has no model of its memory here ({why})", "Measure it instead")
+        raise untraceable(
+            f"aten.{operator}", f"has no model of its memory here ({why})", "Measure it instead"
+        )
 
     return refuse

@@ -13,7 +13,7 @@ import torch
 from torch.library import Library, fallthrough_kernel
 
 KEY_NAME = "AutocastPrivateUse1"
-KEY = torch._C.DispatchKey.AutocastPrivateUse1
+KEY = torch._C.DispatchKey.AutocastPrivateUse1  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from accum_lib.lenses.memory.errors import TraceMismatchError
 from accum_lib.lenses.memory.storages import Tape
 
-SLACK_BYTES = 2**14  # a library that rounds a buffer of its own up to pages is not off its line
+ROUNDING_BYTES = 0.01  # of float64, in computing a line; sizes are whole bytes
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def envelope(constant: np.ndarray, per_sample: np.ndarray) -> tuple[np.ndarray, 
     for c, s in zip(constant[order], per_sample[order], strict=True):
         if kept and s == kept[-1][1]:
             continue  # parallel and not higher
-        while kept and (c >= kept[-1][0] or len(kept) > 1 and _never_highest(kept[-2], kept[-1], (c, s))):
+        while kept and (c >= kept[-1][0] or (len(kept) > 1 and _never_highest(kept[-2], kept[-1], (c, s)))):
             kept.pop()
         kept.append((float(c), float(s)))
     constants, slopes = zip(*kept, strict=True)
@@ -102,7 +102,7 @@ def _check_on_line(lines: Lines, sizes: tuple[int, int, int], tape: Tape) -> Non
     a, b, c = sizes
     off = np.abs(lines.nbytes(c) - tape.nbytes)
     worst = int(off.argmax())
-    if off[worst] > SLACK_BYTES:
+    if off[worst] > ROUNDING_BYTES:
         raise _mismatch(
             f"a tensor made by {_maker(tape, worst)} has {tape.nbytes[worst]:,} bytes at M = {c}, where a "
             f"straight line through M = {a} and {b} has {lines.nbytes(c)[worst]:,.0f}"

@@ -14,7 +14,7 @@ from accum_lib.lenses.memory.update import trace_update
 from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
 
-TRACED = (2, 4, 7)  # two values of M make the lines, the third has to lie on them
+TRACED = (2, 16, 7)  # two values of M make the lines, the third has to lie on them
 LARGEST_M = 2**20
 
 
@@ -139,7 +139,9 @@ def _fullest(operator: np.ndarray, total: np.ndarray, moments: int) -> np.ndarra
     edges = np.linspace(0, operator[-1] + 1, moments + 1)
     starts = np.unique(np.searchsorted(operator, edges[:-1]))
     starts = starts[starts < len(operator)]
-    return np.array([s + int(part.argmax()) for s, part in zip(starts, np.split(total, starts[1:]), strict=True)])
+    return np.array(
+        [s + int(part.argmax()) for s, part in zip(starts, np.split(total, starts[1:]), strict=True)]
+    )
 
 
 def _check(micro_batch_size: int, accumulation_steps: int) -> None:

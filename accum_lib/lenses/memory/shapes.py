@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Operator = torch._ops.OpOverload
-NO_KEY = object()
+NO_KEY = ("no key",)
 CHANGES_SHAPE = ("resize_", "set_", "resize_as_")  # in place, but not harmless
 
 
@@ -42,7 +42,7 @@ class Shapes:
         return outputs
 
     def _kind(self, operator: Operator) -> str:
-        """"in place", "fresh" (all outputs are new tensors) or "other" (views, and what is written elsewhere)."""
+        """Writes "in place", makes "fresh" tensors alone, or does something "other" (such as a view)."""
         schema = operator._schema
         changes_shape = torch.Tag.inplace_view in operator.tags or operator.__name__.startswith(CHANGES_SHAPE)
         writes_first = bool(schema.arguments) and _writes(schema.arguments[0])

@@ -5,6 +5,7 @@ micro-batch is added to them. So K = 5 is the first micro-batch, the second four
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def _parts(tape: Tape) -> list[np.ndarray]:
     """The trace's events: first micro-batch, second, the end of ``accumulate``, the update."""
     marks = (_mark(tape, "forward", 1), _mark(tape, "passes done"), _mark(tape, "update"))
     edges = [0, *(event for event, _ in marks), len(tape.storage)]
-    return [np.arange(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [np.arange(a, b) for a, b in pairwise(edges)]
 
 
 def _second_pass(tape: Tape) -> slice:

@@ -140,7 +140,7 @@ class StorageFollower(TorchDispatchMode):
     def _read(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Any:
         try:
             return operator(values.value_of(args[0]), *args[1:], **kwargs)
-        except values.Unknown:
+        except values.UnknownValueError:
             if self.any_number_will_do:
                 return operator(torch.ones(args[0].shape, dtype=args[0].dtype), *args[1:], **kwargs)
             raise untraceable(

@@ -165,7 +165,7 @@ def _make_state(
 
 def _stand_in_for_fused(optimizer: torch.optim.Optimizer, device: Device) -> None:
     """One kernel that writes in place and needs nothing besides; PyTorch refuses it on meta."""
-    optimizer.step = lambda: None  # type: ignore[method-assign]
+    optimizer.step = lambda: None  # type: ignore
     if device.name == "cuda":  # it counts steps on the GPU
         for entry in optimizer.state.values():
             entry["step"] = torch.empty((), device="meta")

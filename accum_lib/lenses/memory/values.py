@@ -14,12 +14,12 @@ from torch import Tensor
 from accum_lib.lenses.memory.shapes import Operator, tensors_in
 
 ATTRIBUTE = "_accum_value"
-LARGEST = 2**22  # elements; a mask of 8 x 512 x 512 has half as many
+LARGEST = 2**25  # elements; a mask of 16 x 1024 x 1024 has half as many
 aten = torch.ops.aten
 ALSO_FLOATS = (aten.detach.default, aten.stack.default, aten.cat.default, aten._to_copy.default)
 
 
-class Unknown(Exception):
+class UnknownValueError(Exception):
     """A meta tensor whose values are not known."""
 
 
@@ -33,26 +33,26 @@ def value_of(tensor: Tensor) -> Tensor:
     """The values of a tensor; one that is not on meta is its own.
 
     Raises:
-        Unknown: it has none.
+        UnknownValueError: it has none.
     """
     if not tensor.is_meta:
         return tensor
     value = getattr(tensor, ATTRIBUTE, None)
     if value is None:
-        raise Unknown
+        raise UnknownValueError
     return value
 
 
 def carry(operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any) -> None:
     """Give the outputs their values, if those of all inputs are known."""
     made = tensors_in(outputs)
-    if not made or operator not in ALSO_FLOATS and made[0].dtype.is_floating_point:
+    if not made or (operator not in ALSO_FLOATS and made[0].dtype.is_floating_point):
         return
     if torch.Tag.nondeterministic_seeded in operator.tags or made[0].numel() > LARGEST:
         return
     try:
         real = operator(*_real(args), **_real(kwargs))
-    except Unknown:
+    except UnknownValueError:
         for tensor in made:
             tensor.__dict__.pop(ATTRIBUTE, None)
         return

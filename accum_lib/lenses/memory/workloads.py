@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ def checkpoint(model: nn.Module, blocks: list[nn.Module]) -> None:
             f"{type(model).__name__} has no list of blocks to checkpoint: name them in Workload.blocks"
         )
     for block in blocks:
-        block.forward = partial(run_again_later, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+        block.forward = partial(run_again_later, block.forward, use_reentrant=False)
 
 
 def longest_list(model: nn.Module) -> list[nn.Module]:
@@ -108,7 +109,7 @@ DROPOUTS = {
     "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
     "t5": ("dropout_rate",),
 }
-POSITIONS = {"roberta": 512, "distilbert": 512, "gpt2": 1024, "t5": 4096}  # tokens; T5 has no limit of its own
+POSITIONS = {"roberta": 512, "distilbert": 512, "gpt2": 1024, "t5": 4096}  # tokens that each reads at most
 
 
 def named(
@@ -180,7 +181,7 @@ def mlp(hidden: int = 512, layers: int = 3, dropout: float = 0.1) -> Workload:
 def _mlp(hidden: int, layers: int, dropout: float) -> nn.Module:
     sizes = [64, *[hidden] * layers]
     parts: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         parts += [nn.Linear(before, after), nn.Tanh(), nn.Dropout(dropout)]
     return nn.Sequential(*parts, nn.Linear(hidden, 10))
 
