@@ -1,4 +1,4 @@
-"""The memory of an update for every M and K, from three short traces and without allocating it."""
+"""The memory of an update for every M and K, from a few short traces and without allocating it."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from accum_lib.lenses.memory.cuda import CUDA
 from accum_lib.lenses.memory.devices import Device
 from accum_lib.lenses.memory.lines import Lines, envelope, through
 from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.splice import Splice, splice
+from accum_lib.lenses.memory.splice import TRACED_STEPS, Splice, splice
 from accum_lib.lenses.memory.update import trace_update
 from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
@@ -34,8 +34,20 @@ def predict(
         TraceMismatchError: the traces do not line up.
     """
     settings = settings or Settings()
-    tapes = {m: trace_update(workload, m, 2, settings, _device(device, settings)) for m in TRACED}
-    return Prediction(workload.name, settings, _device(device, settings), through(tapes))
+    described = _device(device, settings)
+    tapes = {m: trace_update(workload, m, TRACED_STEPS, settings, described) for m in TRACED}
+    return Prediction(
+        workload.name, settings, described, through(tapes), _of_one(workload, settings, described)
+    )
+
+
+def _of_one(workload: Workload, settings: Settings, device: Device) -> Lines | Exception:
+    """A batch of one sample is a case of its own: some models copy less then, and some refuse it."""
+    try:
+        tape = trace_update(workload, 1, TRACED_STEPS, settings, device)
+    except (ValueError, RuntimeError) as error:
+        return error
+    return Lines(tape, tape.nbytes.astype(float), np.zeros(len(tape.nbytes)))
 
 
 def _device(device: str | Device, settings: Settings) -> Device:
@@ -52,12 +64,16 @@ class Prediction:
     Args:
         name: of what is trained.
         settings, device: how, and what the prediction speaks for.
-        lines: every storage's size for every M, from a trace with K = 2.
+        lines: every storage's size for every M >= 2, from traces with K = 2.
+        of_one: the same for M = 1 alone, or the error that the model raises then.
     """
 
-    def __init__(self, name: str, settings: Settings, device: Device, lines: Lines) -> None:
+    def __init__(
+        self, name: str, settings: Settings, device: Device, lines: Lines, of_one: Lines | Exception
+    ) -> None:
         self.name, self.settings, self.device, self.lines = name, settings, device, lines
-        self._splices: dict[tuple[int, bool], Splice] = {}
+        self._of_one = of_one
+        self._splices: dict[tuple[int, int, bool], Splice] = {}
 
     def peak_bytes(self, micro_batch_size: int, accumulation_steps: int = 1) -> int:
         """The most bytes alive at once, as the device's allocator rounds them.
@@ -85,26 +101,32 @@ class Prediction:
 
     def envelope(self, accumulation_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """The lines ``constant + per_sample * M`` that are the peak of the requested bytes somewhere."""
-        cut = self._cut(accumulation_steps)
+        cut = self._cut(self.lines, accumulation_steps)
         constant = cut.levels(self.lines.constant) + self.device.workspace_bytes
         return envelope(constant, cut.levels(self.lines.per_sample))
 
     def largest_micro_batch(self, limit_bytes: float, accumulation_steps: int = 1) -> int:
-        """The largest M whose peak is within the limit; 0 if not even M = 1 is."""
-        low, high = 0, 1
-        while high <= LARGEST_M and self.peak_bytes(high, accumulation_steps) <= limit_bytes:
+        """The largest M whose peak is within the limit; 0 if none is."""
+
+        def fits(size: int) -> bool:
+            return self.peak_bytes(size, accumulation_steps) <= limit_bytes
+
+        if not fits(2):
+            return 1 if not isinstance(self._of_one, Exception) and fits(1) else 0
+        low, high = 2, 4
+        while high <= LARGEST_M and fits(high):
             low, high = high, 2 * high
-        while high - low > 1:
+        while high - low > 1:  # low fits, high does not
             middle = (low + high) // 2
-            fits = self.peak_bytes(middle, accumulation_steps) <= limit_bytes
-            low, high = (middle, high) if fits else (low, middle)
+            low, high = (middle, high) if fits(middle) else (low, middle)
         return low
 
     def timeline(self, micro_batch_size: int, accumulation_steps: int = 1, moments: int = 160) -> Timeline:
         """Bytes by category over one update, at the fullest moment of each of ``moments`` slices."""
         _check(micro_batch_size, accumulation_steps)
-        cut = self._cut(accumulation_steps)
-        nbytes = self._nbytes(micro_batch_size)
+        lines = self._lines(micro_batch_size)
+        cut = self._cut(lines, accumulation_steps)
+        nbytes = lines.nbytes(micro_batch_size, self.device.granularity)
         parts = np.array([cut.levels(nbytes, category) for category in CATEGORIES])
         parts[CATEGORIES.index("workspace")] += self.device.workspace_bytes
         total = parts.sum(axis=0)
@@ -121,16 +143,23 @@ class Prediction:
         )
 
     def _levels(self, micro_batch_size: int, accumulation_steps: int) -> np.ndarray:
-        cut = self._cut(accumulation_steps, short=True)
-        return cut.levels(self._nbytes(micro_batch_size)) + self.device.workspace_bytes
+        lines = self._lines(micro_batch_size)
+        cut = self._cut(lines, accumulation_steps, short=True)
+        return (
+            cut.levels(lines.nbytes(micro_batch_size, self.device.granularity)) + self.device.workspace_bytes
+        )
 
-    def _nbytes(self, micro_batch_size: int) -> np.ndarray:
-        return self.lines.nbytes(micro_batch_size, self.device.granularity)
+    def _lines(self, micro_batch_size: int) -> Lines:
+        if micro_batch_size != 1:
+            return self.lines
+        if isinstance(self._of_one, Exception):
+            raise ValueError(f"{self.name} does not take M = 1: {self._of_one}") from self._of_one
+        return self._of_one
 
-    def _cut(self, accumulation_steps: int, short: bool = False) -> Splice:
-        key = accumulation_steps, short
+    def _cut(self, lines: Lines, accumulation_steps: int, short: bool = False) -> Splice:
+        key = id(lines), accumulation_steps, short
         if key not in self._splices:
-            self._splices[key] = splice(self.lines.tape, *key)
+            self._splices[key] = splice(lines.tape, accumulation_steps, short)
         return self._splices[key]
 
 
