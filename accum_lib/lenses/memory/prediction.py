@@ -1,6 +1,7 @@
 """The memory of an update for every M and K, from a few short traces and without allocating it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,6 +57,22 @@ def _device(device: str | Device, settings: Settings) -> Device:
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda'; got {device!r}")
     return CPU() if device == "cpu" else CUDA(attention=settings.attention)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What an update asks of an allocator, in order.
+
+    Attributes:
+        resident_bytes: (residents,) what is there before.
+        nbytes: (storages,) the size of each.
+        storage, sign: (events,) whose birth (+1) or death (-1) it is.
+    """
+
+    resident_bytes: np.ndarray
+    nbytes: np.ndarray
+    storage: np.ndarray
+    sign: np.ndarray
 
 
 class Prediction:
@@ -140,6 +157,21 @@ class Prediction:
             phases=cut.phases,
             peak_bytes=int(total[peak]),
             peak_phase=[n for n, first in cut.phases if first <= cut.operator[peak]][-1],
+        )
+
+    def requests(self, micro_batch_size: int, accumulation_steps: int = 1) -> Requests:
+        """Every request for memory, for a replay of an allocator."""
+        _check(micro_batch_size, accumulation_steps)
+        lines = self._lines(micro_batch_size)
+        cut, tape = self._cut(lines, accumulation_steps), lines.tape
+        nbytes = lines.nbytes(micro_batch_size).round().astype(np.int64)
+        inputs = tape.resident & (tape.category == "inputs")
+        batches = np.tile(nbytes[inputs][: inputs.sum() // TRACED_STEPS], accumulation_steps)
+        return Requests(
+            resident_bytes=np.concatenate([nbytes[tape.resident & ~inputs], batches]),
+            nbytes=nbytes,
+            storage=tape.storage[cut.event],
+            sign=tape.sign[cut.event],
         )
 
     def _levels(self, micro_batch_size: int, accumulation_steps: int) -> np.ndarray:

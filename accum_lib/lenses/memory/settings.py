@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accum_lib.lenses.memory.alternatives import AdamA, AdamWInBackward, AdamWWithBf16Gradients
+
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 IMPLEMENTATIONS = ("foreach", "for-loop", "fused")
 ATTENTION = ("auto", "flash", "efficient", "math")
@@ -17,6 +19,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "momentum": lambda params, **how: torch.optim.SGD(params, momentum=0.9, **how),
     "adamw": torch.optim.AdamW,
     "adafactor": torch.optim.Adafactor,
+    "adamw-in-backward": AdamWInBackward,
+    "adama": AdamA,
+    "adamw-bf16-gradients": AdamWWithBf16Gradients,
 }
 
 
@@ -25,7 +30,7 @@ class Settings:
     """How an update is made. Two equal settings have the same memory.
 
     Attributes:
-        optimizer: "sgd", "momentum", "adamw" or "adafactor".
+        optimizer: "sgd", "momentum", "adamw", "adafactor", or one of ``alternatives``.
         implementation: "foreach" (all parameters at once: PyTorch's default on a GPU), "for-loop" (one
             after the other: its default on a CPU) or "fused" (one kernel).
         precision: "fp32", or "bf16" or "fp16" by autocast around the forward pass.
@@ -50,8 +55,8 @@ class Settings:
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-        if self.implementation == "fused" and self.optimizer == "adafactor":
-            raise ValueError("Adafactor has no fused implementation: choose 'foreach' or 'for-loop'")
+        if self.implementation == "fused" and self.optimizer not in ("sgd", "momentum", "adamw"):
+            raise ValueError(f"{self.optimizer} has no fused implementation: take 'foreach' or 'for-loop'")
 
     @property
     def dtype(self) -> torch.dtype | None:

@@ -175,7 +175,7 @@ class StorageFollower(TorchDispatchMode):
         self._refs.pop(address, None)
         if self.recording:
             self._events.append((number, -1, len(self._operators)))
-        else:
+        elif self._resident[number]:
             self._nbytes[number] = 0  # it came and went while nobody recorded
 
     def _pass_through(self, nbytes: int) -> None:

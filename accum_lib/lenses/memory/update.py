@@ -19,6 +19,8 @@ from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.storages import StorageFollower, Tape
 from accum_lib.lenses.memory.workloads import Workload
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+ONE = {dtype: torch.ones((), dtype=dtype) for dtype in FLOATS}
 PARAMETERS, GRADIENTS, STATE, INPUTS, COPIES = (
     "parameters",
     "gradients",
@@ -46,6 +48,7 @@ def trace_update(
     follower, optimizer = StorageFollower(device), settings.make_optimizer(model.parameters(), fused=False)
     batches = [to_meta(workload.make_batch(micro_batch_size)) for _ in range(accumulation_steps)]
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
+    follower.reside(state_of(optimizer), STATE)
     follower.reside((t for t in tree_leaves(batches) if isinstance(t, Tensor)), INPUTS)
     if not settings.set_to_none:
         _keep_gradients(model, follower)
@@ -53,7 +56,7 @@ def trace_update(
     with _everything_open(follower, settings, device):
         window = _Watched(batches, follower)
         accumulate(model, window, _watched(loss_sum, follower), lambda batch: 1.0)
-        follower.tag(gradients(model), GRADIENTS)
+        follower.tag([*gradients(model), *getattr(optimizer, "buffers", {}).values()], GRADIENTS)
         follower.any_number_will_do = True
         _make_state(optimizer, follower, settings, device)
         follower.mark("update")
@@ -138,7 +141,7 @@ def _watched(loss_sum: Callable, follower: StorageFollower) -> Callable:
         follower.mark("forward")
         loss = loss_sum(model, batch)
         follower.mark("backward")
-        return values.give(loss, torch.ones((), dtype=loss.dtype))  # the core reads it: any number will do
+        return values.give(loss, ONE[loss.dtype])  # the core reads it: any number will do
 
     return watched
 
@@ -154,13 +157,18 @@ def _make_state(
 ) -> None:
     """A first step, unrecorded, makes the state. It needs the gradients, so it comes this late."""
     follower.recording = False
-    optimizer.step()
+    if not state_of(optimizer):
+        optimizer.step()
     if settings.implementation == "fused":
         _stand_in_for_fused(optimizer, device)
-    state = [t for entry in optimizer.state.values() for t in entry.values() if isinstance(t, Tensor)]
-    follower.reside(state, STATE)
-    follower.tag(state, STATE)
+    follower.reside(state_of(optimizer), STATE)
+    follower.tag(state_of(optimizer), STATE)
     follower.recording = True
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Everything that the optimizer keeps from update to update."""
+    return [t for entry in optimizer.state.values() for t in entry.values() if isinstance(t, Tensor)]
 
 
 def _stand_in_for_fused(optimizer: torch.optim.Optimizer, device: Device) -> None:
