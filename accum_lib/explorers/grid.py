@@ -26,6 +26,7 @@ from IPython.display import display
 
 from accum_lib.figures.picture import Picture
 from accum_lib.figures.still import png
+from accum_lib.threads import one_thread
 
 STATIC = pathlib.Path(__file__).parent / "static"
 Settings = dict[str, Any]
@@ -112,7 +113,8 @@ class GridExplorer(anywidget.AnyWidget):
         self._controls = list(controls)
         self._picture_of = picture_of
         self._grid = list(itertools.product(*(range(len(c.values)) for c in self._controls)))
-        self._packer = _Packer(picture_of(**{c.name: c.start for c in self._controls}))
+        with one_thread():
+            self._packer = _Packer(picture_of(**{c.name: c.start for c in self._controls}))
         self.errors: list[BaseException] = []
         start = {c.name: list(c.values).index(c.start) for c in self._controls}
         super().__init__(
@@ -162,7 +164,8 @@ class GridExplorer(anywidget.AnyWidget):
         """
         self.computing = True
         try:
-            self._fill()
+            with one_thread():
+                self._fill()
         except KeyboardInterrupt:
             self.status = f"Stopped: {len(self._packer)} of {len(self._grid)} settings can be explored."
         else:

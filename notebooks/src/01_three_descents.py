@@ -111,7 +111,7 @@ explorer.show()
 # %%
 # NBVAL_CHECK_OUTPUT
 import torch
-from accum_lib.lenses.same_update import relative_difference
+from accum_lib.lenses.equivalence import Case, check_case, core_loop
 from accum_lib.problems import Digits
 from accum_lib.problems.roberta import Roberta
 
@@ -121,7 +121,8 @@ for item, batch in (
     (Digits("cnn", dtype=torch.float64), 64),
 ):
     for steps in (2, 8):
-        error = relative_difference(item, batch // steps, steps)
+        case = Case.of_problem(item, batch // steps, steps)
+        error = check_case(core_loop(item.loss_sum, item.count), case).relative_error
         verdict = "equal to rounding" if error < 1e-12 else f"differs by {error:.0%}"
         print(f"{item.name:40} K = {steps}: {verdict}")
 

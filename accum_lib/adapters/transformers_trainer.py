@@ -1,0 +1,68 @@
+"""The Transformers ``Trainer``, on micro-batches that are already collated."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from accum_lib.lenses.equivalence.calling import Loop
+
+LossFunction = Callable[[Any, torch.Tensor, Any], torch.Tensor]
+
+
+def trainer_loop(
+    compute_loss_func: LossFunction | None = None, prepare: Callable[[nn.Module], None] | None = None
+) -> Loop:
+    """A loop that hands everything to ``Trainer.train()``.
+
+    Args:
+        compute_loss_func: as the Trainer's own argument: ``(outputs, labels, num_items_in_batch)`` to a loss.
+            None takes the model's own loss, as the Trainer does by default.
+        prepare: a setting to make on the model before training.
+    """
+
+    def loop(
+        model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[Any], accumulation_steps: int,
+        epochs: int, scheduler: Any,
+    ) -> None:  # fmt: skip
+        from torch.utils.data import SequentialSampler
+        from transformers import Trainer, TrainingArguments
+        from transformers.trainer_callback import PrinterCallback
+
+        class InOrder(Trainer):
+            def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+                return SequentialSampler(batches)
+
+        if prepare is not None:
+            prepare(model)
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = TrainingArguments(
+                output_dir=folder, per_device_train_batch_size=1, num_train_epochs=epochs,
+                gradient_accumulation_steps=accumulation_steps, max_grad_norm=0.0, use_cpu=True,
+                save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True,
+                dataloader_pin_memory=False, remove_unused_columns=False,
+            )  # fmt: skip
+            trainer = InOrder(
+                model=model, args=arguments, train_dataset=list(batches),
+                data_collator=lambda items: items[0], optimizers=(optimizer, scheduler),
+                compute_loss_func=compute_loss_func,
+            )  # fmt: skip
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+
+    return loop
+
+
+def cross_entropy_over_the_window(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: Any
+) -> torch.Tensor:
+    """A ``compute_loss_func`` that uses the count which the Trainer has made of the whole window."""
+    logits = outputs.logits.flatten(0, -2)
+    return nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum") / num_items_in_batch
+
+
+def name_the_loss(model: Any) -> None:
+    """Tell the Trainer that this model's loss shifts its labels, so that it counts them shifted."""
+    model.loss_type = "ForCausalLM"

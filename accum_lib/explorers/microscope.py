@@ -1,0 +1,29 @@
+"""The explorer of notebook 02: number format, weighing and K, and what they do to the gradient."""
+
+from functools import cache
+
+from accum_lib.explorers.grid import Control, GridExplorer
+from accum_lib.figures import rounding as figure
+from accum_lib.figures.picture import Picture
+from accum_lib.lenses.rounding import FORMATS, REDUCTIONS, STEPS, microscope
+
+WORDS = ("loss sums over the window's count", "mean losses over K", "mean losses, not divided")
+CONTROLS = [
+    Control("steps", "Accumulation steps K", STEPS, 8),
+    Control("name", "Number format", tuple(FORMATS), "float32"),
+    Control("reduction", "The loop adds up:", REDUCTIONS, "right", WORDS, "choice"),
+    Control(
+        "ragged", "Micro-batches count:", (True, False), True, ("1 to 12 tokens", "6 tokens each"), "choice"
+    ),
+]
+
+
+def microscope_explorer() -> GridExplorer:
+    """Look at one window's gradient in four number formats, weighed rightly and wrongly, for K up to 128."""
+    measured = cache(microscope)
+
+    def picture_of(steps: int, name: str, reduction: str, ragged: bool) -> Picture:
+        others = [measured(other, reduction, ragged) for other in FORMATS if other != name]
+        return figure.picture(measured(name, reduction, ragged), steps, others)
+
+    return GridExplorer(CONTROLS, picture_of)

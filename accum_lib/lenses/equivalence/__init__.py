@@ -1,0 +1,27 @@
+"""Does a training loop make the updates that one big batch would make? A checker to point at any loop.
+
+    report = check(my_loop)                      # on the standard cases, in float64
+    assert_equivalent(my_loop)                   # the same, as a test in one line
+    check_case(my_loop, Case(...))               # on your own model, data and loss
+
+It watches gradients, weights and the optimizer while the loop runs, compares every update with one big
+batch's gradient at the same weights, and names what it finds. It never reads the loop's source.
+"""
+
+from accum_lib.lenses.equivalence.case import Case, join_batches
+from accum_lib.lenses.equivalence.check import assert_equivalent, check, check_case, gradient_error
+from accum_lib.lenses.equivalence.core import core_loop
+from accum_lib.lenses.equivalence.standard import standard_cases
+from accum_lib.lenses.equivalence.text import explain
+
+__all__ = [
+    "Case",
+    "assert_equivalent",
+    "check",
+    "check_case",
+    "core_loop",
+    "explain",
+    "gradient_error",
+    "join_batches",
+    "standard_cases",
+]

@@ -1,0 +1,51 @@
+"""Call a training loop that somebody else has written: what it asks for, by its parameters' names."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Loop = Callable[..., Any]
+POSITIONAL = ("model", "optimizer", "batches", "accumulation_steps")
+NAMES = {  # what the checker gives, and the names by which loops ask for it
+    "model": {"model", "net", "module", "network"},
+    "optimizer": {"optimizer", "opt", "optim"},
+    "batches": {"batches", "micro_batches", "loader", "dataloader", "data_loader", "train_loader", "data"},
+    "accumulation_steps": {
+        "accumulation_steps", "gradient_accumulation_steps", "grad_accum_steps", "grad_accumulation_steps",
+        "accum_steps", "accumulate_steps", "accumulation", "accum", "steps", "k",
+    },
+    "scheduler": {"scheduler", "lr_scheduler", "sched"},
+    "ema": {"ema", "ema_model", "averaged_model"},
+    "max_grad_norm": {"max_grad_norm", "max_norm", "clip_norm"},
+    "epochs": {"epochs", "num_epochs"},
+}  # fmt: skip
+
+
+def wishes_of(loop: Loop) -> dict[str, str]:
+    """Which of the checker's offers each of the loop's parameters stands for.
+
+    A parameter is known by its name, or by a usual other name; the remaining ones without a default stand
+    for model, optimizer, batches and accumulation steps, in this order.
+
+    Raises:
+        TypeError: it asks for more than the checker has.
+    """
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = [p for p in inspect.signature(loop).parameters.values() if p.kind not in variadic]
+    wishes = {p.name: offer for p in parameters for offer, names in NAMES.items() if p.name.lower() in names}
+    free = [offer for offer in POSITIONAL if offer not in wishes.values()]
+    for p in parameters:
+        if p.name in wishes or p.default is not p.empty:
+            continue
+        if not free:
+            raise TypeError(
+                f"the loop asks for {p.name!r}, which the checker does not have. It has {', '.join(NAMES)}: "
+                "use one of these names, or give the parameter a default"
+            )
+        wishes[p.name] = free.pop(0)
+    return wishes
+
+
+def call_loop(loop: Loop, offers: Mapping[str, Any]) -> Any:
+    """Call the loop with those offers that it asks for; its answer."""
+    return loop(**{name: offers[offer] for name, offer in wishes_of(loop).items()})

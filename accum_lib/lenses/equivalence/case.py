@@ -1,0 +1,151 @@
+"""What a loop is tried on: a model, one epoch of micro-batches, and the loss that counts as right."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accum_lib.accumulate import Count, LossSum
+from accum_lib.losses import IGNORE_INDEX
+from accum_lib.problems.base import Problem, micro_batches
+
+PADDING = {"labels": IGNORE_INDEX, "attention_mask": 0}  # what fills up short rows; anything else gets 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to try a loop on.
+
+    Attributes:
+        name: in words.
+        make_model: makes a model, the same each time.
+        batches: one epoch of micro-batches, in order.
+        accumulation_steps: K.
+        loss_sum, count: the right loss, as ``accumulate`` takes it.
+        join: ``join(numbers)``, one big batch of the micro-batches with these numbers; None concatenates them
+            with ``join_batches``.
+        epochs: how often the loop goes through the data; 2 shows what leaks from one into the next.
+        max_grad_norm: if the loop is meant to clip the whole window's gradient once, to what norm.
+        learning_rate: of the SGD that the loop is given.
+    """
+
+    name: str
+    make_model: Callable[[], nn.Module]
+    batches: Sequence[Any]
+    accumulation_steps: int
+    loss_sum: LossSum
+    count: Count
+    join: Callable[[Sequence[int]], Any] | None = None
+    epochs: int = 2
+    max_grad_norm: float | None = None
+    learning_rate: float = 0.05
+
+    @classmethod
+    def of_problem(
+        cls, problem: Problem, micro_batch_size: int, accumulation_steps: int, **more: Any
+    ) -> "Case":
+        """A case made of a ``Problem``: its samples in their own order, M at a time."""
+        rows = torch.arange(problem.num_samples).split(micro_batch_size)
+        return cls(
+            name=f"{problem.name}, M = {micro_batch_size}, K = {accumulation_steps}",
+            make_model=problem.make_model,
+            batches=list(micro_batches(problem, micro_batch_size)),
+            accumulation_steps=accumulation_steps,
+            loss_sum=problem.loss_sum,
+            count=problem.count,
+            join=lambda numbers: problem.batch(torch.cat([rows[i] for i in numbers])),
+            **more,
+        )
+
+    def big_batch(self, numbers: Sequence[int]) -> Any:
+        """The micro-batches with these numbers, as one batch."""
+        if self.join is not None:
+            return self.join(numbers)
+        return join_batches([self.batches[i] for i in numbers])
+
+    def in_precision(self, dtype: torch.dtype) -> "Case":
+        """The same case with the floating-point data in another precision.
+
+        Raises:
+            ValueError: there is no micro-batch, K is below 1, or a window counts nothing.
+        """
+        if not self.batches:
+            raise ValueError(f"the case {self.name!r} has no micro-batches")
+        if self.accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be 1 or more; got {self.accumulation_steps}")
+        for window in self.windows():
+            if not sum(float(self.count(self.batches[i])) for i in window) > 0:
+                raise ValueError(f"the window of micro-batches {window} counts 0, so it has no mean")
+        join = None if self.join is None else lambda numbers: cast(self.big_batch(numbers), dtype)
+        return replace(self, batches=[cast(b, dtype) for b in self.batches], join=join)
+
+    def windows(self) -> list[tuple[int, ...]]:
+        """The micro-batches of each update of one epoch, by number; the last window may be shorter."""
+        numbers = range(len(self.batches))
+        return [tuple(numbers[i : i + self.accumulation_steps]) for i in numbers[:: self.accumulation_steps]]
+
+
+def join_batches(batches: Sequence[Any]) -> Any:
+    """One big batch of micro-batches that are tensors, tuples of tensors, or mappings of tensors.
+
+    Rows of different lengths are padded at their end: labels with -100, attention masks and all else with
+    0. If your model needs another padding, or reads padding at all, write a ``join`` of your own.
+
+    Raises:
+        TypeError: a micro-batch is of another kind.
+    """
+    first = batches[0]
+    if isinstance(first, Tensor):
+        return _cat(list(batches), 0)
+    if isinstance(first, Mapping):
+        return {k: _cat([b[k] for b in batches], PADDING.get(k, 0)) for k in first}
+    if isinstance(first, tuple | list):
+        last = len(first) - 1  # by habit the labels
+        columns = zip(*batches, strict=True)
+        return tuple(
+            _cat(list(c), IGNORE_INDEX if i == last and not c[0].is_floating_point() else 0)
+            for i, c in enumerate(columns)
+        )
+    raise TypeError(f"can't join micro-batches of type {type(first).__name__}: give the case a join function")
+
+
+def cast(value: Any, dtype: torch.dtype) -> Any:
+    """The same batch with its floating-point tensors in another precision."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() else value
+    if isinstance(value, Mapping):
+        return {k: cast(v, dtype) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(cast(v, dtype) for v in value)
+    return value
+
+
+def tensors(batch: Any) -> list[Tensor]:
+    """All tensors of a batch, in order."""
+    if isinstance(batch, Tensor):
+        return [batch]
+    if isinstance(batch, Mapping):
+        return [t for value in batch.values() for t in tensors(value)]
+    if isinstance(batch, tuple | list):
+        return [t for value in batch for t in tensors(value)]
+    return []
+
+
+def labels_of(batch: Any) -> Tensor | None:
+    """The labels: a mapping's "labels", or the last tensor."""
+    if isinstance(batch, Mapping):
+        found = batch.get("labels")
+        return found if isinstance(found, Tensor) else None
+    every = tensors(batch)
+    return every[-1] if every else None
+
+
+def _cat(parts: list[Tensor], filling: float) -> Tensor:
+    if parts[0].ndim < 2 or len({p.shape[1:] for p in parts}) == 1:
+        return torch.cat(parts)
+    longest = max(p.shape[1] for p in parts)
+    beyond = [0, 0] * (parts[0].ndim - 2)
+    return torch.cat([F.pad(p, [*beyond, 0, longest - p.shape[1]], value=filling) for p in parts])

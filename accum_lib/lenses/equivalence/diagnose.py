@@ -1,0 +1,42 @@
+"""From numbers to named faults. Each rule looks at what was measured; none knows how the loop is written.
+
+Three kinds of evidence: **when** updates happened and what lay in the buffer (``moments``), **how much** each
+micro-batch weighed in the gradient that was used (``weighing``), and what the model and the rest of the
+training did (``surroundings``). Where several faults meet, each is named.
+"""
+
+from dataclasses import replace
+
+from accum_lib.lenses.equivalence.evidence import Evidence
+from accum_lib.lenses.equivalence.moments import moments
+from accum_lib.lenses.equivalence.surroundings import model_limits, only_the_model, surroundings
+from accum_lib.lenses.equivalence.weighing import weighing
+from accum_lib.records.equivalence import Diagnosis, Report
+
+
+def diagnose(report: Report, evidence: Evidence) -> Report:
+    """The report with its diagnoses; a loop that is equal can still have faults in its surroundings."""
+    found = surroundings(report, evidence)
+    if not report.equal:
+        found += model_limits(report)
+        if not only_the_model(report):
+            when = moments(report, evidence)
+            found += when + weighing(report, evidence, {d.code for d in when})
+    if not report.equal and not found:
+        found = [Diagnosis("unexplained", _unexplained(report))]
+    return replace(report, diagnoses=tuple(found))
+
+
+def _unexplained(report: Report) -> str:
+    if not report.updates:
+        return "no optimizer update was seen: does the loop call a torch.optim optimizer on this model?"
+    worst = max(report.updates, key=lambda u: u.relative_error)
+    if not worst.relative_error > report.tolerance:
+        return (
+            f"the gradients are right, but there are {len(report.updates)} updates where "
+            f"{report.expected_updates} are due, or some of them moved nothing"
+        )
+    return (
+        f"the gradient is off by {worst.relative_error:.1e}, where rounding makes {report.tolerance:.0e}; "
+        f"the micro-batches' weights explain all but {worst.unexplained:.1e} of it. No known fault does that"
+    )

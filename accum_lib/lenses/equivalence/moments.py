@@ -1,0 +1,262 @@
+"""Faults in when the optimizer moves, and in what lies in the gradient buffer at which moment."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+
+from accum_lib.lenses.equivalence.compare import micro_batch_weights
+from accum_lib.lenses.equivalence.evidence import (
+    ALIKE,
+    SIGNIFICANT,
+    Evidence,
+    counted,
+    has_weights,
+    holds_something,
+    norm,
+    support,
+)
+from accum_lib.lenses.equivalence.recorder import Vectors
+from accum_lib.lenses.equivalence.reference import flat
+from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
+
+
+def moments(report: Report, evidence: Evidence) -> list[Diagnosis]:
+    """Faults in the order of things: every rule is asked, since several may meet."""
+    rules = (_not_finite, _stuck, _other_pieces, _tail_lost, _not_cleared, _cleared, _clipped, _clipped_once)
+    found = [d for rule in rules if (d := rule(report, evidence))]
+    if any(d.code == "clipped_per_micro_batch" for d in found):  # clipped to nearly nothing is not cleared
+        found = [d for d in found if d.code not in ("cleared_mid_window", "clipped")]
+    return found
+
+
+def _not_finite(report: Report, evidence: Evidence) -> Diagnosis | None:
+    for number, update in enumerate(evidence.recorder.updates):
+        if all(bool(g.isfinite().all()) for g in update.gradient.values()):
+            continue
+        empty = [i for i in report.updates[number].expected if report.counts[i] == 0]
+        cause = f"micro-batch {empty[0]} counts nothing, and a mean over nothing is NaN" if empty else "why?"
+        return Diagnosis("not_finite", f"the gradient of update {number} is not finite: {cause}")
+    return None
+
+
+def _stuck(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Nothing has moved, or it was moved by something that is no optimizer of PyTorch's."""
+    long_enough = len(evidence.case.batches) >= report.accumulation_steps
+    if not report.updates and evidence.recorder.moved():
+        words = (
+            "the parameters have moved, but no torch.optim optimizer moved them: nothing could be compared"
+        )
+        return Diagnosis("no_optimizer", words)
+    if not report.updates and long_enough:
+        words = "no optimizer update of this model's parameters was seen, and none of them has moved"
+        return Diagnosis("not_moved", words)
+    if report.updates and not evidence.recorder.moved():
+        return Diagnosis("not_moved", "the optimizer was called, but no parameter has moved")
+    return None
+
+
+def _other_pieces(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """The updates of an epoch are made of other micro-batches than they should be."""
+    pieces, due, k = evidence.pieces(), evidence.due(), report.accumulation_steps
+    if _after_every_micro_batch(report, pieces):
+        return Diagnosis(
+            "stepped_per_micro_batch",
+            f"the optimizer moves after every micro-batch: {len(report.updates)} updates where "
+            f"{report.expected_updates} are due",
+        )
+    if k == 1 or not any(pieces) or not all(has_weights(u) for u in report.updates):
+        return None
+    shown = " | ".join(_names(sorted(p)) for p in pieces)
+    order = [i for piece in pieces for i in sorted(piece)]
+    every = sorted(i for piece in due for i in piece)
+    if pieces == due[: len(pieces)] or len(set(order)) != len(order) or set(order) - set(every):
+        return None
+    if order == every[: len(order)]:
+        return Diagnosis(
+            "off_by_one", f"windows are cut at the wrong places: the updates are made of {shown}"
+        )
+    if set(order) == set(every):
+        return Diagnosis(
+            "reordered",
+            f"the loop takes the micro-batches in another order than it was given ({shown}), so its updates "
+            "can't be compared: turn shuffling off",
+        )
+    return None
+
+
+def _after_every_micro_batch(report: Report, pieces: list[set[int]]) -> bool:
+    if report.accumulation_steps == 1 or len(report.updates) <= report.expected_updates:
+        return False
+    unclear = max(u.unexplained for u in report.updates) > 1e-3 or not any(pieces)
+    single = {u.passes for u in report.updates} == {1}
+    return single if unclear else all(len(piece) <= 1 for piece in pieces)
+
+
+def _tail_lost(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """The trailing window makes no update of its own: it is dropped, or left lying for the next epoch."""
+    windows, k = evidence.case.windows(), report.accumulation_steps
+    if not evidence.tail():
+        return None
+    only = f"an epoch of {len(windows[-1])} is shorter than K = {k}: " if len(windows) == 1 else ""
+    where = f"{only}the trailing window (micro-batches {_names(sorted(evidence.tail()))}) makes no update"
+    if _leaks(report, evidence):
+        words = f"{where} of its own: its gradient is kept, and the next epoch's first update uses it"
+        return Diagnosis("leaked_tail", words)
+    if evidence.pieces() == evidence.due()[:-1] and len(report.updates) < report.expected_updates:
+        return Diagnosis("dropped_tail", f"{where}: it is lost")
+    return None
+
+
+def _leaks(report: Report, evidence: Evidence) -> bool:
+    """What is left of one epoch counts together with the beginning of another, or lies in the buffer then."""
+    if len(report.updates) >= report.expected_updates:
+        return False
+    pieces, start = evidence.pieces(), min(i for piece in evidence.due() for i in piece)
+    if pieces and any(u.epoch > 0 for u in report.updates) and all(has_weights(u) for u in report.updates):
+        mixed = [set(support(u)) for u in report.updates if start in support(u)]
+        return any((piece & evidence.tail()) - pieces[0] for piece in mixed)
+    passes = evidence.recorder.passes
+    starts = [passes[j] for j in evidence.recorder.epoch_starts[1:] if j < len(passes)]
+    if starts:
+        return any(holds_something(p.before) for p in starts)
+    return report.leftover > SIGNIFICANT and len(pieces) < len(evidence.due())
+
+
+def _not_cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """The next pass of the epoch, or the next update, still contains the gradient of the one before."""
+    kept = [norm(p.before) for p in _passes_after_updates(evidence)]
+    if kept and min(kept) > 0:
+        return Diagnosis(
+            "not_cleared",
+            "the buffer is not cleared after an update: the next backward pass finds a gradient of norm "
+            f"{kept[0]:.3g} in it, and adds to that",
+        )
+    if _contains_the_one_before(report, evidence):
+        words = "an update's gradient contains the whole gradient of the one before: it was never cleared"
+        return Diagnosis("not_cleared", words)
+    return None
+
+
+def _passes_after_updates(evidence: Evidence) -> Iterator:
+    """The pass that follows an update within the same epoch."""
+    passes, starts = evidence.recorder.passes, evidence.recorder.epoch_starts
+    for update in evidence.recorder.updates:
+        if update.passes < len(passes) and update.passes not in starts:
+            yield passes[update.passes]
+
+
+def _contains_the_one_before(report: Report, evidence: Evidence) -> bool:
+    """Micro-batches alone do not explain an update, but do with the gradient of the one before it."""
+    checks, updates = report.updates, evidence.recorder.updates
+    pairs = [(i, j) for i, j in pairwise(range(len(updates))) if checks[i].epoch == checks[j].epoch]
+    if not pairs or not all(checks[j].unexplained > 1e-3 for _, j in pairs):
+        return False
+    for i, j in pairs:
+        evidence.reference.load(updates[j])
+        before = [updates[i].gradient]
+        if (
+            not micro_batch_weights(updates[j].gradient, evidence.reference, evidence.case, before)[1]
+            < SIGNIFICANT
+        ):
+            return False
+    return True
+
+
+def _cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Only the last micro-batches of a window count; the others are in no update."""
+    used = {i for u in report.updates for i in support(u)}
+    for update in report.updates:
+        inside, left = counted(update), support(update)
+        lost = [i for i in inside if i not in used]
+        ends_early = update.expected and update.expected[-1] not in inside and not left
+        is_end = bool(left) and left == inside[-len(left) :]
+        if lost and len(left) < len(inside) and (is_end or (ends_early and has_weights(update))):
+            return Diagnosis(
+                "cleared_mid_window",
+                f"the buffer is cleared within the window: of micro-batches {_names(update.expected)} only "
+                f"{_names(left)} still count at the update",
+            )
+    return None
+
+
+def _clipped(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Within a window the buffer gets shorter, or micro-batches add gradients of one and the same length."""
+    shorter = [length for _, inside in evidence.inner_passes() for length in _shortened(evidence, inside)]
+    if shorter:
+        return Diagnosis(
+            "clipped_per_micro_batch",
+            "between two backward passes of one window the buffer is shortened, at least once to a norm of "
+            f"{min(shorter):.3g}: it is clipped after each micro-batch, and not once per update",
+        )
+    length = _common_length(report, evidence)
+    if length is not None:
+        return Diagnosis(
+            "clipped_per_micro_batch",
+            f"micro-batches whose gradients differ in length all add one of norm {length:.3g}: each is "
+            "clipped by itself, and not the window's gradient once",
+        )
+    return None
+
+
+def _shortened(evidence: Evidence, inside: list[int]) -> Iterator[float]:
+    passes, names = evidence.recorder.passes, evidence.recorder.tensors()
+    for earlier, later in pairwise(inside):
+        left, found = flat(passes[earlier].after, names), flat(passes[later].before, names)
+        shrunk = float(found.norm()) < (1 - ALIKE) * float(left.norm())
+        along = found - left * (found @ left) / (left @ left)  # 0 if only the length has changed
+        cut = float(found.abs().max()) < 0.99 * float(left.abs().max())  # clipped by value
+        if shrunk and found.any() and (float(along.norm()) < SIGNIFICANT * float(found.norm()) or cut):
+            yield float(found.norm())
+
+
+def _common_length(report: Report, evidence: Evidence) -> float | None:
+    """The longest contribution's norm, if others share it whose own gradients are longer or shorter."""
+    contributed, own = [], []
+    for check, update in zip(report.updates, evidence.recorder.updates, strict=True):
+        evidence.reference.load(update)
+        for i in support(check):
+            length = norm(evidence.reference.of_micro_batch(i))
+            contributed.append(abs(check.weights[i]) * length / evidence.total(evidence.window_of(i)))
+            own.append(length / report.counts[i])
+    longest = max(contributed, default=0.0)
+    alike = [o for c, o in zip(contributed, own, strict=True) if c > (1 - ALIKE) * longest]
+    return longest if len(alike) > 1 and max(alike) > 1.01 * min(alike) else None
+
+
+def _clipped_once(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Several updates have gradients of one and the same length, which are too short and otherwise right."""
+    if evidence.case.max_grad_norm is not None:
+        return None
+    pairs = zip(report.updates, evidence.recorder.updates, strict=True)
+    lengths = [norm(u.gradient) for check, u in pairs if _only_too_short(check)]
+    highest = [_shared_maximum(u.gradient) for u in evidence.recorder.updates]
+    if len(highest) > 1 and all(h is not None and h == highest[0] for h in highest):
+        words = (
+            f"no entry of an update's gradient is beyond {highest[0]:.4g}, and several are just there: it is "
+        )
+        return Diagnosis("clipped", f"{words}clipped by value, which one big batch's would have to be, too")
+    if len(lengths) > 1 and max(lengths) - min(lengths) < ALIKE * max(lengths):
+        words = (
+            f"every update's gradient is shortened to a norm of {lengths[0]:.4g}: it is clipped. If that is "
+        )
+        return Diagnosis("clipped", f"{words}meant, give the case max_grad_norm={lengths[0]:.4g}")
+    return None
+
+
+def _shared_maximum(vectors: Vectors) -> float | None:
+    """The largest entry, if several have just this size."""
+    entries = torch.cat([v.abs().flatten() for v in vectors.values()]) if vectors else torch.zeros(1)
+    largest = float(entries.max())
+    return largest if largest > 0 and int((entries == largest).sum()) > 1 else None
+
+
+def _only_too_short(update: UpdateCheck) -> bool:
+    inside = support(update)
+    weights = [update.weights[i] for i in inside]
+    same = bool(weights) and max(weights) - min(weights) < ALIKE * max(weights)
+    return same and weights[0] < 1 - ALIKE and set(inside) == set(counted(update))
+
+
+def _names(numbers: tuple[int, ...] | list[int]) -> str:
+    return ", ".join(str(i) for i in numbers) or "none"

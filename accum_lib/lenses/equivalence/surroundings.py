@@ -1,0 +1,128 @@
+"""What is not the gradient's weighing: the model, the scheduler, averages of the weights, logged losses."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from accum_lib.lenses.equivalence.evidence import ALIKE, Evidence, counted, support
+from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
+
+
+def surroundings(report: Report, evidence: Evidence) -> list[Diagnosis]:
+    """Faults beside the gradient itself: they are looked for in equal loops, too."""
+    rules = (_scheduler, _averages, _logged, _missing)
+    return [d for rule in rules if (d := rule(report, evidence))]
+
+
+def model_limits(report: Report) -> list[Diagnosis]:
+    """What no loop can mend: masks that are drawn, and models that see the whole batch."""
+    facts = report.model
+    if facts.random_error > 0:
+        words = "the model draws random masks (dropout), so two gradients of the same micro-batch differ by "
+        words += f"{facts.random_error:.0%}: equality can't be seen. Check with dropout off"
+        return [Diagnosis("random_masks", words)]
+    if not _sees_the_batch(report):
+        return []
+    off = f"micro-batches, rightly added up, are {facts.batch_error:.1%} off from one big batch"
+    if facts.without_batch_norm <= 10 * report.tolerance:
+        words = (
+            f"BatchNorm's statistics see M examples and not B: {off}; with its statistics held fixed they "
+        )
+        return [Diagnosis("batch_norm", f"{words}are equal ({facts.without_batch_norm:.0e})")]
+    words = f"the loss or the model compares examples of a batch with each other (in-batch negatives?): {off}"
+    return [Diagnosis("batch_dependent", words)]
+
+
+def only_the_model(report: Report) -> bool:
+    """Whether the loop weighs every micro-batch rightly, so that whatever differs is the model's doing."""
+    if report.model.random_error > 0:
+        return True
+    complete = len(report.updates) == report.expected_updates
+    return _sees_the_batch(report) and complete and all(_weighs_rightly(u) for u in report.updates)
+
+
+def _sees_the_batch(report: Report) -> bool:
+    return report.model.batch_error > 10 * report.tolerance
+
+
+def _weighs_rightly(update: UpdateCheck) -> bool:
+    inside = counted(update)
+    right = all(abs(update.weights[i] - 1) < ALIKE for i in inside)
+    return right and set(support(update)) == set(inside)
+
+
+def _scheduler(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """The learning rate changes between two passes of a window, or there are several ticks for an update."""
+    updates, passes = evidence.recorder.updates, evidence.recorder.passes
+    pairs = [(passes[a], passes[b]) for _, js in evidence.inner_passes() for a, b in pairwise(js)]
+    changed = [
+        (a.learning_rate, b.learning_rate) for a, b in pairs if _differ(a.learning_rate, b.learning_rate)
+    ]
+    most = int(np.diff([u.ticks for u in updates]).max(initial=0))
+    if not changed and most < 2:
+        return None
+    ticks = f"up to {most} ticks for one update" if report.ticks is not None else "the learning rate changes"
+    if changed:
+        ticks += f"; within one window the rate goes from {changed[0][0]:.4g} to {changed[0][1]:.4g}"
+    return Diagnosis(
+        "scheduler_per_micro_batch", f"the scheduler ticks per micro-batch, not per update: {ticks}"
+    )
+
+
+def _differ(one: float | None, other: float | None) -> bool:
+    """Whether two learning rates are known and not the same."""
+    return one is not None and other is not None and abs(one - other) > 0  # False where one is NaN
+
+
+def _averages(_: Report, evidence: Evidence) -> Diagnosis | None:
+    most = int(np.diff([u.averages for u in evidence.recorder.updates]).max(initial=0))
+    if most < 2:
+        return None
+    return Diagnosis(
+        "ema_per_micro_batch",
+        f"the average of the weights is updated up to {most} times for each optimizer update, mostly with "
+        "weights that have not moved: it forgets that much faster",
+    )
+
+
+def _logged(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """The losses that the loop returned, one for each update, beside the windows' true means."""
+    if len(evidence.losses) != len(report.updates) or not all(u.expected for u in report.updates):
+        return None
+    if report.model.random_error > 0 or not report.updates:
+        return None
+    true, last, means = (np.array(column) for column in zip(*_window_losses(report, evidence), strict=True))
+    logged, k = np.array(evidence.losses), report.accumulation_steps
+    if _same(logged, true):
+        return None
+    numbers = f"(update 0: {logged[0]:.4f} where the window's mean is {true[0]:.4f})"
+    ends = np.array([report.counts[u.expected[-1]] > 0 for u in report.updates])  # an empty one has no mean
+    if _same(logged[ends], last[ends]) or _same(logged[ends] * k, last[ends]):
+        return Diagnosis("last_loss_logged", f"the logged loss is the last micro-batch's alone {numbers}")
+    if _same(logged, means):
+        return Diagnosis("mean_of_means_logged", f"the logged loss is a mean of means {numbers}")
+    return Diagnosis("wrong_loss_logged", f"the logged loss is not the window's mean {numbers}")
+
+
+def _window_losses(report: Report, evidence: Evidence) -> list[tuple[float, float, float]]:
+    """For each update: its window's mean loss, its last micro-batch's, and the mean of the means."""
+    rows = []
+    for check, update in zip(report.updates, evidence.recorder.updates, strict=True):
+        evidence.reference.load(update)
+        inside = counted(check) or [i for i in check.expected if report.counts[i] > 0]
+        sums = evidence.reference.loss_sums(inside)
+        means = [s / report.counts[i] for s, i in zip(sums, inside, strict=True)]
+        rows.append((sum(sums) / report.counts[inside].sum(), means[-1], sum(means) / len(means)))
+    return rows
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.allclose(one, other, rtol=ALIKE, atol=0))
+
+
+def _missing(report: Report, _: Evidence) -> Diagnosis | None:
+    missing = sorted({name for u in report.updates for name in u.missing})
+    if not missing:
+        return None
+    words = f"{len(missing)} parameters get no gradient although they should, such as {missing[0]}"
+    return Diagnosis("missing_gradient", words)

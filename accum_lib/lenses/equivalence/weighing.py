@@ -1,0 +1,254 @@
+"""Faults in the division: the weights that were found, beside those that known mistakes give.
+
+A loop that divides wrongly gives each micro-batch's loss **sum** another coefficient than one over its
+window's count. Each known mistake has a formula for that coefficient; the first one that fits all the
+coefficients which were found is named.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from accum_lib.lenses.equivalence.case import Case, labels_of, tensors
+from accum_lib.lenses.equivalence.evidence import ALIKE, COARSE, Evidence, Window, counted, support
+from accum_lib.lenses.equivalence.recorder import Vectors
+from accum_lib.losses import IGNORE_INDEX
+from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """A way to weigh micro-batches: names of faults, their words, the coefficient of each loss sum."""
+
+    codes: tuple[str, ...]
+    words: str
+    coefficient: Callable[[Window, int], float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One micro-batch in one update: the window it was in, its number, the coefficient of its loss sum."""
+
+    window: Window
+    number: int
+    coefficient: float
+
+
+def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagnosis]:
+    """Name what the weights show. ``known`` are faults in the moments, which can make weights meaningless."""
+    if known & {"not_finite", "not_moved", "clipped_per_micro_batch", "clipped", "not_cleared", "reordered"}:
+        return []
+    whole = [u for u in report.updates if set(counted(u)) <= set(support(u))]
+    shifted = bool(known & {"off_by_one", "stepped_per_micro_batch", "leaked_tail"})
+    updates = list(report.updates) if shifted or "cleared_mid_window" in known else whole
+    for group in (updates, *_by_epoch(updates)):
+        found = _explain_all(group, evidence, shifted)
+        if found is not None:
+            return list({d.code: d for d in reversed(found)}.values())[::-1]  # each fault once
+    return []
+
+
+def _by_epoch(updates: list[UpdateCheck]) -> list[list[UpdateCheck]]:
+    """The updates of each epoch, the last one first: a fault may begin late."""
+    return [[u for u in updates if u.epoch == e] for e in sorted({u.epoch for u in updates}, reverse=True)]
+
+
+def _explain_all(updates: list[UpdateCheck], evidence: Evidence, shifted: bool) -> list[Diagnosis] | None:
+    """What the weights of these updates show; None if nothing is known that fits."""
+    updates = [u for u in updates if support(u)]
+    k, ways = evidence.case.accumulation_steps, _ways(evidence)
+    full = [u for u in updates if shifted or len(u.expected) in (0, k)]
+    tails = [u for u in updates if not any(u is f for f in full)]
+    found, way = _explain(full, "on full windows", ways, evidence, shifted)
+    if way is not None and way.codes:
+        ways = [
+            ways[0],
+            way,
+            *ways[1:],
+        ]  # what is wrong on full windows is likely the same in the trailing one
+    more, other = _explain(tails, "in the trailing window", ways, evidence, shifted)
+    if (way or not full) and (other or not tails):
+        return found + more
+    return (
+        _no_known_way(_coefficients(updates, evidence, False), evidence) or _coarse(updates, evidence) or None
+    )
+
+
+def _explain(
+    updates: list[UpdateCheck], place: str, ways: list[Weighing], evidence: Evidence, shifted: bool
+) -> tuple[list[Diagnosis], Weighing | None]:
+    """The faults in these updates' weights, and the way of weighing that fits them."""
+    alike = min(max(ALIKE, 10 * max((u.unexplained for u in updates), default=0.0)), COARSE)
+    looks = [_coefficients(updates, evidence, own) for own in ((False, True) if shifted else (False,))]
+    for seen, candidates in [(seen, ways[:1]) for seen in looks] + [(seen, ways[1:]) for seen in looks]:
+        way = next((w for w in candidates if seen and _fits(w, seen, alike)), None)
+        if way is not None:
+            found = [Diagnosis(code, f"{way.words} {_measured(updates, place)}") for code in way.codes]
+            return found + _short_window(way, seen, evidence, alike) + _coarse(updates, evidence), way
+    return [], None
+
+
+def _coefficients(updates: list[UpdateCheck], evidence: Evidence, own_pieces: bool) -> list[Found]:
+    """The coefficients that were found, in the windows as they are due or in the pieces as they were made."""
+    found = []
+    for update in updates:
+        piece = tuple(support(update))
+        inside = [i for i in piece if i in update.expected]
+        for i in piece if own_pieces or not inside else inside:
+            window = evidence.window_of(i)
+            coefficient = update.weights[i] / evidence.total(window)
+            found.append(Found(piece if own_pieces else window, i, coefficient))
+    return found
+
+
+def _fits(way: Weighing, seen: list[Found], alike: float) -> bool:
+    pairs = [(f.coefficient, way.coefficient(f.window, f.number)) for f in seen]
+    return all(abs(found - expected) <= alike * abs(expected) for found, expected in pairs)
+
+
+def _short_window(way: Weighing, seen: list[Found], evidence: Evidence, alike: float) -> list[Diagnosis]:
+    """A mean of means over K where there are fewer than K: the shares add up to r/K and not to 1."""
+    k, window = evidence.case.accumulation_steps, seen[0].window
+    if "mean_of_means" not in way.codes or not all(0 < len(f.window) < k for f in seen):
+        return []
+    parts = {
+        f.number: f.coefficient * float(evidence.reference.counts[f.number])
+        for f in seen
+        if f.window == window
+    }
+    share = sum(parts.values()) * (k if "divided_twice" in way.codes else 1)
+    if share > 1 - max(alike, 0.01):
+        return []
+    words = (
+        f"the trailing window of {len(window)} is divided by K = {k}: its shares add up to {share:.3g}, not 1"
+    )
+    return [Diagnosis("tail_divided_by_k", words)]
+
+
+def _coarse(updates: list[UpdateCheck], evidence: Evidence) -> list[Diagnosis]:
+    """What no weighing explains is small, there in each update, and the numbers have few bits."""
+    rest = [u.unexplained for u in updates if support(u)]
+    floor = max(1e-10, 1e-6 * max(u.relative_error for u in updates)) if updates else 1.0
+    if not rest or not floor < min(rest) <= max(rest) < COARSE or not _have_few_bits(evidence):
+        return []
+    bits = -np.log2(max(rest))
+    words = f"the sum is coarse: whatever the weights, it is off by {max(rest):.1e}, as numbers with about "
+    words += f"{bits:.0f} bits are. The buffer, or what is added to it, has too low a precision"
+    if bits > 20:
+        words += " for a check in float64; if that is meant, check in the precision of training"
+    return [Diagnosis("low_precision_buffer", words)]
+
+
+def _have_few_bits(evidence: Evidence) -> bool:
+    """Whether the gradients, or what passes have added to them, are numbers of a short format.
+
+    A buffer's numbers may have been divided by K or by a count afterwards, so those are tried, too.
+    """
+    k, totals = evidence.case.accumulation_steps, [evidence.total(w) for w in evidence.case.windows()]
+    factors = {1.0, float(k), *map(float, range(2, k)), *totals}
+    gradients = [u.gradient for u in evidence.recorder.updates]
+    added = [_difference(p.after, p.before) for p in evidence.recorder.passes]
+    return any(
+        _are_short(vectors, factor) for some in (gradients, added) if some for factor in factors
+        for vectors in some[:1]
+    )  # fmt: skip
+
+
+def _are_short(vectors: Vectors, factor: float) -> bool:
+    entries = torch.cat([v.double().flatten() for v in vectors.values()]) * factor
+    entries = entries[entries != 0]
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        same = (entries.to(dtype).double() - entries).abs() <= 1e-12 * entries.abs()
+        if len(entries) and float(same.double().mean()) > 0.95:
+            return True
+    return False
+
+
+def _difference(after: Vectors, before: Vectors) -> Vectors:
+    return {n: v - before[n] if n in before else v for n, v in after.items()}
+
+
+def _no_known_way(seen: list[Found], evidence: Evidence) -> list[Diagnosis]:
+    """One factor for each window: the divisor is not what counts, whatever it is."""
+    factors: dict[Window, list[float]] = {}
+    for f in seen:
+        factors.setdefault(f.window, []).append(f.coefficient * evidence.total(f.window))
+    if not all(max(v) - min(v) <= ALIKE * max(map(abs, v)) for v in factors.values()):
+        return []
+    each = {window: values[0] for window, values in factors.items()}
+    if max(each.values()) - min(each.values()) <= ALIKE * max(map(abs, each.values())):
+        words = (
+            f"every micro-batch weighs {next(iter(each.values())):.4g} times what it should: the divisor is "
+        )
+        return [Diagnosis("wrong_scale", f"{words}not the window's count")]
+    window, factor = max(each.items(), key=lambda item: abs(item[1] - 1))
+    total = evidence.total(window)
+    words = f"the divisor is not the window's count: where {total:g} count, it is {total / factor:.4g}"
+    return [Diagnosis("wrong_denominator", words)]
+
+
+def _measured(updates: list[UpdateCheck], place: str) -> str:
+    shown = max(updates, key=lambda u: max((abs(u.weights[i] - 1) for i in support(u)), default=0.0))
+    inside = [i for i in support(shown) if i in shown.expected] or support(shown)
+    weights = ", ".join(f"{shown.weights[i]:.3g}" for i in inside)
+    return (
+        f"{place} the gradient is {shown.scale:.2f} times as long as it should be; weights {weights}, not 1"
+    )
+
+
+def _ways(evidence: Evidence) -> list[Weighing]:
+    """The right way first, then known mistakes, from the simplest on."""
+    n, k, total = evidence.reference.counts.numpy(), evidence.case.accumulation_steps, evidence.total
+    rows = np.array([float(len(tensors(b)[0])) for b in evidence.case.batches])
+    means = "a mean of means: micro-batches weigh alike, however much each of them counts;"
+    twice = "the micro-batches' means are divided by K twice;"
+    ways = [
+        Weighing((), "", lambda w, i: 1 / total(w)),
+        Weighing(("tail_divided_by_k",), f"a shorter window is divided as if it had K = {k} micro-batches;",
+                 lambda w, i: len(w) / (k * total(w))),
+        Weighing(("no_division",), "nothing divides by K: the micro-batches' means are added up;",
+                 lambda w, i: 1 / n[i]),
+        Weighing(("mean_of_means",), means, lambda w, i: 1 / (len(w) * n[i])),
+        Weighing(("mean_of_means",), means, lambda w, i: 1 / (k * n[i])),
+        Weighing(("divided_twice",), "the window's mean is divided by K once more;",
+                 lambda w, i: 1 / (k * total(w))),
+        Weighing(("divided_twice",), "the window's mean is divided by its length once more;",
+                 lambda w, i: 1 / (len(w) * total(w))),
+        Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (k * k * n[i])),
+        Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (k * len(w) * n[i])),
+        Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (len(w) ** 2 * n[i])),
+        Weighing(("sum_not_mean",), "losses are summed, and never divided by what counts;", lambda w, i: 1.0),
+        Weighing(("sum_not_mean",), "losses are summed, and divided by K instead of what counts;",
+                 lambda w, i: 1 / k),
+        Weighing(("sum_not_mean",), "losses are summed, and divided by their number instead of what counts;",
+                 lambda w, i: 1 / len(w)),
+        Weighing(("weighted_by_samples",), "micro-batches weigh by their samples, not by what counts;",
+                 lambda w, i: rows[i] / (n[i] * rows[list(w)].sum())),
+    ]  # fmt: skip
+    for name, other in _other_counts(evidence.case).items():
+        if not np.allclose(other, n):
+            ways += _by_other_count(name, other, k)
+    return ways
+
+
+def _by_other_count(name: str, count: np.ndarray, k: int) -> list[Weighing]:
+    words = f"divided by the number of {name}, not by what counts"
+    one, both = ("wrong_denominator",), ("wrong_denominator", "mean_of_means")
+    return [
+        Weighing(one, f"{words};", lambda w, i: 1 / float(count[list(w)].sum())),
+        Weighing(both, f"{words}, and a mean of means;", lambda w, i: 1 / (k * count[i])),
+        Weighing(both, f"{words}, and a mean of means;", lambda w, i: 1 / (len(w) * count[i])),
+        Weighing(("wrong_denominator", "no_division"), f"{words}, and not by K;", lambda w, i: 1 / count[i]),
+    ]
+
+
+def _other_counts(case: Case) -> dict[str, np.ndarray]:
+    """What else of a micro-batch could be mistaken for its count."""
+    counts = {"samples": np.array([float(len(tensors(b)[0])) for b in case.batches])}
+    labels = [t for b in case.batches if (t := labels_of(b)) is not None and not t.is_floating_point()]
+    if len(labels) == len(case.batches):
+        counts["labels that are not ignored"] = np.array([float((t != IGNORE_INDEX).sum()) for t in labels])
+        counts["label positions, ignored ones too"] = np.array([float(t.numel()) for t in labels])
+    return {name: np.maximum(values, 1e-9) for name, values in counts.items()}

@@ -1,0 +1,142 @@
+"""What the equivalence lens sees of a training loop: every update, and what explains it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class UpdateCheck:
+    """One optimizer update, beside the update that one big batch of its window would have made.
+
+    ``N`` is the number of micro-batches in an epoch. Errors are relative to the 2-norm of the big batch's
+    gradient at the same weights.
+
+    Attributes:
+        epoch: in which pass over the data it was made, from 0.
+        window: which window of that epoch it stands for, or None if there is none left for it.
+        expected: the micro-batches of that window, by their number in the epoch.
+        weights: (N,) how much each micro-batch weighed in the gradient that was used, 1 being right. For
+            micro-batches outside the window 0 is right, and 1 is what they would have weighed inside.
+        relative_error: of the whole gradient; NaN if there is nothing to compare with.
+        scale: how long the gradient is along the big batch's, 1 being right.
+        worst_parameter, worst_error: the tensor that is furthest off, and its error relative to its own norm.
+        tensors_compared: how many parameters had a gradient on both sides.
+        missing: the parameters that have a gradient in the big batch and none here.
+        unexplained: the part of the gradient that no weighting of the micro-batches explains, relative.
+        moved: the update changed at least one parameter.
+        learning_rate: of the optimizer's first group at this update.
+        passes: backward passes since the update before.
+    """
+
+    epoch: int
+    window: int | None
+    expected: tuple[int, ...]
+    weights: np.ndarray
+    relative_error: float
+    scale: float
+    worst_parameter: str
+    worst_error: float
+    tensors_compared: int
+    missing: tuple[str, ...]
+    unexplained: float
+    moved: bool
+    learning_rate: float
+    passes: int
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A named fault, in a sentence with the numbers that show it."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the model does with a batch, whatever the loop is.
+
+    Attributes:
+        batch_error: how far the micro-batches' gradients, rightly added up, are from one big batch's. Beyond
+            rounding, the model or its loss sees the batch, and no loop can be equal.
+        without_batch_norm: the same with BatchNorm's statistics held fixed; equal to ``batch_error`` if there
+            is no BatchNorm.
+        random_error: how far two gradients of the same micro-batch are apart; above 0, masks are drawn.
+    """
+
+    batch_error: float
+    without_batch_norm: float
+    random_error: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on a loop, and all the numbers behind it.
+
+    Attributes:
+        case: what it was tried on, in words.
+        accumulation_steps: K.
+        counts: (N,) how many samples or tokens each micro-batch counts.
+        dtype: of the parameters.
+        tolerance: the relative error that rounding may make.
+        updates: one entry for each optimizer update.
+        expected_updates: how many there should be.
+        epochs: passes over the data.
+        clears: how often a backward pass found the gradient buffer empty.
+        ticks: scheduler ticks in all, or None if the loop was given no scheduler.
+        leftover: norm of the gradient left in the buffer at the end, relative to an update's.
+        model: what the model does with a batch.
+        notes: what was not observed, and of which the verdict therefore says nothing.
+        diagnoses: the faults that were found; empty for a right loop.
+    """
+
+    case: str
+    accumulation_steps: int
+    counts: np.ndarray
+    dtype: str
+    tolerance: float
+    updates: tuple[UpdateCheck, ...]
+    expected_updates: int
+    epochs: int
+    clears: int
+    ticks: int | None
+    leftover: float
+    model: ModelFacts
+    notes: tuple[str, ...] = field(default=())
+    diagnoses: tuple[Diagnosis, ...] = field(default=())
+
+    @property
+    def tensors_compared(self) -> int:
+        """Over all updates; 0 can never be a verdict of equality."""
+        return sum(update.tensors_compared for update in self.updates)
+
+    @property
+    def relative_error(self) -> float:
+        """The largest of all updates; infinite if one could not be compared, or none was made."""
+        errors = [u.relative_error if np.isfinite(u.relative_error) else np.inf for u in self.updates]
+        return max(errors, default=np.inf)
+
+    @property
+    def equal(self) -> bool:
+        """Every update is there, compared, moved something, and is one big batch's up to rounding.
+
+        An update whose learning rate is 0, as a warm-up's first, need not move anything, but one must.
+        """
+        return (
+            0 < len(self.updates) == self.expected_updates
+            and any(u.moved for u in self.updates)
+            and all(u.moved or u.learning_rate == 0 for u in self.updates)
+            and all(u.tensors_compared > 0 and not u.missing for u in self.updates)
+            and self.relative_error <= self.tolerance
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Equal, and nothing else amiss: scheduler, averages of the weights, reported losses."""
+        return self.equal and not self.diagnoses
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The names of the faults."""
+        return tuple(d.code for d in self.diagnoses)

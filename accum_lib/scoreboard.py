@@ -1,0 +1,160 @@
+"""The installed frameworks under the equivalence lens: a table computed live, never a stored verdict.
+
+    python -m accum_lib scoreboard
+
+For each framework and case: as its own guide has it, and with the setting or few lines that make it right.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from accum_lib.adapters import accelerate_loop, lightning_loops, transformers_trainer
+from accum_lib.adapters.cases import Subject, causal_lm, subjects
+from accum_lib.lenses.equivalence import check_case
+from accum_lib.lenses.equivalence.calling import Loop
+from accum_lib.records.equivalence import Report
+
+MakeLoop = Callable[[Subject], Loop | None]  # None: the framework has nothing for this case
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A framework: its package, how a loop is made of it, and how one that is right.
+
+    Attributes:
+        name: as it is shown.
+        package: whose version counts.
+        as_documented: the loop that its guide gives.
+        mended: the loop with the remedy.
+        remedy: in a few words.
+    """
+
+    name: str
+    package: str
+    as_documented: MakeLoop
+    mended: MakeLoop
+    remedy: str
+
+    def version(self) -> str | None:
+        """The installed version, or None."""
+        try:
+            return version(self.package)
+        except PackageNotFoundError:
+            return None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was tried, and what the lens saw of it and of its mended twin."""
+
+    framework: str
+    version: str
+    subject: str
+    head: str
+    report: Report
+    mended: Report | None
+    remedy: str
+
+    @property
+    def scale(self) -> float:
+        """The gradient's length along the big batch's, where it is furthest from 1; NaN without an update."""
+        scales = [u.scale for u in self.report.updates]
+        return max(scales, key=lambda s: abs(s - 1), default=float("nan"))
+
+
+def _trainer(subject: Subject) -> Loop | None:
+    return None if subject.head == "MLP" else transformers_trainer.trainer_loop()
+
+
+def _mended_trainer(subject: Subject) -> Loop | None:
+    if subject.head == "MLP":
+        return None
+    if "LM" in subject.head and "Masked" not in subject.head:
+        return transformers_trainer.trainer_loop(prepare=transformers_trainer.name_the_loss)
+    return transformers_trainer.trainer_loop(transformers_trainer.cross_entropy_over_the_window)
+
+
+CONTESTANTS = [
+    Contestant(
+        "Transformers Trainer", "transformers", _trainer, _mended_trainer,
+        "compute_loss_func that divides by num_items_in_batch; loss_type set for a causal LM",
+    ),
+    Contestant(
+        "Accelerate", "accelerate",
+        lambda s: accelerate_loop.accelerate_loop(s.mean_loss),
+        lambda s: accelerate_loop.accelerate_token_weighted_loop(s.case.loss_sum, s.case.count),
+        "count the window first; backward(loss_sum * K / total)",
+    ),
+    Contestant(
+        "Lightning", "lightning",
+        lambda s: lightning_loops.lightning_loop(s.mean_loss),
+        lambda s: lightning_loops.lightning_window_loop(s.case.loss_sum, s.case.count),
+        "manual optimization, one window as a batch",
+    ),
+    Contestant(
+        "Lightning Fabric", "lightning",
+        lambda s: lightning_loops.fabric_loop(s.mean_loss),
+        lambda s: lightning_loops.fabric_window_loop(s.case.loss_sum, s.case.count),
+        "windows; backward(loss_sum / total)",
+    ),
+]  # fmt: skip
+
+
+def scoreboard(
+    contestants: Sequence[Contestant] = CONTESTANTS, chosen: Sequence[Subject] | None = None
+) -> Iterator[Row]:
+    """Try every installed framework on every case; rows come as they are computed.
+
+    Args:
+        contestants: the frameworks; those that are not installed are left out.
+        chosen: the cases; None takes digits, the heads of RoBERTa and two causal models, each also with an
+            epoch shorter than K.
+    """
+    every = chosen if chosen is not None else [*subjects(), causal_lm("LlamaForCausalLM")]
+    for contestant in contestants:
+        installed = contestant.version()
+        for subject in [s for one in every for s in (one, one.short_epoch())] if installed else []:
+            loop, mended = contestant.as_documented(subject), contestant.mended(subject)
+            if loop is None:
+                continue
+            with quiet():
+                report = check_case(loop, subject.case)
+                better = None if report.ok or mended is None else check_case(mended, subject.case)
+            yield Row(
+                contestant.name, installed or "", subject.case.name, subject.head, report, better,
+                contestant.remedy,
+            )  # fmt: skip
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| framework | case | model | scale | relative error | diagnosis | mended |"]
+    lines.append("|---|---|---|---:|---:|---|---|")
+    for r in rows:
+        diagnosis = "equal" if r.report.ok else ", ".join(r.report.codes)
+        mended = "" if r.mended is None else f"equal ({r.mended.relative_error:.0e})"
+        if r.mended is not None and not r.mended.ok:
+            mended = "still " + ", ".join(r.mended.codes)
+        lines.append(
+            f"| {r.framework} {r.version} | {r.subject} | {r.head} | {r.scale:.2f} "
+            f"| {r.report.relative_error:.0e} | {diagnosis} | {mended} |"
+        )
+    return "\n".join(lines)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the frameworks' own advice and warnings out of the table."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

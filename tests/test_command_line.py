@@ -1,0 +1,73 @@
+"""``python -m accum_lib``: verdicts as exit codes, and errors that say what to do."""
+
+import subprocess
+import sys
+
+import pytest
+
+from accum_lib.__main__ import main
+
+LOOPS = "accum_lib.pitfalls.loops"
+
+
+def test_a_right_loop_exits_with_0(capsys) -> None:
+    assert main(["check", f"{LOOPS}:right"]) == 0
+    assert capsys.readouterr().out.count("EQUAL to one big batch") == 4
+
+
+def test_a_wrong_loop_exits_with_1_and_is_diagnosed(capsys) -> None:
+    assert main(["check", f"{LOOPS}:mean_of_means"]) == 1
+    out = capsys.readouterr().out
+    assert "NOT EQUAL" in out
+    assert "* mean_of_means:" in out
+
+
+def test_a_loop_in_a_file_of_ones_own(tmp_path, capsys) -> None:
+    file = tmp_path / "my_training_script.py"
+    file.write_text(
+        "from torch.nn.functional import cross_entropy\n"
+        "def train(model, optimizer, loader, k):\n"
+        "    for i, (x, y) in enumerate(loader):\n"
+        "        (cross_entropy(model(x), y) / k).backward()\n"
+        "        if (i + 1) % k == 0:\n"
+        "            optimizer.step(); optimizer.zero_grad()\n"
+    )
+    assert main(["check", f"{file}:train"]) == 1
+    out = capsys.readouterr().out
+    assert "leaked_tail" in out
+    assert "mean_of_means" in out
+
+
+def test_a_case_and_a_k_of_ones_own(capsys) -> None:
+    case = ["--case", "accum_lib.pitfalls.models:contrastive_case"]
+    assert main(["check", "accum_lib.pitfalls.models:gradient_cache", *case]) == 0
+    assert main(["check", "accum_lib.pitfalls.models:accumulated_contrastive", *case, "--k", "2"]) == 1
+    assert "K = 2" in capsys.readouterr().out
+
+
+def test_clipping_is_right_if_it_is_meant(capsys) -> None:
+    assert main(["check", f"{LOOPS}:clipped_once"]) == 1
+    assert "max_grad_norm=0.1" in capsys.readouterr().out
+    assert main(["check", f"{LOOPS}:clipped_once", "--max-grad-norm", "0.1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nonsense", "must have the form MODULE:FUNCTION"),
+        ("no_such_module_here:train", "No module named 'no_such_module_here'"),
+        ("missing.py:train", "there is no file missing.py"),
+        (f"{LOOPS}:foo", "has no 'foo'; it has"),
+    ],
+)
+def test_what_cannot_be_run_exits_with_2_and_says_why(name, message, capsys) -> None:
+    assert main(["check", name]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_is_complete() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "accum_lib", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "check" in done.stdout
+    assert "scoreboard" in done.stdout
