@@ -35,6 +35,11 @@ class Setting:
         k = self.accumulation_steps
         return [self.counts[i : i + k] for i in range(0, len(self.counts), k)]
 
+    def numbers(self) -> list[range]:
+        """The micro-batches of each window."""
+        k = self.accumulation_steps
+        return [range(i, min(i + k, len(self.counts))) for i in range(0, len(self.counts), k)]
+
     def case(self) -> Case:
         make = {"tokens": (token_model, token_batch), "digits": (digits_model, digits_batch),
                 "roberta": (roberta_model, roberta_batch)}  # fmt: skip
@@ -129,11 +134,29 @@ def roberta_batch(counted: int, ignored: int, seed: int) -> tuple[Tensor, Tensor
     return ids, labels
 
 
+def _counted(s: Setting, numbers) -> list[int]:
+    return [i for i in numbers if s.counts[i] > 0]
+
+
+def pieces_if_off_by_one(s: Setting) -> list[set[int]]:
+    """What each update of the first epoch is made of where the condition is i % K == 0; the rest, last."""
+    pieces, piece = [], []
+    for i in range(len(s.counts)):
+        piece.append(i)
+        if i % s.accumulation_steps == 0:
+            pieces.append(set(_counted(s, piece)))
+            piece = []
+    left = set(_counted(s, piece))
+    return [*pieces, left] if left else pieces
+
+
 def ambiguous(code: str, s: Setting) -> bool:
     """Whether two faults give the very same updates here, so that either name would be right.
 
     Dividing by a count that is K/r times too large is dividing a short window by K, where there is no other.
     """
+    if code == "divided_twice":  # a mean of means with one mean in it, and a division by K
+        return all(len([n for n in w if n > 0]) == 1 for w in s.windows())
     if code != "wrong_denominator":
         return False
     shares = []
@@ -166,7 +189,7 @@ def shows(code: str, s: Setting) -> bool:
         case "dropped_tail" | "leaked_tail":
             return s.tail > 0
         case "off_by_one":
-            return k > 1 and len(s.counts) > 1
+            return k > 1 and pieces_if_off_by_one(s) != [set(_counted(s, w)) for w in s.numbers()]
         case "cleared_mid_window":
             return bool(several) or any(w[-1] == 0 for w in windows)
         case "stepped_per_micro_batch" | "scheduler_per_micro_batch" | "ema_per_micro_batch":
