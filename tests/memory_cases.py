@@ -5,6 +5,7 @@ from functools import cache, partial
 from accum_lib.lenses.memory.measure import measure_apart
 from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.update import trace_update
 from accum_lib.lenses.memory.workloads import Workload, cnn, encoder, lstm, mlp, named
 
 ROBERTA = {
@@ -45,6 +46,17 @@ def predicted(family: str, special: tuple, settings: Settings) -> Prediction:
 @cache
 def measured(family: str, special: tuple, settings: Settings, m: int, k: int) -> int:
     return measure_apart(workload(family, **dict(special)), m, k, settings)
+
+
+def peak_of_a_trace(workload: Workload, m: int, k: int, settings: Settings, device) -> int:
+    """By going through a trace of these very M and K, event by event."""
+    tape = trace_update(workload, m, k, settings, device)
+    rounded = -(-tape.nbytes // device.granularity) * device.granularity
+    alive = most = sum(n for n, there in zip(rounded, tape.resident, strict=True) if there)
+    for storage, sign in zip(tape.storage, tape.sign, strict=True):
+        alive += sign * rounded[storage]
+        most = max(most, alive)
+    return int(most + device.workspace_bytes)
 
 
 def error(value: float, reference: float) -> float:

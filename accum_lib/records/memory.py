@@ -54,3 +54,65 @@ class Peaks:
     accumulation_steps: np.ndarray
     peak_bytes: np.ndarray
     floor_bytes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to make the update, and the best M and K for it on a card.
+
+    Attributes:
+        precision, checkpointing, optimizer, implementation: as in the lens's ``Settings``.
+        micro_batch_size, accumulation_steps: M and K: the smallest K that fits, and the smallest M that
+            reaches B with it. Both are 0 if no M fits.
+        largest_micro_batch: the largest M that fits with K >= 2.
+        peak_bytes: at that M and K; that of M = 1 with accumulation if none fits.
+        floor_bytes: what accumulation cannot go below, however small M is.
+        seconds: an estimate for one update (see ``planner.estimated_seconds``), or None.
+        reason: why this option, or why it does not fit, in words.
+    """
+
+    precision: str
+    checkpointing: bool
+    optimizer: str
+    implementation: str
+    micro_batch_size: int
+    accumulation_steps: int
+    largest_micro_batch: int
+    peak_bytes: int
+    floor_bytes: int
+    seconds: float | None
+    reason: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is an M and a K for it."""
+        return self.micro_batch_size > 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a planner has found for one model, one card and one effective batch.
+
+    Attributes:
+        model, card: by name.
+        effective_batch_size: B.
+        usable_bytes: what a process can allocate on the card.
+        margin: the part of it that is left free.
+        limit_bytes: the highest peak that is recommended.
+        options: those that fit first, fastest first.
+        verdict: whether accumulation helps here, in words, and what would if not.
+    """
+
+    model: str
+    card: str
+    effective_batch_size: int
+    usable_bytes: int
+    margin: float
+    limit_bytes: int
+    options: tuple[Option, ...]
+    verdict: str
+
+    @property
+    def best(self) -> Option | None:
+        """The option to take, or None if nothing fits."""
+        return self.options[0] if self.options and self.options[0].fits else None

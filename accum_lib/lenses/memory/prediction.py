@@ -10,7 +10,7 @@ from accum_lib.lenses.memory.cuda import CUDA
 from accum_lib.lenses.memory.devices import Device
 from accum_lib.lenses.memory.lines import Lines, envelope, through
 from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.splice import TRACED_STEPS, Splice, splice
+from accum_lib.lenses.memory.splice import TRACED_STEPS, Splice, second_pass, splice
 from accum_lib.lenses.memory.update import trace_update
 from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
@@ -92,6 +92,10 @@ class Prediction:
         self._of_one = of_one
         self._splices: dict[tuple[int, int, bool], Splice] = {}
 
+    def takes(self, micro_batch_size: int) -> bool:
+        """Whether the model runs with this M (BatchNorm over features refuses a single sample)."""
+        return micro_batch_size > 1 or not isinstance(self._of_one, Exception)
+
     def peak_bytes(self, micro_batch_size: int, accumulation_steps: int = 1) -> int:
         """The most bytes alive at once, as the device's allocator rounds them.
 
@@ -129,7 +133,7 @@ class Prediction:
             return self.peak_bytes(size, accumulation_steps) <= limit_bytes
 
         if not fits(2):
-            return 1 if not isinstance(self._of_one, Exception) and fits(1) else 0
+            return 1 if self.takes(1) and fits(1) else 0
         low, high = 2, 4
         while high <= LARGEST_M and fits(high):
             low, high = high, 2 * high
@@ -137,6 +141,24 @@ class Prediction:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
+
+    def flops(self, micro_batch_size: int, accumulation_steps: int = 1) -> float:
+        """Floating-point operations of all passes of one update; what is recomputed counts each time."""
+        _check(micro_batch_size, accumulation_steps)
+        tape = self.lines.tape
+        return float(tape.flops[second_pass(tape)].sum()) / TRACED[0] * micro_batch_size * accumulation_steps
+
+    def operators(self, accumulation_steps: int = 1) -> int:
+        """How many operators all passes of one update start, whatever M is."""
+        _check(1, accumulation_steps)
+        return len(self.lines.tape.flops[second_pass(self.lines.tape)]) * accumulation_steps
+
+    def resident_bytes(self) -> int:
+        """Parameters, their gradients and the optimizer's state: what sharding would split between cards."""
+        tape, nbytes = self.lines.tape, self.lines.constant
+        whole = [nbytes[tape.category == c].sum() for c in ("parameters", "optimizer state")]
+        gradients = self.timeline(2, 2).bytes_by_category[CATEGORIES.index("gradients")].max()
+        return int(sum(whole) + gradients)
 
     def timeline(self, micro_batch_size: int, accumulation_steps: int = 1, moments: int = 160) -> Timeline:
         """Bytes by category over one update, at the fullest moment of each of ``moments`` slices."""

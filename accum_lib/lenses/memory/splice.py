@@ -91,6 +91,11 @@ def _parts(tape: Tape) -> list[np.ndarray]:
     return [np.arange(a, b) for a, b in pairwise(edges)]
 
 
+def second_pass(tape: Tape) -> slice:
+    """The operators of the second micro-batch, forward and backward."""
+    return slice(_mark(tape, "forward", 1)[1], _mark(tape, "passes done")[1])
+
+
 def _second_pass(tape: Tape) -> slice:
     return slice(_mark(tape, "forward", 1)[0], _mark(tape, "passes done")[0])
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from accum_lib.lenses.memory import values
 from accum_lib.lenses.memory.devices import Device
@@ -38,6 +39,7 @@ class Tape:
         sign: (events,) +1 born, -1 died.
         operator: (events,) which entry of ``operators`` had run last.
         operators: the names of all operators, in order.
+        flops: (operators,) floating-point operations of each product, convolution and attention; 0 of others.
         marks: (name, event, operator) where something began: what comes next.
     """
 
@@ -48,6 +50,7 @@ class Tape:
     sign: np.ndarray
     operator: np.ndarray
     operators: tuple[str, ...]
+    flops: np.ndarray
     marks: tuple[tuple[str, int, int], ...]
 
 
@@ -72,6 +75,7 @@ class StorageFollower(TorchDispatchMode):
         self._resident: list[bool] = []
         self._events: list[tuple[int, int, int]] = []  # storage, sign, operator
         self._operators: list[str] = []
+        self._flops: list[int] = []
         self._marks: list[tuple[str, int, int]] = []
 
     # --- What the tracer says
@@ -103,6 +107,7 @@ class StorageFollower(TorchDispatchMode):
             sign=sign,
             operator=operator,
             operators=tuple(self._operators),
+            flops=np.array(self._flops, dtype=np.int64),
             marks=tuple(self._marks),
         )
 
@@ -115,6 +120,7 @@ class StorageFollower(TorchDispatchMode):
         in_place = operator is aten.add.Tensor and (self.device.adds_in_place or _adds_up_gradients(args))
         outputs = args[0] if in_place else self._run(operator, args, kwargs)
         self._operators.append(str(operator))
+        self._flops.append(_flops(operator, args, kwargs, outputs))
         before, after = self.device.hidden_bytes(operator, args, outputs)
         self._pass_through(before)
         for tensor in tensors_in(outputs):
@@ -183,6 +189,12 @@ class StorageFollower(TorchDispatchMode):
         if nbytes and self.recording:
             number = self._new(nbytes, "", resident=False)
             self._events.append((number, -1, len(self._operators)))
+
+
+def _flops(operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any) -> int:
+    """By PyTorch's own formulas (torch/utils/flop_counter.py): a multiplication and an addition are two."""
+    count = flop_registry.get(operator._overloadpacket)
+    return int(count(*args, **kwargs, out_val=outputs)) if count else 0
 
 
 def _adds_up_gradients(args: tuple) -> bool:

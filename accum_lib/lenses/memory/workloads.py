@@ -34,6 +34,11 @@ class Workload:
     loss_sum: LossSum
     blocks: Callable[[nn.Module], list[nn.Module]] | None = None
 
+    def can_checkpoint(self) -> bool:
+        """Whether there are blocks to recompute; no weights are made to find out."""
+        with torch.device("meta"):
+            return bool((self.blocks or longest_list)(self.make_model()))
+
     def model(self, checkpointing: bool) -> nn.Module:
         """A new model in training mode.
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from memory_cases import predicted, workload
+from memory_cases import peak_of_a_trace, predicted, workload
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,17 +25,6 @@ SGD = Settings(optimizer="sgd")
 @cache
 def prediction(family: str, settings: Settings, device: type) -> Prediction:
     return predict(workload(family), settings, device())
-
-
-def peak_of_a_trace(workload: Workload, m: int, k: int, settings: Settings, device) -> int:
-    """By going through a trace of these very M and K, event by event."""
-    tape = trace_update(workload, m, k, settings, device)
-    rounded = -(-tape.nbytes // device.granularity) * device.granularity
-    alive = most = sum(n for n, there in zip(rounded, tape.resident, strict=True) if there)
-    for storage, sign in zip(tape.storage, tape.sign, strict=True):
-        alive += sign * rounded[storage]
-        most = max(most, alive)
-    return int(most + device.workspace_bytes)
 
 
 @pytest.mark.parametrize("family", ["encoder", "RoBERTa", "T5", "GPT-2"])
@@ -143,9 +132,7 @@ def test_sizes_that_are_no_straight_line_are_refused() -> None:
         z = model(batch[0])
         return F.cross_entropy(z @ z.T, torch.arange(len(z), device=z.device), reduction="sum")
 
-    with pytest.raises(
-        TraceMismatchError, match=r"made by aten.mm.* 196 bytes at M = 7, where a"
-    ):
+    with pytest.raises(TraceMismatchError, match=r"made by aten.mm.* 196 bytes at M = 7, where a"):
         predict(doing(nn.Identity(), contrastive), SGD, "cpu")
 
 
