@@ -27,7 +27,7 @@ class HookedAdamW(Optimizer):
         super().__init__(parameters, {"lr": lr, **DEFAULTS})
         for p in self.parameters():
             self.state[p] = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p), "step": 0}
-            p.register_post_accumulate_grad_hook(self.on_gradient)  # type: ignore[attr-defined]
+            p.register_post_accumulate_grad_hook(self.on_gradient)
 
     def parameters(self) -> list[Tensor]:
         """Those that are trained."""

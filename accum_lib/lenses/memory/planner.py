@@ -8,6 +8,7 @@ in the way, and looks for leaner optimizers. Every peak comes from a trace; noth
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, lru_cache
 
 from accum_lib.lenses.memory.cards import Card, find_card
 from accum_lib.lenses.memory.cuda import CUDA
@@ -50,7 +51,7 @@ def plan(
     if not 0 <= margin < 1:
         raise ValueError(f"the margin is a part of the memory, from 0 to below 1; got {margin}")
     card = find_card(card) if isinstance(card, str) else card
-    workload = named(workload) if isinstance(workload, str) else workload
+    workload = _named(workload) if isinstance(workload, str) else workload
     limit = int(card.usable_bytes * (1 - margin))
     predictions = [_predict(workload, s, card) for s in _ways(settings, workload, card)]
     options = [option(p, card, limit, effective_batch_size) for p in predictions]
@@ -148,7 +149,15 @@ def _leaner(settings: Settings) -> list[Settings]:
 
 
 def _predict(workload: Workload, settings: Settings, card: Card) -> Prediction:
-    return predict(workload, settings, CUDA(attention=settings.attention, hopper=card.hopper))
+    return _remembered(workload, settings, card.hopper)
+
+
+_named = cache(named)
+
+
+@lru_cache(maxsize=32)  # one prediction serves every card and every B
+def _remembered(workload: Workload, settings: Settings, hopper: bool) -> Prediction:
+    return predict(workload, settings, CUDA(attention=settings.attention, hopper=hopper))
 
 
 def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float) -> bool:

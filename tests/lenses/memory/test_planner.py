@@ -244,7 +244,7 @@ def test_impossible_batches_are_refused(batch, small) -> None:
 
 
 def test_an_impossible_margin_is_refused(small) -> None:
-    with pytest.raises(ValueError, match="margin is a part.*got 1.5"):
+    with pytest.raises(ValueError, match=r"margin is a part.*got 1\.5"):
         plan(small, "T4", 8, margin=1.5)
 
 
