@@ -1,7 +1,7 @@
 """What an NVIDIA GPU does: its attention kernels, its dropout, what its libraries hold.
 
-Written from PyTorch's sources (named beside each fact). ``benchmarks/gpu_memory.py`` compares it with a
-GPU; until that has run, it is a prediction that no GPU has confirmed.
+Written from PyTorch's sources (named beside each fact). ``tests/gpu/memory_grid.py`` compares it with a
+GPU; until that has run, and its JSON lies beside it, this is a prediction that no GPU has confirmed.
 """
 
 from collections.abc import Callable

@@ -136,7 +136,7 @@ def estimated_seconds(
 
 
 def _ways(settings: Settings | None, workload: Workload, card: Card) -> list[Settings]:
-    """As it is asked for, then with a 16-bit type if that is left open, each without and with checkpointing."""
+    """As asked for, then in 16 bits if that is left open; each without and with checkpointing."""
     bases = [settings] if settings else [Settings(), Settings(precision=card.half)]
     ways = [replace(s, checkpointing=False) for s in bases if not s.checkpointing]
     return ways + [replace(s, checkpointing=True) for s in bases if workload.can_checkpoint()]
@@ -219,7 +219,7 @@ def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit
 
 
 def _sharding(prediction: Prediction, limit: int) -> str:
-    """How many cards could share what is there all the time (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054)."""
+    """How many cards could share what is always there (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054)."""
     shared, least = prediction.resident_bytes(), _leanest(prediction)
     if least - shared >= limit:
         return "No way was found: what one example needs beside the weights exceeds the card. Shorten it."

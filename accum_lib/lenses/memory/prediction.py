@@ -105,6 +105,13 @@ class Prediction:
         _check(micro_batch_size, accumulation_steps)
         return int(self._levels(micro_batch_size, accumulation_steps).max())
 
+    def requested_bytes(self, micro_batch_size: int, accumulation_steps: int = 1) -> int:
+        """The same without rounding any request, the workspace included: what the trace itself says."""
+        _check(micro_batch_size, accumulation_steps)
+        lines = self._lines(micro_batch_size)
+        cut = self._cut(lines, accumulation_steps, short=True)
+        return int(cut.levels(lines.nbytes(micro_batch_size)).max()) + self.device.workspace_bytes
+
     def floor_bytes(self, accumulation_steps: int = 1) -> int:
         """What the peak tends to as M gets smaller: the highest of the parts that do not depend on M."""
         _check(1, accumulation_steps)
