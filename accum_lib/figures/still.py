@@ -30,9 +30,13 @@ def png(picture: Picture, width: int = 960) -> bytes:
     height = picture.layout["height"]
     figure = Figure(figsize=(width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=PIXELS_PER_INCH)
     axes = {name: _axes(figure, picture.layout, name) for name in _panels(picture)}
+    below: dict[str, Any] = {}  # the last trace of each panel, down to which the next one may be filled
     for trace in picture.data:
+        panel = trace.get("xaxis", "x")[1:]
         if trace.get("visible", True) is True:
-            _draw(axes[trace.get("xaxis", "x")[1:]], trace)
+            _fill(axes[panel], trace, below.get(panel))
+            _draw(axes[panel], trace)
+        below[panel] = trace
     for note in picture.layout.get("annotations", []):
         if note.get("xref") == "paper":
             x, y = _inside(note["x"], note["y"])
@@ -57,6 +61,8 @@ def _inside(x: float, y: float) -> tuple[float, float]:
 def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
     x, y = layout[f"xaxis{name}"], layout[f"yaxis{name}"]
     (left, bottom), (right, top) = (_inside(x["domain"][i], y["domain"][i]) for i in (0, 1))
+    from matplotlib.ticker import NullLocator
+
     axes = figure.add_axes((left, bottom, right - left, top - bottom))
     axes.set_xlabel(_plain(x["title"]["text"]), fontsize=9)
     axes.set_ylabel(_plain(y["title"]["text"]), fontsize=9)
@@ -73,7 +79,8 @@ def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
         if "range" in spec:
             set_limits(*(10.0**v if log else v for v in spec["range"]))
         if "ticktext" in spec:
-            getattr(axes, f"set_{side}ticks")(spec["tickvals"], spec["ticktext"])
+            getattr(axes, f"set_{side}ticks")(spec["tickvals"], [_plain(t) for t in spec["ticktext"]])
+            getattr(axes, f"{side}axis").set_minor_locator(NullLocator())
     return axes
 
 
@@ -86,6 +93,12 @@ def _draw(axes: Any, trace: dict[str, Any]) -> None:
         axes.plot(trace["x"], trace["y"], label=label, **_line(trace))
     else:
         raise ValueError(f"a still picture cannot show a trace of type {kind!r}; it knows bar and scatter")
+
+
+def _fill(axes: Any, trace: dict[str, Any], below: dict[str, Any] | None) -> None:
+    if "fill" in trace:
+        bottom = below["y"] if below is not None and trace["fill"] == "tonexty" else 0
+        axes.fill_between(trace["x"], bottom, trace["y"], color=trace["fillcolor"], alpha=0.5, linewidth=0)
 
 
 def _bar(trace: dict[str, Any]) -> dict[str, Any]:

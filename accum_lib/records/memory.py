@@ -116,3 +116,47 @@ class Plan:
     def best(self) -> Option | None:
         """The option to take, or None if nothing fits."""
         return self.options[0] if self.options and self.options[0].fits else None
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another way to make an update of K micro-batches: what it saves, and what it gives up.
+
+    Attributes:
+        name: in words.
+        peak_bytes, floor_bytes: predicted for the given M, and however small M is.
+        arithmetic: floating-point operations, those of plain accumulation being 1.
+        gradient_error: of the window's gradient against one big batch in float64, relative.
+        second_moment_error: of what the second moment takes for the gradient.
+        updates: made in one window; 1 is right.
+    """
+
+    name: str
+    peak_bytes: int
+    floor_bytes: int
+    arithmetic: float
+    gradient_error: float
+    second_moment_error: float
+    updates: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Measured times of one update for several (M, K), interleaved.
+
+    Attributes:
+        micro_batch_sizes, accumulation_steps: (pairs,) M and K.
+        seconds: (pairs, rounds) of each update.
+        peak_bytes: (pairs,) predicted.
+    """
+
+    micro_batch_sizes: np.ndarray
+    accumulation_steps: np.ndarray
+    seconds: np.ndarray
+    peak_bytes: np.ndarray
+
+    @property
+    def per_example(self) -> np.ndarray:
+        """(pairs,) median seconds for one example."""
+        examples = self.micro_batch_sizes * self.accumulation_steps
+        return np.median(self.seconds, axis=1) / examples

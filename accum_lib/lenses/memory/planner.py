@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 
 from accum_lib.lenses.memory.cards import Card, find_card
 from accum_lib.lenses.memory.cuda import CUDA
-from accum_lib.lenses.memory.prediction import Prediction, predict
+from accum_lib.lenses.memory.prediction import LARGEST_M, Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, named
 from accum_lib.records.memory import GIB, Option, Plan
@@ -132,6 +132,26 @@ def estimated_seconds(
     return accumulation_steps * max(arithmetic, prediction.operators() * LAUNCH_SECONDS)
 
 
+def useful_down_to(prediction: Prediction, accumulation_steps: int = 2) -> int:
+    """The largest M whose fullest moment is the optimizer's: a smaller M saves nothing; 0 if there is none.
+
+    Activations no longer count there: what is full is what the update needs whatever M is.
+    """
+    low, high = 0, 1
+    while high <= LARGEST_M and _fullest_in_update(prediction, high, accumulation_steps):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        inside = _fullest_in_update(prediction, middle, accumulation_steps)
+        low, high = (middle, high) if inside else (low, middle)
+    return low
+
+
+def _fullest_in_update(prediction: Prediction, m: int, k: int) -> bool:
+    size = m if prediction.takes(m) else 2
+    return prediction.timeline(size, k, moments=1).peak_phase == "update"
+
+
 # --- What is tried
 
 
@@ -139,7 +159,7 @@ def _ways(settings: Settings | None, workload: Workload, card: Card) -> list[Set
     """As asked for, then in 16 bits if that is left open; each without and with checkpointing."""
     bases = [settings] if settings else [Settings(), Settings(precision=card.half)]
     ways = [replace(s, checkpointing=False) for s in bases if not s.checkpointing]
-    return ways + [replace(s, checkpointing=True) for s in bases if workload.can_checkpoint()]
+    return ways + [replace(s, checkpointing=True) for s in bases if _can_checkpoint(workload)]
 
 
 def _leaner(settings: Settings) -> list[Settings]:
@@ -149,14 +169,20 @@ def _leaner(settings: Settings) -> list[Settings]:
 
 
 def _predict(workload: Workload, settings: Settings, card: Card) -> Prediction:
-    return _remembered(workload, settings, card.hopper)
+    return predicted(workload, settings, card.hopper)
 
 
 _named = cache(named)
 
 
-@lru_cache(maxsize=32)  # one prediction serves every card and every B
-def _remembered(workload: Workload, settings: Settings, hopper: bool) -> Prediction:
+@lru_cache(maxsize=64)
+def _can_checkpoint(workload: Workload) -> bool:
+    return workload.can_checkpoint()
+
+
+@lru_cache(maxsize=64)
+def predicted(workload: Workload, settings: Settings, hopper: bool = False) -> Prediction:
+    """The prediction for a GPU, made once: it serves every card of the kind and every B."""
     return predict(workload, settings, CUDA(attention=settings.attention, hopper=hopper))
 
 

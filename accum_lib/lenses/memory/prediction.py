@@ -1,7 +1,8 @@
 """The memory of an update for every M and K, from a few short traces and without allocating it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -37,9 +38,8 @@ def predict(
     settings = settings or Settings()
     described = _device(device, settings)
     tapes = {m: trace_update(workload, m, TRACED_STEPS, settings, described) for m in TRACED}
-    return Prediction(
-        workload.name, settings, described, through(tapes), _of_one(workload, settings, described)
-    )
+    of_one = partial(_of_one, workload, settings, described)
+    return Prediction(workload.name, settings, described, through(tapes), of_one)
 
 
 def _of_one(workload: Workload, settings: Settings, device: Device) -> Lines | Exception:
@@ -82,15 +82,25 @@ class Prediction:
         name: of what is trained.
         settings, device: how, and what the prediction speaks for.
         lines: every storage's size for every M >= 2, from traces with K = 2.
-        of_one: the same for M = 1 alone, or the error that the model raises then.
+        of_one: gives the same for M = 1 alone, or the error that the model raises then; called when it is
+            needed.
     """
 
     def __init__(
-        self, name: str, settings: Settings, device: Device, lines: Lines, of_one: Lines | Exception
+        self,
+        name: str,
+        settings: Settings,
+        device: Device,
+        lines: Lines,
+        of_one: Callable[[], Lines | Exception],
     ) -> None:
         self.name, self.settings, self.device, self.lines = name, settings, device, lines
-        self._of_one = of_one
+        self._trace_one = of_one
         self._splices: dict[tuple[int, int, bool], Splice] = {}
+
+    @cached_property
+    def _of_one(self) -> Lines | Exception:
+        return self._trace_one()
 
     def takes(self, micro_batch_size: int) -> bool:
         """Whether the model runs with this M (BatchNorm over features refuses a single sample)."""

@@ -24,6 +24,7 @@ from accum_lib.lenses.memory.errors import untraceable
 from accum_lib.lenses.memory.shapes import Operator, Shapes, tensors_in
 
 aten = torch.ops.aten
+COUNTED_EACH_TIME = (aten.convolution.default, aten.convolution_backward.default)  # strides matter, too
 READS_A_NUMBER = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)
 
 
@@ -76,6 +77,8 @@ class StorageFollower(TorchDispatchMode):
         self._events: list[tuple[int, int, int]] = []  # storage, sign, operator
         self._operators: list[str] = []
         self._flops: list[int] = []
+        self._formula: dict[Operator, Any] = {}
+        self._counted: dict[Any, int] = {}
         self._marks: list[tuple[str, int, int]] = []
 
     # --- What the tracer says
@@ -120,7 +123,7 @@ class StorageFollower(TorchDispatchMode):
         in_place = operator is aten.add.Tensor and (self.device.adds_in_place or _adds_up_gradients(args))
         outputs = args[0] if in_place else self._run(operator, args, kwargs)
         self._operators.append(str(operator))
-        self._flops.append(_flops(operator, args, kwargs, outputs))
+        self._flops.append(self._count_flops(operator, args, kwargs, outputs))
         before, after = self.device.hidden_bytes(operator, args, outputs)
         self._pass_through(before)
         for tensor in tensors_in(outputs):
@@ -142,6 +145,18 @@ class StorageFollower(TorchDispatchMode):
             ) from error
         values.carry(operator, args, kwargs, outputs)
         return self.device.true_outputs(operator, args, outputs)
+
+    def _count_flops(self, operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any) -> int:
+        """By PyTorch's own formulas (torch/utils/flop_counter.py): a multiplication and an addition are two."""
+        if operator not in self._formula:
+            self._formula[operator] = flop_registry.get(operator._overloadpacket)
+        formula = self._formula[operator]
+        if formula is None:
+            return 0
+        shapes = operator, tuple(tuple(t.shape) for t in tensors_in(args))
+        if shapes not in self._counted or operator in COUNTED_EACH_TIME:
+            self._counted[shapes] = int(formula(*args, **kwargs, out_val=outputs))
+        return self._counted[shapes]
 
     def _read(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Any:
         try:
@@ -189,12 +204,6 @@ class StorageFollower(TorchDispatchMode):
         if nbytes and self.recording:
             number = self._new(nbytes, "", resident=False)
             self._events.append((number, -1, len(self._operators)))
-
-
-def _flops(operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any) -> int:
-    """By PyTorch's own formulas (torch/utils/flop_counter.py): a multiplication and an addition are two."""
-    count = flop_registry.get(operator._overloadpacket)
-    return int(count(*args, **kwargs, out_val=outputs)) if count else 0
 
 
 def _adds_up_gradients(args: tuple) -> bool:

@@ -220,7 +220,7 @@ def test_the_table_is_plausible() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("T9", "no card 'T9' is known. There are RTX 3080.*'16GB'"),
+        ("T9", "no card 'T9' is known. There are RTX 4060.*'16GB'"),
         ("", "no card '' is known"),
         ("a100", "may be A100 40GB or A100 80GB"),
         ("0GB", "1 GB or more"),
