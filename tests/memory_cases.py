@@ -2,6 +2,8 @@
 
 from functools import cache, partial
 
+import transformers  # noqa: F401  so that the processes which measure are copies of one that has it
+
 from accum_lib.lenses.memory.measure import measure_apart
 from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings

@@ -172,7 +172,9 @@ def plan_summary(plan: Plan) -> str:
 
 def _label(option: Any) -> str:
     words = option.precision + (", chkpt." if option.checkpointing else "")
-    best = f"M = {option.micro_batch_size}<br>K = {option.accumulation_steps}" if option.fits else "no M<br>fits"
+    best = (
+        f"M = {option.micro_batch_size}<br>K = {option.accumulation_steps}" if option.fits else "no M<br>fits"
+    )
     return f"{words}<br>{best}"
 
 

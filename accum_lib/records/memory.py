@@ -160,3 +160,12 @@ class Pace:
         """(pairs,) median seconds for one example."""
         examples = self.micro_batch_sizes * self.accumulation_steps
         return np.median(self.seconds, axis=1) / examples
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One part of a common claim, whether it holds, and the numbers that say so."""
+
+    claim: str
+    holds: bool
+    evidence: str

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from meter import WATCH
 
-from accum_lib.explorers import descents_explorer, moments_explorer
+from accum_lib.explorers import descents_explorer, memory_explorer, moments_explorer, planner_explorer
 
 pytestmark = pytest.mark.browser
 
 EXPLORERS = {
     "00_start_here": [moments_explorer],
     "01_three_descents": [descents_explorer],
+    "04_memory": [memory_explorer, planner_explorer],
 }
 
 

@@ -132,12 +132,12 @@ def _of_size(name: str, number: float, exact: bool) -> Card:
     if number < 1:
         raise ValueError(f"a card has 1 GB or more; got {name!r}")
     if exact:
-        return Card(name, round(number), int(number * GIB), hopper=True)  # the larger workspace, to be safe
+        return Card(name, round(number), int(number * GIB))
     sold = [c for c in CARDS if c.gigabytes == number]
     if sold:
         leanest = min(sold, key=lambda c: c.total_bytes)
         return replace(leanest, name=f"any card of {number:g} GB (as {leanest.name})")
-    return Card(f"a card of {number:g} GB", round(number), int(UNKNOWN_PART * number * GIB), hopper=True)
+    return Card(f"a card of {number:g} GB", round(number), int(UNKNOWN_PART * number * GIB))
 
 
 def _plain(name: str) -> str:

@@ -8,7 +8,6 @@ batch in float64.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -24,8 +23,8 @@ from accum_lib.records.memory import Alternative
 
 Gradient = Callable[[HookedAdamW, Tensor], Tensor]
 WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("plain accumulation", {"implementation": "for-loop"}),
-    ("checkpointing as well", {"implementation": "for-loop", "checkpointing": True}),
+    ("plain accumulation", {}),
+    ("checkpointing as well", {"checkpointing": True}),
     ("bfloat16 gradient buffer", {"optimizer": "adamw-bf16-gradients", "implementation": "for-loop"}),
     ("folded into the moments (AdamA)", {"optimizer": "adama", "implementation": "for-loop"}),
     ("optimizer in backward", {"optimizer": "adamw-in-backward", "implementation": "for-loop"}),
@@ -132,4 +131,3 @@ def _in_backward(case: Case) -> Loop:
             handle.remove()
 
     return loop
-

@@ -16,7 +16,7 @@ from accum_lib.lenses.memory.update import trace_update
 from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
 
-TRACED = (2, 16, 7)  # two values of M make the lines, the third has to lie on them
+TRACED = (2, 16, 7)  # two values of M make the lines, the third has to lie on them (of an unknown model)
 LARGEST_M = 2**20
 
 
@@ -37,7 +37,8 @@ def predict(
     """
     settings = settings or Settings()
     described = _device(device, settings)
-    tapes = {m: trace_update(workload, m, TRACED_STEPS, settings, described) for m in TRACED}
+    sizes = TRACED[:2] if workload.known else TRACED
+    tapes = {m: trace_update(workload, m, TRACED_STEPS, settings, described) for m in sizes}
     of_one = partial(_of_one, workload, settings, described)
     return Prediction(workload.name, settings, described, through(tapes), of_one)
 
