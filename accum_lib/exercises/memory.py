@@ -87,8 +87,8 @@ def check_steps(steps: Callable[[int, int], int]) -> Feedback:
                 "examples, which is too few. The last micro-batch may be smaller than M."
             )
         return not_yet(
-            f"for B = {batch} and M up to {largest} you say K = {given}; K = {planned[1]} is enough, and every "
-            "further micro-batch takes time."
+            f"for B = {batch} and M up to {largest} you say K = {given}; K = {planned[1]} is enough, and "
+            "every further micro-batch takes time."
         )
     return right("Round up; and K = 1 if the whole batch fits.")
 

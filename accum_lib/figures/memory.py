@@ -35,7 +35,8 @@ def picture(timeline: Timeline, peaks: Peaks) -> Picture:
     layout = theme.layout(
         height=440,
         top=8,
-        xaxis=theme.axis("operators run so far, in one update", LEFT, range=[0, float(timeline.operators[-1])]),
+        xaxis=theme.axis("operators run so far, in one update", LEFT,
+                         range=[0, float(timeline.operators[-1])]),
         yaxis=theme.axis("memory in use, GiB", TOP, range=[0, top]),
         xaxis2=theme.axis("micro-batch size M", RIGHT, anchor="y2", type="log",
                           range=[float(np.log10(sizes[0] * 0.85)), float(np.log10(sizes[-1] * 1.18))],
@@ -63,7 +64,8 @@ def _part(timeline: Timeline, kinds: tuple[str, ...]) -> np.ndarray:
 
 
 def _areas(timeline: Timeline) -> list[dict[str, Any]]:
-    drawn, height = [], np.zeros(len(timeline.operators))
+    drawn: list[dict[str, Any]] = []
+    height = np.zeros(len(timeline.operators))
     for name, kinds, colour, dash, symbol in AREAS:
         height = height + _part(timeline, kinds) / GIB
         drawn.append({

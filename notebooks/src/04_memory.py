@@ -179,7 +179,7 @@ from accum_lib.lenses.memory.exactness import alternatives
 print(f"{'':32}peak   floor  arithmetic  gradient  2nd moment  updates")
 for a in alternatives(roberta_base(512), micro_batch_size=8, accumulation_steps=4):
     errors = [
-        "exact" if e < 1e-12 else f"{e:.2f}"
+        "exact" if e < 1e-12 else "-" if a.updates > 1 else f"{e:.1%}"
         for e in (a.gradient_error, a.second_moment_error)
     ]
     print(

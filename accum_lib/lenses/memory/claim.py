@@ -1,7 +1,7 @@
 """'More accumulation steps, less memory, slower': true or not, clause by clause.
 
-The claim does not say what stays the same. With M fixed, more steps make a larger batch; with B fixed they make
-smaller micro-batches. So each half of it is two clauses. Memory is predicted; time is measured, and given.
+The claim does not say what stays the same. With M fixed, more steps make a larger batch; with B fixed they
+make smaller micro-batches. So each half of it is two clauses. Memory is predicted; time is measured, and given.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ def memory_clauses(prediction: Prediction, micro_batch_size: int, effective_batc
     fixed_m = Clause(
         f"at fixed M = {micro_batch_size}, less memory",
         two < one or eight < 0.99 * two,
-        f"K = 1, 2, 8: {_gib(one, two, eight)} GiB. The second step costs a gradient buffer, further ones nothing",
+        f"K = 1, 2, 8: {_gib(one, two, eight)} GiB. The second costs a gradient buffer, further ones nothing",
     )
     steps = _halvings(effective_batch_size)
     peaks = [prediction.peak_bytes(effective_batch_size // k, k) for k in steps]

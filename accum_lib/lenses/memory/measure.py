@@ -6,6 +6,7 @@ frees; so one process measures one update (``measure_apart`` starts it).
 
 import gc
 import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -56,6 +57,7 @@ def measure_apart(*arguments: Any) -> int:
 
 def _one_thread_measure(*arguments: Any) -> int:
     torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the profiler writes there; exceptions come back anyway
     return measure_on_cpu(*arguments)
 
 

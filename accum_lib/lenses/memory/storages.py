@@ -147,7 +147,7 @@ class StorageFollower(TorchDispatchMode):
         return self.device.true_outputs(operator, args, outputs)
 
     def _count_flops(self, operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any) -> int:
-        """By PyTorch's own formulas (torch/utils/flop_counter.py): a multiplication and an addition are two."""
+        """By PyTorch's formulas (torch/utils/flop_counter.py): a multiplication and an addition are two."""
         if operator not in self._formula:
             self._formula[operator] = flop_registry.get(operator._overloadpacket)
         formula = self._formula[operator]
