@@ -19,8 +19,8 @@ def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) 
         right = 2 if abs(four / two - 1) < SAME else 0 if four > 1.9 * two else 1 if four > two else 3
         return right, (
             f"Predicted for M = {micro_batch_size}: {two / GIB:.2f} GiB with K = 2, {four / GIB:.2f} GiB "
-            f"with K = 4 (and {one / GIB:.2f} GiB with K = 1). Each micro-batch's graph is freed before the next "
-            "one begins, and all of them add to the same gradients."
+            f"with K = 4 (and {one / GIB:.2f} GiB with K = 1). Each micro-batch's graph is freed before the "
+            "next one begins, and all of them add to the same gradients."
         )
 
     return Prediction(
@@ -42,8 +42,8 @@ def halved_micro_batch(workload: Workload | None = None, effective_batch_size: i
         right = 2 if abs(ratio - 1) < SAME else 3 if ratio > 1 else 1 if ratio > 0.52 else 0
         return right, (
             f"Predicted: {before / GIB:.2f} GiB becomes {after / GIB:.2f} GiB. Only activations shrink with "
-            "M; weights, gradients and the optimizer's state do not, and from K = 2 on the gradients so far are "
-            "there while the next micro-batch's activations are."
+            "M; weights, gradients and the optimizer's state do not, and from K = 2 on the gradients so far "
+            "are there while the next micro-batch's activations are."
         )
 
     return Prediction(

@@ -1,7 +1,8 @@
 """'More accumulation steps, less memory, slower': true or not, clause by clause.
 
 The claim does not say what stays the same. With M fixed, more steps make a larger batch; with B fixed they
-make smaller micro-batches. So each half of it is two clauses. Memory is predicted; time is measured, and given.
+make smaller micro-batches. So each half of it is two clauses. Memory is predicted; time is
+measured, and given.
 """
 
 import numpy as np
