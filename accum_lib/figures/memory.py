@@ -36,7 +36,7 @@ def picture(timeline: Timeline, peaks: Peaks) -> Picture:
         height=440,
         top=8,
         xaxis=theme.axis("operators run so far, in one update", LEFT,
-                         range=[0, float(timeline.operators[-1])]),
+                         range=[0, float(timeline.operators[-1])], tickformat=",d", nticks=6),
         yaxis=theme.axis("memory in use, GiB", TOP, range=[0, top]),
         xaxis2=theme.axis("micro-batch size M", RIGHT, anchor="y2", type="log",
                           range=[float(np.log10(sizes[0] * 0.85)), float(np.log10(sizes[-1] * 1.18))],
