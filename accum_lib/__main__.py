@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from accum_lib.commands import check, scoreboard
+from accum_lib.commands import check, plan, scoreboard
 
-COMMANDS = (check, scoreboard)  # each has a name in the parser, its arguments, and run(arguments)
+COMMANDS = (check, plan, scoreboard)  # each has a name in the parser, its arguments, and run(arguments)
 
 
 def main(words: Sequence[str] | None = None) -> int:

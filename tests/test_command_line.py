@@ -71,3 +71,47 @@ def test_help_is_complete() -> None:
     )
     assert "check" in done.stdout
     assert "scoreboard" in done.stdout
+
+
+def test_a_plan_that_fits_exits_with_0_and_one_that_does_not_with_1(capsys) -> None:
+    assert main(["plan", "--model", "distilbert", "--gpu", "T4", "--batch", "64"]) == 0
+    assert "Take fp16, AdamW: micro-batches of M = 64, K = 1." in capsys.readouterr().out
+    asked = ["plan", "--model", "distilbert", "--gpu", "1GB", "--batch", "64", "--optimizer", "sgd"]
+    assert main(asked) == 1
+    assert "Nothing fits." in capsys.readouterr().out
+
+
+def test_a_plan_for_a_model_of_ones_own(tmp_path, capsys) -> None:
+    file = tmp_path / "my_models.py"
+    file.write_text(
+        "import torch\n"
+        "from accum_lib.lenses.memory.workloads import mlp, of_model\n"
+        "from accum_lib.losses import classification_loss_sum\n"
+        "def own():\n"
+        "    return of_model(torch.nn.Linear(64, 10), mlp().make_batch, classification_loss_sum)\n"
+        "class Branches(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        y = super().forward(x)\n"
+        "        return y.exp() if y.sum() > 0 else y\n"
+        "def branches():\n"
+        "    return of_model(Branches(64, 10), mlp().make_batch, classification_loss_sum)\n"
+    )
+    assert main(["plan", "--model", f"{file}:own", "--gpu", "8GB", "--batch", "100"]) == 0
+    assert "K = 1" in capsys.readouterr().out
+    assert main(["plan", "--model", f"{file}:branches", "--gpu", "8GB", "--batch", "100"]) == 2
+    said = capsys.readouterr().err
+    assert "my_models.py:9" in said
+    assert "data-dependent control flow" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "gpt5", "--gpu", "T4", "--batch", "8"], "no model 'gpt5' is known"),
+        (["--model", "gpt2", "--gpu", "T9", "--batch", "8"], "no card 'T9' is known"),
+        (["--model", "gpt2", "--gpu", "T4", "--batch", "0"], "must be from 1 to"),
+    ],
+)
+def test_what_cannot_be_planned_exits_with_2_and_says_why(words, message, capsys) -> None:
+    assert main(["plan", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from accum_lib.explorers.bug_hunt import BugHunt, clues_explorer, sightings_explorer
 from accum_lib.explorers.descents import descents_explorer
+from accum_lib.explorers.memory import memory_explorer, planner_explorer
 from accum_lib.explorers.microscope import microscope_explorer
 from accum_lib.explorers.moments import moments_explorer
 from accum_lib.explorers.prediction import Prediction
@@ -16,8 +17,10 @@ __all__ = [
     "clues_explorer",
     "descents_explorer",
     "guess_explorer",
+    "memory_explorer",
     "microscope_explorer",
     "moments_explorer",
+    "planner_explorer",
     "races_explorer",
     "sightings_explorer",
     "variance_explorer",

@@ -31,9 +31,13 @@ def png(picture: Picture) -> bytes:
     height = picture.layout["height"]
     figure = Figure(figsize=(WIDTH / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=PIXELS_PER_INCH)
     axes = {name: _axes(figure, picture.layout, name) for name in _panels(picture)}
+    below: dict[str, Any] = {}  # the last trace of each panel, down to which the next one may be filled
     for trace in picture.data:
+        panel = trace.get("xaxis", "x")[1:]
         if trace.get("visible", True) is True:
-            _draw(axes[trace.get("xaxis", "x")[1:]], trace)
+            _fill(axes[panel], trace, below.get(panel))
+            _draw(axes[panel], trace)
+        below[panel] = trace
     for note in picture.layout.get("annotations", []):
         if note.get("xref") == "paper":
             x, y = _inside(picture.layout, note["x"], note["y"])
@@ -57,6 +61,8 @@ def _inside(layout: dict[str, Any], x: float, y: float) -> tuple[float, float]:
 
 
 def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
+    from matplotlib.ticker import NullLocator
+
     x, y = layout[f"xaxis{name}"], layout[f"yaxis{name}"]
     (left, bottom), (right, top) = (_inside(layout, x["domain"][i], y["domain"][i]) for i in (0, 1))
     axes = figure.add_axes((left, bottom, right - left, top - bottom))
@@ -75,8 +81,8 @@ def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
         if "range" in spec:
             set_limits(*(10.0**v if log else v for v in spec["range"]))
         if "ticktext" in spec:
-            getattr(axes, f"set_{side}ticks")(spec["tickvals"], [_plain(text) for text in spec["ticktext"]])
-            getattr(axes, f"{side}axis").set_minor_formatter("")  # a logarithmic axis would label more
+            getattr(axes, f"set_{side}ticks")(spec["tickvals"], [_plain(t) for t in spec["ticktext"]])
+            getattr(axes, f"{side}axis").set_minor_locator(NullLocator())
     return axes
 
 
@@ -91,6 +97,12 @@ def _draw(axes: Any, trace: dict[str, Any]) -> None:
         axes.plot(trace["x"], trace["y"], label=label, **_line(trace))
     else:
         raise ValueError(f"a still picture cannot show a trace of type {kind!r}; it knows bar and scatter")
+
+
+def _fill(axes: Any, trace: dict[str, Any], below: dict[str, Any] | None) -> None:
+    if "fill" in trace:
+        bottom = below["y"] if below is not None and trace["fill"] == "tonexty" else 0
+        axes.fill_between(trace["x"], bottom, trace["y"], color=trace["fillcolor"], alpha=0.5, linewidth=0)
 
 
 def _bar(trace: dict[str, Any]) -> dict[str, Any]:

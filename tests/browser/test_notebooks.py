@@ -16,8 +16,10 @@ from accum_lib.explorers import (
     clues_explorer,
     descents_explorer,
     guess_explorer,
+    memory_explorer,
     microscope_explorer,
     moments_explorer,
+    planner_explorer,
     races_explorer,
     sightings_explorer,
     variance_explorer,
@@ -38,6 +40,7 @@ EXPLORERS = {
         lambda: races_explorer(RACES()),
         lambda: claims_explorer(RACES()),
     ],
+    "04_memory": [memory_explorer, planner_explorer],
     "05_when_it_breaks": [clues_explorer, sightings_explorer],
 }
 

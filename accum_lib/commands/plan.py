@@ -1,0 +1,67 @@
+"""``python -m accum_lib plan``: which M and K fit this model on this card, and does accumulation help?"""
+
+import argparse
+from typing import Any
+
+from accum_lib.commands.check import load
+
+DESCRIPTION = """\
+Predicts the memory of an update from a trace (nothing is allocated) and chooses the smallest number of
+accumulation steps that fits the card with a margin, in float32 and in 16 bits, with and without activation
+checkpointing. With --model MODULE:FUNCTION it plans for a model of your own: a function that returns an
+accum_lib Workload (see accum_lib/lenses/memory/workloads.py, of_model).
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "plan", help="choose M and K for a model and a GPU", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--model", required=True, help="roberta-large, gpt2, ...; or MODULE:FUNCTION")
+    parser.add_argument("--gpu", required=True, help="a card (T4), a size (16GB, 15.5GiB), or 'here'")
+    parser.add_argument("--batch", required=True, type=int, help="B: examples in one update")
+    parser.add_argument("--tokens", type=int, default=128, help="T: the sequences' length (128)")
+    parser.add_argument("--head", help="classification, mlm, causal or seq2seq; the model's usual one")
+    parser.add_argument("--precision", help="only fp32, bf16 or fp16; both are tried if nothing is said")
+    parser.add_argument("--optimizer", default="adamw", help="adamw, sgd, momentum or adafactor")
+    parser.add_argument("--implementation", default="foreach", help="foreach, for-loop or fused")
+    parser.add_argument("--margin", type=float, help="part of the memory to leave free (0.1)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan; 0 if something fits, 1 if nothing does."""
+    from accum_lib.lenses.memory.planner import MARGIN, explain, plan
+
+    found = plan(
+        _workload(arguments),
+        arguments.gpu,
+        arguments.batch,
+        _settings(arguments),
+        MARGIN if arguments.margin is None else arguments.margin,
+    )
+    print(explain(found))
+    return 0 if found.best else 1
+
+
+def _workload(arguments: argparse.Namespace) -> Any:
+    from accum_lib.lenses.memory.workloads import Workload, named
+
+    if ":" not in arguments.model:
+        return named(arguments.model, arguments.head, arguments.tokens)
+    workload = load(arguments.model)()
+    if not isinstance(workload, Workload):
+        raise TypeError(f"{arguments.model} must return a Workload; it returned {type(workload).__name__}")
+    return workload
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    """What was asked for; None if everything is left to the planner."""
+    from accum_lib.lenses.memory.settings import Settings
+
+    asked = Settings(optimizer=arguments.optimizer, implementation=arguments.implementation)
+    if arguments.precision is None and asked == Settings():
+        return None
+    return Settings(asked.optimizer, asked.implementation, arguments.precision or "fp32")

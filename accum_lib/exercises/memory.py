@@ -1,0 +1,105 @@
+"""Exercises of notebook 04: the floor, the second buffer, the smallest K. Judged by the memory lens."""
+
+from collections.abc import Callable
+
+from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
+from accum_lib.lenses.memory.planner import predicted, smallest_steps
+from accum_lib.lenses.memory.prediction import Prediction
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.workloads import mlp
+
+BLANK = "the function returns nothing yet: put your formula in place of the blank."
+MODEL = mlp(hidden=2048, layers=3)
+NARROW = mlp(hidden=64)  # its activations are most of what it needs
+PARAMETERS = 64 * 2048 + 2048 + 2 * (2048 * 2048 + 2048) + 2048 * 10 + 10
+CLOSE = 0.02  # relative: biases are rounded up, a micro-batch is not quite nothing
+
+
+@runs
+def check_floor(floor_bytes: Callable[[int], float]) -> Feedback:
+    """Exercise 1: ``floor_bytes(parameters)`` of AdamW in float32, PyTorch's default on a GPU."""
+    given = floor_bytes(PARAMETERS)
+    if given is None or given is ...:
+        return not_yet(BLANK)
+    true = _prediction().floor_bytes(2) - _prediction().device.workspace_bytes
+    each = given / PARAMETERS
+    if abs(given / true - 1) < CLOSE:
+        return right(
+            f"{each:.0f} bytes for each parameter: weight, gradient, two moments, and one temporary of the "
+            f"optimizer. The lens says {true / PARAMETERS:.1f}."
+        )
+    hints = {
+        4: "that is the weights alone. What else is there for each of them?",
+        8: "weights and gradients; AdamW keeps two moments besides.",
+        12: "which of the four is missing: weight, gradient, first moment, second moment?",
+        16: "weight, gradient and two moments are right. But the default AdamW works on all parameters at "
+        "once, and needs one more of their size while it does.",
+    }
+    hint = next(
+        (h for n, h in hints.items() if abs(each - n) < 0.5), "count what there is for one parameter."
+    )
+    return not_yet(f"you say {each:.1f} bytes for each parameter: {hint}")
+
+
+@runs
+def check_second_buffer(extra_bytes: Callable[[int, int], float]) -> Feedback:
+    """Exercise 2: ``extra_bytes(parameters, accumulation_steps)``, beyond K = 1, during a backward pass."""
+    given = {k: extra_bytes(PARAMETERS, k) for k in (1, 2, 4)}
+    if given[2] is None or given[2] is ...:
+        return not_yet(BLANK)
+    found = predicted(MODEL, Settings(optimizer="sgd"))
+    first = _backward_peak(found, 1)
+    true = {k: _backward_peak(found, k) - first for k in given}
+    unit = 4 * PARAMETERS
+    if given[1] != 0:
+        return not_yet(f"for K = 1 you say {given[1]:,.0f}, but it is compared with itself.")
+    if abs(given[4] - 3 * unit) < 0.1 * unit:
+        return not_yet("every micro-batch adds to the same gradients; there are never K sets of them.")
+    if all(abs(given[k] - true[k]) < 0.1 * unit for k in given):
+        return right("One set of gradients from the second micro-batch on, and none for any further one.")
+    if given[2] == 0:
+        return not_yet("when the second micro-batch begins, what of the first one is still there?")
+    return not_yet(
+        f"for K = 2 you say {given[2] / PARAMETERS:.1f} bytes for each parameter; the lens says "
+        f"{true[2] / PARAMETERS:.1f}. For K = 4 you say {given[4] / PARAMETERS:.1f}; it says "
+        f"{true[4] / PARAMETERS:.1f}."
+    )
+
+
+@runs
+def check_steps(steps: Callable[[int, int], int]) -> Feedback:
+    """Exercise 3: ``steps(effective_batch, largest_micro_batch)``, the smallest K.
+
+    Compared with the planner, on limits that allow just this largest M.
+    """
+    if steps(8, 4) is None or steps(8, 4) is ...:
+        return not_yet(BLANK)
+    found = predicted(NARROW, Settings(optimizer="sgd"))
+    for batch, largest in ((512, 256), (600, 256), (700, 512), (200, 256)):
+        planned = smallest_steps(found, found.peak_bytes(largest, 2), batch)
+        assert planned is not None
+        given = steps(batch, largest)
+        if given == planned[1]:
+            continue
+        if given == 0 or given * largest < batch:
+            return not_yet(
+                f"for B = {batch} and M up to {largest} you say K = {given}: that reaches {given * largest} "
+                "examples, which is too few. The last micro-batch may be smaller than M."
+            )
+        return not_yet(
+            f"for B = {batch} and M up to {largest} you say K = {given}; K = {planned[1]} is enough, and "
+            "every further micro-batch takes time."
+        )
+    return right("Round up; and K = 1 if the whole batch fits.")
+
+
+def _prediction() -> Prediction:
+    return predicted(MODEL, Settings())
+
+
+def _backward_peak(prediction: Prediction, steps: int, micro_batch_size: int = 4096) -> float:
+    """The peak where activations are many, so that it lies in a backward pass."""
+    line = prediction.timeline(micro_batch_size, steps, moments=1)
+    assert line.peak_phase != "update"
+    inputs = micro_batch_size * (64 * 4 + 8) * (steps - 1)  # further batches of the window are there, too
+    return line.peak_bytes - inputs

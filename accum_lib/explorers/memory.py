@@ -1,0 +1,66 @@
+"""The explorers of notebook 04: where the bytes of an update go, and which M and K a card takes."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from accum_lib.explorers.grid import Control, GridExplorer
+from accum_lib.figures import memory as figure
+from accum_lib.figures.picture import Picture
+from accum_lib.lenses.memory.planner import plan, predicted
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.workloads import Workload, named
+from accum_lib.records.memory import Peaks
+
+SIZES = (2, 4, 8, 16, 32, 64)
+TOKENS = (128, 512)
+MOMENTS = 90  # of the timeline: enough for its teeth, few enough to redraw while a hand moves
+MakeWorkload = Callable[[int], Workload]
+
+CONTROLS = [
+    Control("m", "Micro-batch size M", SIZES, 16),
+    Control("k", "Accumulation steps K", (1, 2, 4, 8), 2),
+    Control("tokens", "Tokens T:", TOKENS, 128, kind="choice"),
+    Control("precision", "Precision:", ("fp32", "bf16"), "fp32", kind="choice"),
+    Control("optimizer", "Optimizer:", ("adamw", "sgd"), "adamw", ("AdamW", "SGD"), "choice"),
+    Control("checkpointing", "Checkpointing:", (False, True), False, ("off", "on"), "choice"),
+]
+
+CARDS = ("RTX 4060", "RTX 3060", "RTX 3090", "A100 40GB", "A100 80GB")
+CARD_WORDS = ("RTX 4060, 8 GB", "RTX 3060, 12 GB", "RTX 3090, 24 GB", "A100, 40 GB", "A100, 80 GB")
+PLAN_CONTROLS = [
+    Control("card", "Card", CARDS, "RTX 4060", CARD_WORDS),
+    Control("batch", "Effective batch B", (8, 32, 128, 512, 2048), 128),
+    Control("tokens", "Tokens T:", TOKENS, 512, kind="choice"),
+]
+
+
+@cache
+def roberta_base(tokens: int) -> Workload:
+    """Sequence classification with RoBERTa-base, with dropout as it is trained."""
+    return named("roberta-base", "classification", tokens)
+
+
+def memory_explorer(workload_of: MakeWorkload = roberta_base, sizes: Sequence[int] = SIZES) -> GridExplorer:
+    """The timeline of one update by category, and the peak against M, for every M, K, T and way to train."""
+
+    @cache
+    def peaks(settings: Settings, tokens: int) -> Peaks:
+        return predicted(workload_of(tokens), settings).peaks(sizes, (1, 2))
+
+    def picture_of(
+        m: int, k: int, tokens: int, precision: str, optimizer: str, checkpointing: bool
+    ) -> Picture:
+        settings = Settings(optimizer, precision=precision, checkpointing=checkpointing)
+        timeline = predicted(workload_of(tokens), settings).timeline(m, k, MOMENTS)
+        return figure.picture(timeline, peaks(settings, tokens))
+
+    return GridExplorer(CONTROLS, picture_of)
+
+
+def planner_explorer(workload_of: MakeWorkload = roberta_base) -> GridExplorer:
+    """Which M and K, with or without checkpointing, in float32 or bfloat16, on which card."""
+
+    def picture_of(card: str, batch: int, tokens: int) -> Picture:
+        return figure.plan_picture(plan(workload_of(tokens), card, batch))
+
+    return GridExplorer(PLAN_CONTROLS, picture_of)

@@ -1,0 +1,54 @@
+"""What notebook 04 asks: K doubles at fixed M; M halves at fixed B; a second micro-batch."""
+
+from accum_lib.explorers.memory import roberta_base
+from accum_lib.explorers.prediction import Prediction
+from accum_lib.lenses.memory.planner import predicted
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.workloads import Workload
+from accum_lib.records.memory import GIB
+
+SAME = 0.01  # relative: the bytes of a few token ids are not what is asked
+
+
+def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) -> Prediction:
+    """What becomes of the peak if K goes from 2 to 4 and M stays."""
+
+    def answer() -> tuple[int, str]:
+        found = predicted(workload or roberta_base(128), Settings())
+        one, two, four = (found.peak_bytes(micro_batch_size, k) for k in (1, 2, 4))
+        right = 2 if abs(four / two - 1) < SAME else 0 if four > 1.9 * two else 1 if four > two else 3
+        return right, (
+            f"Predicted for M = {micro_batch_size}: {two / GIB:.2f} GiB with K = 2, {four / GIB:.2f} GiB "
+            f"with K = 4 (and {one / GIB:.2f} GiB with K = 1). Each micro-batch's graph is freed before the "
+            "next one begins, and all of them add to the same gradients."
+        )
+
+    return Prediction(
+        f"RoBERTa-base, M = {micro_batch_size}. K goes from 2 to 4, so an update sees twice as many "
+        "examples. The peak of memory …",
+        ["doubles", "grows by one more set of gradients", "stays the same", "falls"],
+        answer,
+    )
+
+
+def halved_micro_batch(workload: Workload | None = None, effective_batch_size: int = 32) -> Prediction:
+    """What becomes of the peak if B stays, M halves and K goes from 1 to 2."""
+    half = effective_batch_size // 2
+
+    def answer() -> tuple[int, str]:
+        found = predicted(workload or roberta_base(128), Settings())
+        before, after = found.peak_bytes(2 * half, 1), found.peak_bytes(half, 2)
+        ratio = after / before
+        right = 2 if abs(ratio - 1) < SAME else 3 if ratio > 1 else 1 if ratio > 0.52 else 0
+        return right, (
+            f"Predicted: {before / GIB:.2f} GiB becomes {after / GIB:.2f} GiB. Only activations shrink with "
+            "M; weights, gradients and the optimizer's state do not, and from K = 2 on the gradients so far "
+            "are there while the next micro-batch's activations are."
+        )
+
+    return Prediction(
+        f"RoBERTa-base, B = {2 * half} stays, and instead of one batch there are K = 2 micro-batches of "
+        f"M = {half}. The peak of memory …",
+        ["halves", "falls, but by less than half", "stays the same", "grows"],
+        answer,
+    )

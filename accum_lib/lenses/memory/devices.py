@@ -1,0 +1,70 @@
+"""What a trace has to know about the device that it speaks for.
+
+Which kernel runs, what it keeps for the backward pass, and what it needs while it runs, differ from
+device to device. Shapes do not.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from accum_lib.lenses.memory.autocast import Casts, is_on
+from accum_lib.lenses.memory.errors import untraceable
+from accum_lib.lenses.memory.shapes import Operator
+
+HiddenBytes = Callable[[tuple, Any], tuple[int, int]]
+
+
+class Device:
+    """What all devices share; ``cpu.py`` and ``cuda.py`` say what is special.
+
+    Attributes:
+        name: "cpu" or "cuda".
+        workspace_bytes: what its libraries hold all the time.
+        granularity: every request is rounded up to a multiple of so many bytes.
+        adds_in_place: set while an addition is one that a real run does in place.
+        casts: autocast's copies, if the traced update runs under it.
+        hidden: for some operators, the bytes that their kernel allocates for itself and frees.
+    """
+
+    name = ""
+    granularity = 1
+    workspace_bytes = 0
+    hidden: ClassVar[dict[Operator, HiddenBytes]] = {}
+
+    def __init__(self) -> None:
+        self.adds_in_place = False
+        self.casts: Casts | None = None
+
+    def lower(self, tensor: Tensor) -> Tensor:
+        """The tensor as autocast would have it for a matrix product."""
+        return self.casts.lower(tensor) if self.casts is not None and is_on() else tensor
+
+    def follows(self, tensor: Tensor) -> bool:
+        """Whether this tensor's storage would lie in the device's memory."""
+        raise NotImplementedError
+
+    def kernels(self) -> dict[str, Callable]:
+        """Operators that are another computation on this device than on meta, and the right one."""
+        raise NotImplementedError
+
+    def true_outputs(self, operator: Operator, args: tuple, outputs: Any) -> Any:
+        """The outputs, where those on meta have another size than on this device."""
+        return outputs
+
+    def hidden_bytes(self, operator: Operator, args: tuple, outputs: Any) -> tuple[int, int]:
+        """What the kernel holds at most before its outputs are allocated, and beside them."""
+        count = self.hidden.get(operator)
+        return count(args, outputs) if count else (0, 0)
+
+
+def refusal(operator: str, why: str) -> Callable:
+    """Instead of a kernel whose memory is not known: an error that says so."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise untraceable(
+            f"aten.{operator}", f"has no model of its memory here ({why})", "Measure it instead"
+        )
+
+    return refuse

@@ -1,0 +1,28 @@
+"""What can go wrong with a trace, in words that say what to do instead."""
+
+import sys
+import types
+
+
+class UntraceableError(ValueError):
+    """The model asks for a number that a trace does not have, or runs what the trace does not know."""
+
+
+class TraceMismatchError(ValueError):
+    """Two traces of different micro-batch sizes do not line up, so nothing may be read off between them."""
+
+
+def untraceable(operator: object, reason: str, instead: str) -> UntraceableError:
+    """An error that names the operator, where in the model it was called, why, and what to do instead."""
+    return UntraceableError(f"{operator}, called at {where()}, {reason}. {instead}")
+
+
+def where() -> str:
+    """File and line of the innermost call that is neither PyTorch's nor the trace's own."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(("torch.", "accum_lib.lenses.memory", "contextlib")) and name != "torch":
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "an unknown place"

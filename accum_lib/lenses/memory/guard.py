@@ -1,0 +1,46 @@
+"""Before something runs on this machine: would it fit? If not, say so instead of being killed halfway."""
+
+from accum_lib.lenses.memory.prediction import Prediction, predict
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.workloads import Workload
+from accum_lib.machine import Machine, this_machine
+from accum_lib.records.memory import GIB
+
+RESERVE_BYTES = GIB // 4  # for what is not tensors: Python's objects, a data loader, the notebook itself
+
+
+class WouldNotFitError(MemoryError):
+    """The predicted peak exceeds what is free."""
+
+
+def guard(
+    workload: Workload,
+    micro_batch_size: int,
+    accumulation_steps: int = 1,
+    settings: Settings | None = None,
+    machine: Machine | None = None,
+) -> Prediction:
+    """Return the prediction of this update on the CPU if it fits into what is free now.
+
+    Args:
+        workload, micro_batch_size, accumulation_steps, settings: what is about to run.
+        machine: where; by default the machine that runs this.
+
+    Raises:
+        WouldNotFitError: it does not; the message has the numbers, and the largest M that would fit.
+    """
+    found = predict(workload, settings or Settings(implementation="for-loop"), "cpu")
+    free = (machine or this_machine()).free_bytes - RESERVE_BYTES
+    peak = found.peak_bytes(micro_batch_size, accumulation_steps)
+    if peak <= free:
+        return found
+    largest = found.largest_micro_batch(free, 2)
+    advice = (
+        f"Take M = {largest} or less, and more accumulation steps"
+        if largest
+        else f"No M is small enough: {found.floor_bytes(2) / GIB:.2f} GiB are needed in any case"
+    )
+    raise WouldNotFitError(
+        f"{workload.name} with M = {micro_batch_size}, K = {accumulation_steps} is predicted to need "
+        f"{peak / GIB:.2f} GiB, and {max(0, free) / GIB:.2f} GiB are free here. {advice}."
+    )

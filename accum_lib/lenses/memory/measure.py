@@ -1,0 +1,93 @@
+"""Measure the memory of a real update on this machine, with PyTorch's own profiler.
+
+The profiler counts from when it starts, and a second one in the same process counts the first one's
+frees; so one process measures one update (``measure_apart`` starts it).
+"""
+
+import gc
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from accum_lib.accumulate import accumulate, apply_update
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.update import in_precision
+from accum_lib.lenses.memory.workloads import Workload
+
+MARK = "the update that is measured"
+PRELOADED = ["torch._dynamo"] + [
+    f"transformers.models.{family}.modeling_{family}" for family in ("roberta", "distilbert", "gpt2", "t5")
+]  # once, by the process that the others are copied from: loading takes longer than measuring
+
+
+def measure_on_cpu(
+    workload: Workload, micro_batch_size: int, accumulation_steps: int, settings: Settings
+) -> int:
+    """The most bytes that PyTorch's CPU allocator holds at once during an update, everything included.
+
+    Real weights, a real update to warm up, then the one that counts. Call it once in a process.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        _two_updates(workload, micro_batch_size, accumulation_steps, settings)
+    start, end, held = 0, 0, []
+    for event in _events(profiler.profiler.kineto_results.experimental_event_tree()):
+        if event.name == MARK:
+            start, end = event.start_time_ns, event.end_time_ns
+        elif event.tag == torch._C._profiler._EventType.Allocation:
+            held.append((event.start_time_ns, event.extra_fields.total_allocated))
+    return max(bytes_ for when, bytes_ in held if start <= when <= end)
+
+
+def measure_apart(*arguments: Any) -> int:
+    """``measure_on_cpu`` in a process of its own, which is a copy of one that has loaded PyTorch."""
+    context = multiprocessing.get_context("forkserver")
+    loaded = [
+        name for name in PRELOADED if name.split(".")[0] in sys.modules
+    ]  # what nobody uses takes a while
+    context.set_forkserver_preload([*loaded, __name__])
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        return pool.apply(_one_thread_measure, arguments)
+
+
+def _one_thread_measure(*arguments: Any) -> int:
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the profiler writes there; exceptions come back anyway
+    return measure_on_cpu(*arguments)
+
+
+def _two_updates(workload: Workload, micro_batch_size: int, steps: int, settings: Settings) -> None:
+    torch.manual_seed(0)
+    model = workload.model(settings.checkpointing)
+    optimizer = settings.make_optimizer(model.parameters())
+    window = [workload.make_batch(micro_batch_size) for _ in range(steps)]
+    _update(model, window, workload, optimizer, settings)
+    if not settings.set_to_none:
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+    gc.collect()
+    gc.disable()
+    with record_function(MARK):
+        _update(model, window, workload, optimizer, settings)
+    gc.enable()
+
+
+def _update(
+    model: nn.Module, window: list[Any], workload: Workload, optimizer: torch.optim.Optimizer,
+    settings: Settings,
+) -> None:  # fmt: skip
+    accumulate(model, window, in_precision(workload.loss_sum, settings, "cpu"), lambda batch: 1.0)
+    apply_update(model, optimizer)
+
+
+def _events(roots: list[Any]) -> Iterator[Any]:
+    waiting = list(roots)
+    while waiting:
+        event = waiting.pop()
+        yield event
+        waiting.extend(event.children)

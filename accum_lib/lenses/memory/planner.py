@@ -1,0 +1,307 @@
+"""This model, this card, this effective batch: which M and K, and does accumulation help at all?
+
+For each way to make the update (precision, checkpointing) the planner takes the smallest K whose micro-batch
+fits the card with a margin, and ranks what fits by an estimate of its time. If nothing fits it says what is
+in the way, and looks for leaner optimizers. Every peak comes from a trace; nothing is run or allocated.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+
+from accum_lib.lenses.memory.cards import Card, find_card
+from accum_lib.lenses.memory.cuda import CUDA
+from accum_lib.lenses.memory.prediction import LARGEST_M, Prediction, predict
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.workloads import Workload, named
+from accum_lib.records.memory import GIB, Option, Plan
+
+# Of what a process can allocate, left free: a prediction may be off by 1 percent, the allocator's remainders
+# make 0.4 to 3.3 percent, and free memory comes in pieces.
+MARGIN = 0.1
+LARGEST_BATCH = 10**7  # examples in one update; more than that is a slip of the hand
+UTILISATION = 0.4  # of the data sheet's arithmetic that training reaches, roughly
+LAUNCH_SECONDS = 1e-5  # until one operator's kernel has been started; small ones take no less
+LEANER = (("adamw", "fused"), ("adafactor", "foreach"), ("momentum", "foreach"), ("sgd", "foreach"))
+
+
+def plan(
+    workload: Workload | str,
+    card: Card | str,
+    effective_batch_size: int,
+    settings: Settings | None = None,
+    margin: float = MARGIN,
+) -> Plan:
+    """Choose M and K.
+
+    Args:
+        workload: what is trained, or the name of a model (see ``workloads.MODELS``).
+        card: a GPU or its name, its size, or "here" (see ``cards.find_card``).
+        effective_batch_size: B, examples in one update.
+        settings: how the update is made; None tries float32 and the card's 16-bit type. Checkpointing is
+            tried on top in either case.
+        margin: the part of the card's usable memory that is left free.
+
+    Raises:
+        ValueError: the card or the model is not known, B or the margin is impossible.
+        UntraceableError, TraceMismatchError: the model cannot be predicted; the message says why.
+    """
+    _check_batch(effective_batch_size)
+    if not 0 <= margin < 1:
+        raise ValueError(f"the margin is a part of the memory, from 0 to below 1; got {margin}")
+    card = find_card(card) if isinstance(card, str) else card
+    workload = _named(workload) if isinstance(workload, str) else workload
+    limit = int(card.usable_bytes * (1 - margin))
+    predictions = [_predict(workload, s, card) for s in _ways(settings, workload, card)]
+    options = [option(p, card, limit, effective_batch_size) for p in predictions]
+    for leaner in _leaner(predictions[-1].settings):
+        if any(o.fits for o in options):
+            break
+        predictions.append(_predict(workload, leaner, card))
+        options.append(option(predictions[-1], card, limit, effective_batch_size))
+    return Plan(
+        model=workload.name,
+        card=card.name,
+        effective_batch_size=effective_batch_size,
+        usable_bytes=card.usable_bytes,
+        margin=margin,
+        limit_bytes=limit,
+        options=tuple(sorted(options, key=_rank)),
+        verdict=_verdict(options, predictions, limit),
+    )
+
+
+def option(prediction: Prediction, card: Card, limit_bytes: int, effective_batch_size: int) -> Option:
+    """The best M and K for one way to make the update, or why there is none."""
+    largest = prediction.largest_micro_batch(limit_bytes, accumulation_steps=2)
+    found = smallest_steps(prediction, limit_bytes, effective_batch_size)
+    m, k = found or (0, 0)
+    settings, floor = prediction.settings, prediction.floor_bytes(2)
+    peak = prediction.peak_bytes(*found) if found else _leanest(prediction)
+    return Option(
+        precision=settings.precision,
+        checkpointing=settings.checkpointing,
+        optimizer=settings.optimizer,
+        implementation=settings.implementation,
+        micro_batch_size=m,
+        accumulation_steps=k,
+        largest_micro_batch=largest,
+        peak_bytes=peak,
+        floor_bytes=floor,
+        seconds=estimated_seconds(prediction, card, m, k) if found else None,
+        reason=_reason(found, largest, peak, floor, limit_bytes),
+    )
+
+
+def smallest_steps(
+    prediction: Prediction, limit_bytes: float, effective_batch_size: int
+) -> tuple[int, int] | None:
+    """(M, K): the smallest K for which some M with M * K >= B fits, and the smallest such M; or None.
+
+    The last micro-batch of the window may be smaller than M, so that the window has exactly B examples. From
+    K = 2 on, a larger K costs nothing but the bytes of its inputs, and a larger M never less; so only the
+    largest M that fits is searched for, and then every K from the one it needs.
+    """
+    batch = effective_batch_size
+    if _fits(prediction, batch, 1, limit_bytes):
+        return batch, 1
+    m = min(prediction.largest_micro_batch(limit_bytes, 2), batch)
+    while m >= 1:
+        k = max(2, math.ceil(batch / m))
+        m = math.ceil(batch / k)  # the smallest M that reaches B with this K
+        rest = batch - m * (k - 1)
+        if _fits(prediction, m, k, limit_bytes) and prediction.takes(rest):
+            return m, k
+        m -= 1
+    return None
+
+
+def estimated_seconds(
+    prediction: Prediction, card: Card, micro_batch_size: int, accumulation_steps: int
+) -> float | None:
+    """A rough time for all passes of one update, without the optimizer's; None for an unknown card.
+
+    Each pass takes the longer of two: its arithmetic at ``UTILISATION`` of the card's speed, and starting its
+    kernels one by one. It is an estimate from data sheets and not a measurement: it ranks options.
+    """
+    speed = card.tflops if prediction.settings.dtype is None else card.half_tflops
+    if not speed or not prediction.flops(1):
+        return None
+    arithmetic = prediction.flops(micro_batch_size) / (speed * 1e12 * UTILISATION)
+    return accumulation_steps * max(arithmetic, prediction.operators() * LAUNCH_SECONDS)
+
+
+def useful_down_to(prediction: Prediction, accumulation_steps: int = 2) -> int:
+    """The largest M whose fullest moment is the optimizer's: a smaller M saves nothing; 0 if there is none.
+
+    Activations no longer count there: what is full is what the update needs whatever M is.
+    """
+    low, high = 0, 1
+    while high <= LARGEST_M and _fullest_in_update(prediction, high, accumulation_steps):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        inside = _fullest_in_update(prediction, middle, accumulation_steps)
+        low, high = (middle, high) if inside else (low, middle)
+    return low
+
+
+def _fullest_in_update(prediction: Prediction, m: int, k: int) -> bool:
+    size = m if prediction.takes(m) else 2
+    return prediction.timeline(size, k, moments=1).peak_phase == "update"
+
+
+# --- What is tried
+
+
+def _ways(settings: Settings | None, workload: Workload, card: Card) -> list[Settings]:
+    """As asked for, then in 16 bits if that is left open; each without and with checkpointing."""
+    bases = [settings] if settings else [Settings(), Settings(precision=card.half)]
+    ways = [replace(s, checkpointing=False) for s in bases if not s.checkpointing]
+    return ways + [replace(s, checkpointing=True) for s in bases if _can_checkpoint(workload)]
+
+
+def _leaner(settings: Settings) -> list[Settings]:
+    """The same with optimizers that keep less."""
+    tried = settings.optimizer, settings.implementation
+    return [replace(settings, optimizer=o, implementation=i) for o, i in LEANER if (o, i) != tried]
+
+
+def _predict(workload: Workload, settings: Settings, card: Card) -> Prediction:
+    return predicted(workload, settings, card.hopper)
+
+
+_named = cache(named)
+
+
+@lru_cache(maxsize=64)
+def _can_checkpoint(workload: Workload) -> bool:
+    return workload.can_checkpoint()
+
+
+@lru_cache(maxsize=64)
+def predicted(workload: Workload, settings: Settings, hopper: bool = False) -> Prediction:
+    """The prediction for a GPU, made once: it serves every card of the kind and every B."""
+    return predict(workload, settings, CUDA(attention=settings.attention, hopper=hopper))
+
+
+def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float) -> bool:
+    return prediction.takes(m) and prediction.peak_bytes(m, k) <= limit_bytes
+
+
+def _leanest(prediction: Prediction) -> int:
+    """The lowest peak that accumulation can reach."""
+    return prediction.peak_bytes(1 if prediction.takes(1) else 2, 2)
+
+
+def _check_batch(size: int) -> None:
+    if isinstance(size, bool) or not hasattr(size, "__index__"):
+        raise ValueError(f"the effective batch B must be a whole number of examples; got {size!r}")
+    if not 1 <= size <= LARGEST_BATCH:
+        raise ValueError(f"the effective batch B must be from 1 to {LARGEST_BATCH:,} examples; got {size:,}")
+
+
+# --- What is said
+
+
+def _rank(option: Option) -> tuple:
+    """What fits comes first, the fastest of it before, then what changes least."""
+    changes = option.checkpointing + (option.precision != "fp32") + (option.optimizer != "adamw")
+    if not option.fits:
+        return True, option.peak_bytes, changes
+    if option.seconds is None:  # without a card's speed: recomputing costs a third, a micro-batch less
+        return False, option.checkpointing, option.accumulation_steps, changes
+    return False, option.seconds, changes
+
+
+def _reason(found: tuple[int, int] | None, largest: int, peak: int, floor: int, limit: int) -> str:
+    if found and found[1] == 1:
+        return "the whole batch fits: no accumulation is needed"
+    if found:
+        return f"with accumulation up to {largest} examples fit at once, so K = {found[1]} is the smallest"
+    if floor > limit:
+        return f"{gib(floor)} of it is there however small M is: accumulation cannot help"
+    return f"not even one example fits ({gib(peak)}): accumulation cannot help, checkpointing may"
+
+
+def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit: int) -> str:
+    """About the first option, which is the one as asked for."""
+    asked, others = options[0], [o for o in options[1:] if o.fits]
+    what = describe(asked)
+    if asked.accumulation_steps == 1:
+        return f"{what}: the whole batch fits, so accumulation would only take time."
+    if asked.fits:
+        return f"{what}: accumulation makes it fit, in {asked.accumulation_steps} micro-batches."
+    why = (
+        f"Accumulation cannot help {what}: {gib(asked.peak_bytes)} are needed even for the smallest "
+        f"micro-batch, {gib(asked.floor_bytes)} of it whatever M is, and {gib(limit)} are allowed."
+    )
+    if others:
+        best = min(others, key=_rank)
+        m, k = best.micro_batch_size, best.accumulation_steps
+        return f"{why} What helps: {describe(best)} (M = {m}, K = {k})."
+    return f"{why} {_sharding(min(predictions, key=_leanest), limit)}"
+
+
+def _sharding(prediction: Prediction, limit: int) -> str:
+    """How many cards could share what is always there (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054)."""
+    shared, least = prediction.resident_bytes(), _leanest(prediction)
+    if least - shared >= limit:
+        return "No way was found: what one example needs beside the weights exceeds the card. Shorten it."
+    cards = math.ceil(shared / (limit - (least - shared)))
+    return (
+        f"No leaner way tried here fits either. Sharding parameters, gradients and optimizer state "
+        f"({gib(shared)} with {describe(prediction.settings)}) over at least {cards} cards would."
+    )
+
+
+def describe(way: Option | Settings) -> str:
+    """An option or settings in a few words."""
+    how = "" if way.implementation == "foreach" else f" ({way.implementation})"
+    words = [way.precision, f"{NAMES.get(way.optimizer, way.optimizer)}{how}"]
+    return ", ".join([*words, *(["checkpointing"] if way.checkpointing else [])])
+
+
+NAMES = {"adamw": "AdamW", "sgd": "SGD", "momentum": "SGD with momentum", "adafactor": "Adafactor"}
+
+
+def gib(nbytes: float) -> str:
+    """Bytes in words."""
+    return f"{nbytes / GIB:.2f} GiB"
+
+
+def explain(found: Plan) -> str:
+    """A plan as text: the verdict, the options in order, and how to take the first."""
+    head = (
+        f"{found.model}, B = {found.effective_batch_size}, on {found.card}: "
+        f"{gib(found.usable_bytes)} usable, {gib(found.limit_bytes)} with a margin of {found.margin:.0%}.\n"
+        f"{found.verdict}\n"
+    )
+    rows = [("", "M", "K", "peak GiB", "floor, K > 1", "s/update", "why"), *map(_row, found.options)]
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    table = "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 6)), row[6]])
+        for row in rows
+    )
+    return f"{head}\n{table}\n\n{_last_words(found)}"
+
+
+def _row(o: Option) -> tuple[str, ...]:
+    m, k = (str(o.micro_batch_size), str(o.accumulation_steps)) if o.fits else ("-", "-")
+    seconds = "-" if o.seconds is None else f"~{o.seconds:.2g}"
+    return describe(o), m, k, f"{o.peak_bytes / GIB:.2f}", f"{o.floor_bytes / GIB:.2f}", seconds, o.reason
+
+
+def _last_words(found: Plan) -> str:
+    best = found.best
+    if best is None:
+        return "Nothing fits."
+    m, k, batch = best.micro_batch_size, best.accumulation_steps, found.effective_batch_size
+    last = batch - m * (k - 1)
+    rest = "" if last == m else f" (the last of them {last})"
+    take = f"Take {describe(best)}: micro-batches of M = {m}{rest}, K = {k}."
+    notes = ["Peaks are predictions from a trace."]
+    if best.seconds is not None:
+        notes.append(f"Times are estimates, {UTILISATION:.0%} of data sheets' arithmetic, not measurements.")
+    return " ".join([take, *notes])

@@ -1,0 +1,252 @@
+"""The memory of an update for every M and K, from a few short traces and without allocating it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from accum_lib.lenses.memory.cpu import CPU
+from accum_lib.lenses.memory.cuda import CUDA
+from accum_lib.lenses.memory.devices import Device
+from accum_lib.lenses.memory.lines import Lines, envelope, through
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.splice import TRACED_STEPS, Splice, second_pass, splice
+from accum_lib.lenses.memory.update import trace_update
+from accum_lib.lenses.memory.workloads import Workload
+from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
+
+TRACED = (2, 16, 7)  # two values of M make the lines, the third has to lie on them (of an unknown model)
+LARGEST_M = 2**20
+
+
+def predict(
+    workload: Workload, settings: Settings | None = None, device: str | Device = "cuda"
+) -> "Prediction":
+    """Trace an update and predict its memory for every M and K.
+
+    Args:
+        workload: what is trained.
+        settings: how; AdamW in float32 if nothing is said.
+        device: "cuda" or "cpu", or a ``CUDA`` with particulars: what the prediction speaks for. It is made
+            on any machine.
+
+    Raises:
+        UntraceableError: the model reads values, or runs an operator whose memory is not known.
+        TraceMismatchError: the traces do not line up.
+    """
+    settings = settings or Settings()
+    described = _device(device, settings)
+    sizes = TRACED[:2] if workload.known else TRACED
+    tapes = {m: trace_update(workload, m, TRACED_STEPS, settings, described) for m in sizes}
+    of_one = partial(_of_one, workload, settings, described)
+    return Prediction(workload.name, settings, described, through(tapes), of_one)
+
+
+def _of_one(workload: Workload, settings: Settings, device: Device) -> Lines | Exception:
+    """A batch of one sample is a case of its own: some models copy less then, and some refuse it."""
+    try:
+        tape = trace_update(workload, 1, TRACED_STEPS, settings, device)
+    except (ValueError, RuntimeError) as error:
+        return error
+    return Lines(tape, tape.nbytes.astype(float), np.zeros(len(tape.nbytes)))
+
+
+def _device(device: str | Device, settings: Settings) -> Device:
+    if isinstance(device, Device):
+        return device
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda'; got {device!r}")
+    return CPU() if device == "cpu" else CUDA(attention=settings.attention)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What an update asks of an allocator, in order.
+
+    Attributes:
+        resident_bytes: (residents,) what is there before.
+        nbytes: (storages,) the size of each.
+        storage, sign: (events,) whose birth (+1) or death (-1) it is.
+    """
+
+    resident_bytes: np.ndarray
+    nbytes: np.ndarray
+    storage: np.ndarray
+    sign: np.ndarray
+
+
+class Prediction:
+    """Bytes of one update, for every micro-batch size M and number of accumulation steps K.
+
+    Args:
+        name: of what is trained.
+        settings, device: how, and what the prediction speaks for.
+        lines: every storage's size for every M >= 2, from traces with K = 2.
+        of_one: gives the same for M = 1 alone, or the error that the model raises then; called when it is
+            needed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        device: Device,
+        lines: Lines,
+        of_one: Callable[[], Lines | Exception],
+    ) -> None:
+        self.name, self.settings, self.device, self.lines = name, settings, device, lines
+        self._trace_one = of_one
+        self._splices: dict[tuple[int, int, bool], Splice] = {}
+
+    @cached_property
+    def _of_one(self) -> Lines | Exception:
+        return self._trace_one()
+
+    def takes(self, micro_batch_size: int) -> bool:
+        """Whether the model runs with this M (BatchNorm over features refuses a single sample)."""
+        return micro_batch_size > 1 or not isinstance(self._of_one, Exception)
+
+    def peak_bytes(self, micro_batch_size: int, accumulation_steps: int = 1) -> int:
+        """The most bytes alive at once, as the device's allocator rounds them.
+
+        Raises:
+            ValueError: M or K is below 1.
+        """
+        _check(micro_batch_size, accumulation_steps)
+        return int(self._levels(micro_batch_size, accumulation_steps).max())
+
+    def requested_bytes(self, micro_batch_size: int, accumulation_steps: int = 1) -> int:
+        """The same without rounding any request, the workspace included: what the trace itself says."""
+        _check(micro_batch_size, accumulation_steps)
+        lines = self._lines(micro_batch_size)
+        cut = self._cut(lines, accumulation_steps, short=True)
+        return int(cut.levels(lines.nbytes(micro_batch_size)).max()) + self.device.workspace_bytes
+
+    def floor_bytes(self, accumulation_steps: int = 1) -> int:
+        """What the peak tends to as M gets smaller: the highest of the parts that do not depend on M."""
+        _check(1, accumulation_steps)
+        return int(self._levels(0, accumulation_steps).max())
+
+    def peaks(self, micro_batch_sizes: Iterable[int], accumulation_steps: Iterable[int]) -> Peaks:
+        """The peak over a grid."""
+        sizes, steps = list(micro_batch_sizes), list(accumulation_steps)
+        return Peaks(
+            np.array(sizes),
+            np.array(steps),
+            np.array([[self.peak_bytes(m, k) for m in sizes] for k in steps]),
+            np.array([self.floor_bytes(k) for k in steps]),
+        )
+
+    def envelope(self, accumulation_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """The lines ``constant + per_sample * M`` that are the peak of the requested bytes somewhere."""
+        cut = self._cut(self.lines, accumulation_steps)
+        constant = cut.levels(self.lines.constant) + self.device.workspace_bytes
+        return envelope(constant, cut.levels(self.lines.per_sample))
+
+    def largest_micro_batch(self, limit_bytes: float, accumulation_steps: int = 1) -> int:
+        """The largest M whose peak is within the limit; 0 if none is."""
+
+        def fits(size: int) -> bool:
+            return self.peak_bytes(size, accumulation_steps) <= limit_bytes
+
+        if not fits(2):
+            return 1 if self.takes(1) and fits(1) else 0
+        low, high = 2, 4
+        while high <= LARGEST_M and fits(high):
+            low, high = high, 2 * high
+        while high - low > 1:  # low fits, high does not
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return low
+
+    def flops(self, micro_batch_size: int, accumulation_steps: int = 1) -> float:
+        """Floating-point operations of all passes of one update; what is recomputed counts each time."""
+        _check(micro_batch_size, accumulation_steps)
+        tape = self.lines.tape
+        return float(tape.flops[second_pass(tape)].sum()) / TRACED[0] * micro_batch_size * accumulation_steps
+
+    def operators(self, accumulation_steps: int = 1) -> int:
+        """How many operators all passes of one update start, whatever M is."""
+        _check(1, accumulation_steps)
+        return len(self.lines.tape.flops[second_pass(self.lines.tape)]) * accumulation_steps
+
+    def resident_bytes(self) -> int:
+        """Parameters, their gradients and the optimizer's state: what sharding would split between cards."""
+        tape, nbytes = self.lines.tape, self.lines.constant
+        whole = [nbytes[tape.category == c].sum() for c in ("parameters", "optimizer state")]
+        gradients = self.timeline(2, 2).bytes_by_category[CATEGORIES.index("gradients")].max()
+        return int(sum(whole) + gradients)
+
+    def timeline(self, micro_batch_size: int, accumulation_steps: int = 1, moments: int = 160) -> Timeline:
+        """Bytes by category over one update, at the fullest moment of each of ``moments`` slices."""
+        _check(micro_batch_size, accumulation_steps)
+        lines = self._lines(micro_batch_size)
+        cut = self._cut(lines, accumulation_steps)
+        nbytes = lines.nbytes(micro_batch_size, self.device.granularity)
+        parts = np.array([cut.levels(nbytes, category) for category in CATEGORIES])
+        parts[CATEGORIES.index("workspace")] += self.device.workspace_bytes
+        total = parts.sum(axis=0)
+        chosen = _fullest(cut.operator, total, moments)
+        peak = int(total.argmax())
+        return Timeline(
+            micro_batch_size=micro_batch_size,
+            accumulation_steps=accumulation_steps,
+            operators=cut.operator[chosen],
+            bytes_by_category=parts[:, chosen],
+            phases=cut.phases,
+            peak_bytes=int(total[peak]),
+            peak_phase=[n for n, first in cut.phases if first <= cut.operator[peak]][-1],
+        )
+
+    def requests(self, micro_batch_size: int, accumulation_steps: int = 1) -> Requests:
+        """Every request for memory, for a replay of an allocator."""
+        _check(micro_batch_size, accumulation_steps)
+        lines = self._lines(micro_batch_size)
+        cut, tape = self._cut(lines, accumulation_steps), lines.tape
+        nbytes = lines.nbytes(micro_batch_size).round().astype(np.int64)
+        inputs = tape.resident & (tape.category == "inputs")
+        batches = np.tile(nbytes[inputs][: inputs.sum() // TRACED_STEPS], accumulation_steps)
+        return Requests(
+            resident_bytes=np.concatenate([nbytes[tape.resident & ~inputs], batches]),
+            nbytes=nbytes,
+            storage=tape.storage[cut.event],
+            sign=tape.sign[cut.event],
+        )
+
+    def _levels(self, micro_batch_size: int, accumulation_steps: int) -> np.ndarray:
+        lines = self._lines(micro_batch_size)
+        cut = self._cut(lines, accumulation_steps, short=True)
+        return (
+            cut.levels(lines.nbytes(micro_batch_size, self.device.granularity)) + self.device.workspace_bytes
+        )
+
+    def _lines(self, micro_batch_size: int) -> Lines:
+        if micro_batch_size != 1:
+            return self.lines
+        if isinstance(self._of_one, Exception):
+            raise ValueError(f"{self.name} does not take M = 1: {self._of_one}") from self._of_one
+        return self._of_one
+
+    def _cut(self, lines: Lines, accumulation_steps: int, short: bool = False) -> Splice:
+        key = id(lines), accumulation_steps, short
+        if key not in self._splices:
+            self._splices[key] = splice(lines.tape, accumulation_steps, short)
+        return self._splices[key]
+
+
+def _fullest(operator: np.ndarray, total: np.ndarray, moments: int) -> np.ndarray:
+    """For each slice of the operators, the event after which most is alive."""
+    edges = np.linspace(0, operator[-1] + 1, moments + 1)
+    starts = np.unique(np.searchsorted(operator, edges[:-1]))
+    starts = starts[starts < len(operator)]
+    return np.array(
+        [s + int(part.argmax()) for s, part in zip(starts, np.split(total, starts[1:]), strict=True)]
+    )
+
+
+def _check(micro_batch_size: int, accumulation_steps: int) -> None:
+    if micro_batch_size < 1:
+        raise ValueError(f"the micro-batch size M must be 1 or more; got {micro_batch_size}")
+    if accumulation_steps < 1:
+        raise ValueError(f"the accumulation steps K must be 1 or more; got {accumulation_steps}")

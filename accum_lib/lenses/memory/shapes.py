@@ -1,0 +1,119 @@
+"""What an operator returns on meta tensors, remembered by the shapes of what it is given.
+
+PyTorch works out the shapes of most operators in Python, which takes up to a millisecond each. A model
+repeats the same few operators in every layer, so one answer serves them all.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Operator = torch._ops.OpOverload
+NO_KEY = ("no key",)
+CHANGES_SHAPE = ("resize_", "set_", "resize_as_")  # in place, but not harmless
+
+
+class Shapes:
+    """Run operators on meta tensors, each combination of operator and shapes only once."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[Operator, str] = {}
+        self._outputs: dict[Any, list[Any]] = {}
+
+    def run(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The operator's outputs: meta tensors of the right shapes, strides and types.
+
+        An operator that writes in place allocates nothing, so its first argument is returned as it is.
+        """
+        kind = self._kinds.get(operator) or self._kind(operator)
+        if kind == "in place" and all(t.is_meta for t in tensors_in(args[:1])):
+            return args[0] if operator._schema.returns else None
+        key = (operator, _key(args), _key(kwargs)) if kind == "fresh" else NO_KEY
+        if kind != "fresh" or NO_KEY in key:
+            return operator(*args, **kwargs)
+        if key in self._outputs:
+            return _rebuild(self._outputs[key])
+        outputs = operator(*args, **kwargs)
+        if _shares_storage(outputs, args):
+            self._kinds[operator] = "other"  # a view that its declaration does not tell of
+        elif all(t.is_meta for t in tensors_in(outputs)):
+            self._outputs[key] = _describe(outputs)
+        return outputs
+
+    def _kind(self, operator: Operator) -> str:
+        """Writes "in place", makes "fresh" tensors alone, or does something "other" (such as a view)."""
+        schema = operator._schema
+        changes_shape = torch.Tag.inplace_view in operator.tags or operator.__name__.startswith(CHANGES_SHAPE)
+        writes_first = bool(schema.arguments) and _writes(schema.arguments[0])
+        if schema.is_mutable and writes_first and not changes_shape and _name(operator).endswith("_"):
+            kind = "in place"
+        elif operator.namespace != "aten" or schema.is_mutable or any(r.alias_info for r in schema.returns):
+            kind = "other"
+        else:
+            kind = "fresh"
+        self._kinds[operator] = kind
+        return kind
+
+
+def _name(operator: Operator) -> str:
+    return operator._schema.name.split("::")[-1]
+
+
+def _writes(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def _key(value: Any) -> Any:
+    """Something hashable that decides the output's shape; ``NO_KEY`` if a tensor is not on meta."""
+    if isinstance(value, Tensor):
+        return (value.shape, value.stride(), value.dtype) if value.is_meta else NO_KEY
+    if isinstance(value, (list, tuple)):
+        parts = tuple(_key(v) for v in value)
+        return NO_KEY if NO_KEY in parts else parts
+    if isinstance(value, dict):
+        return _key([(k, v) for k, v in value.items()]) if value else None
+    return type(value), value
+
+
+def _describe(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return _Empty(outputs)
+    if isinstance(outputs, (list, tuple)):
+        return type(outputs), [_describe(o) for o in outputs]
+    return outputs
+
+
+def _rebuild(described: Any) -> Any:
+    if isinstance(described, _Empty):
+        return described.make()
+    if isinstance(described, tuple):
+        kind, parts = described
+        return kind([_rebuild(p) for p in parts])
+    return described
+
+
+class _Empty:
+    """Shape, strides and type of an output, and how to make another one."""
+
+    __slots__ = ("dtype", "shape", "strides")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape, self.strides, self.dtype = tensor.shape, tensor.stride(), tensor.dtype
+
+    def make(self) -> Tensor:
+        return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device="meta")
+
+
+def _shares_storage(outputs: Any, inputs: Any) -> bool:
+    given = {t.untyped_storage()._cdata for t in tensors_in(inputs)}
+    return any(t.untyped_storage()._cdata in given for t in tensors_in(outputs))
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors of an operator's arguments or outputs, lists of them included."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [t for part in value for t in tensors_in(part)]
+    return []

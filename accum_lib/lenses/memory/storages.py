@@ -1,0 +1,245 @@
+"""Follow every storage of a computation, from its birth to its death, without having any.
+
+A tensor on PyTorch's *meta* device has a shape and a storage of so many bytes, but no memory behind it.
+Python sees every operator that runs, so it sees every new storage; a weak reference tells when the
+last tensor that uses it is gone. The engine that computes gradients is the real one, so what it keeps,
+and for how long, is what it keeps in a real run.
+"""
+
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from accum_lib.lenses.memory import values
+from accum_lib.lenses.memory.devices import Device
+from accum_lib.lenses.memory.errors import untraceable
+from accum_lib.lenses.memory.shapes import Operator, Shapes, tensors_in
+
+aten = torch.ops.aten
+COUNTED_EACH_TIME = (aten.convolution.default, aten.convolution_backward.default)  # strides matter, too
+READS_A_NUMBER = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What a follower has seen. An *event* is the birth or the death of one storage.
+
+    Attributes:
+        nbytes: (storages,) bytes that each asks for.
+        category: (storages,) what it is for: a name, or "" where nobody has said.
+        resident: (storages,) it was there before the first event.
+        storage: (events,) whose event it is.
+        sign: (events,) +1 born, -1 died.
+        operator: (events,) which entry of ``operators`` had run last.
+        operators: the names of all operators, in order.
+        flops: (operators,) floating-point operations of each product, convolution and attention; 0 of others.
+        marks: (name, event, operator) where something began: what comes next.
+    """
+
+    nbytes: np.ndarray
+    category: np.ndarray
+    resident: np.ndarray
+    storage: np.ndarray
+    sign: np.ndarray
+    operator: np.ndarray
+    operators: tuple[str, ...]
+    flops: np.ndarray
+    marks: tuple[tuple[str, int, int], ...]
+
+
+class StorageFollower(TorchDispatchMode):
+    """While this is open (``with``), every operator runs through it, and every storage is followed.
+
+    Args:
+        device: what the trace speaks for; it knows what a kernel needs besides its outputs.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self.device = device
+        self.recording = True
+        self.any_number_will_do = False  # set where what is read decides nothing, as in an optimizer
+        _owners_of_one_held_alone()  # learnt now, since it runs a backward pass of its own
+        self._shapes = Shapes()
+        self._number: dict[int, int] = {}  # a storage's address: its number
+        self._refs: dict[int, weakref.ref] = {}
+        self._nbytes: list[int] = []
+        self._category: list[str] = []
+        self._resident: list[bool] = []
+        self._events: list[tuple[int, int, int]] = []  # storage, sign, operator
+        self._operators: list[str] = []
+        self._flops: list[int] = []
+        self._formula: dict[Operator, Any] = {}
+        self._counted: dict[Any, int] = {}
+        self._marks: list[tuple[str, int, int]] = []
+
+    # --- What the tracer says
+
+    def reside(self, tensors: Iterable[Tensor], category: str) -> None:
+        """These tensors are there already."""
+        for tensor in tensors:
+            self._follow(tensor, category, resident=True)
+
+    def tag(self, tensors: Iterable[Tensor], category: str) -> None:
+        """The storages of these tensors, which have been followed from their birth, are for this."""
+        for tensor in tensors:
+            number = self._number.get(tensor.untyped_storage()._cdata)
+            if number is not None:
+                self._category[number] = category
+
+    def mark(self, name: str) -> None:
+        """Here something begins."""
+        self._marks.append((name, len(self._events), len(self._operators)))
+
+    def tape(self) -> Tape:
+        """All that has been seen so far."""
+        storage, sign, operator = np.array(self._events, dtype=np.int64).reshape(-1, 3).T
+        return Tape(
+            nbytes=np.array(self._nbytes, dtype=np.int64),
+            category=np.array(self._category),
+            resident=np.array(self._resident, dtype=bool),
+            storage=storage,
+            sign=sign,
+            operator=operator,
+            operators=tuple(self._operators),
+            flops=np.array(self._flops, dtype=np.int64),
+            marks=tuple(self._marks),
+        )
+
+    # --- What PyTorch says
+
+    def __torch_dispatch__(
+        self, operator: Operator, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        in_place = operator is aten.add.Tensor and (self.device.adds_in_place or _adds_up_gradients(args))
+        outputs = args[0] if in_place else self._run(operator, args, kwargs)
+        self._operators.append(str(operator))
+        self._flops.append(self._count_flops(operator, args, kwargs, outputs))
+        before, after = self.device.hidden_bytes(operator, args, outputs)
+        self._pass_through(before)
+        for tensor in tensors_in(outputs):
+            self._follow(tensor)
+        self._pass_through(after)
+        return outputs
+
+    def _run(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Any:
+        copies_to_cpu = operator is aten._to_copy.default and kwargs.get("device") == torch.device("cpu")
+        if operator in READS_A_NUMBER or copies_to_cpu:
+            return self._read(operator, args, kwargs)
+        try:
+            outputs = self._shapes.run(operator, args, kwargs)
+        except NotImplementedError as error:
+            raise untraceable(
+                operator,
+                "has an output whose shape depends on values, or no meta kernel",
+                "Give the model inputs of fixed shape there, or measure it instead of predicting it",
+            ) from error
+        values.carry(operator, args, kwargs, outputs)
+        return self.device.true_outputs(operator, args, outputs)
+
+    def _count_flops(self, operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any) -> int:
+        """By PyTorch's formulas (torch/utils/flop_counter.py): a multiplication and an addition are two."""
+        if operator not in self._formula:
+            self._formula[operator] = flop_registry.get(operator._overloadpacket)
+        formula = self._formula[operator]
+        if formula is None:
+            return 0
+        shapes = operator, tuple(tuple(t.shape) for t in tensors_in(args))
+        if shapes not in self._counted or operator in COUNTED_EACH_TIME:
+            self._counted[shapes] = int(formula(*args, **kwargs, out_val=outputs))
+        return self._counted[shapes]
+
+    def _read(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Any:
+        try:
+            return operator(values.value_of(args[0]), *args[1:], **kwargs)
+        except values.UnknownValueError:
+            if self.any_number_will_do:
+                return operator(torch.ones(args[0].shape, dtype=args[0].dtype), *args[1:], **kwargs)
+            raise untraceable(
+                operator,
+                "reads a number that only a real run has (data-dependent control flow)",
+                "Take that branch out of the model for the prediction (torch.where computes both), or "
+                "measure it instead of predicting it",
+            ) from None
+
+    def _follow(self, tensor: Tensor, category: str = "", resident: bool = False) -> None:
+        if not self.device.follows(tensor):
+            return
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        if address in self._number:
+            return
+        number = self._new(storage.nbytes(), category, resident)
+        self._number[address] = number
+        self._refs[address] = weakref.ref(storage, lambda _: self._died(address, number))
+
+    def _new(self, nbytes: int, category: str, resident: bool) -> int:
+        number = len(self._nbytes)
+        self._nbytes.append(nbytes)
+        self._category.append(category)
+        self._resident.append(resident or not self.recording)
+        if self.recording and not resident:
+            self._events.append((number, 1, len(self._operators)))
+        return number
+
+    def _died(self, address: int, number: int) -> None:
+        self._number.pop(address, None)
+        self._refs.pop(address, None)
+        if self.recording:
+            self._events.append((number, -1, len(self._operators)))
+        elif self._resident[number]:
+            self._nbytes[number] = 0  # it came and went while nobody recorded
+
+    def _pass_through(self, nbytes: int) -> None:
+        """A buffer inside a kernel: it is gone when the operator returns."""
+        if nbytes and self.recording:
+            number = self._new(nbytes, "", resident=False)
+            self._events.append((number, -1, len(self._operators)))
+
+
+def _adds_up_gradients(args: tuple) -> bool:
+    """Whether this addition is the engine's own, of two gradients of one tensor, in place in a real run.
+
+    A tensor that is used twice gets two gradients. The engine adds the second to the first **in place**
+    if nobody else holds the first, but never while Python watches its operators
+    (torch/csrc/autograd/input_buffer.cpp). So the trace has to do what the engine would have done.
+    """
+    if torch._C._current_graph_task_id() < 0 or torch.is_grad_enabled():
+        return False
+    first, second = args
+    if not isinstance(second, Tensor) or first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    alone = _owners(first) <= _owners_of_one_held_alone()
+    return alone and torch._prims_common.is_non_overlapping_and_dense_or_false(first)
+
+
+def _owners(tensor: Tensor) -> int:
+    return torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)
+
+
+@cache
+def _owners_of_one_held_alone() -> int:
+    """How many owners PyTorch counts, as seen from here, of a gradient that only the engine holds."""
+    counted: list[int] = []
+
+    class Probe(TorchDispatchMode):
+        def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if operator is aten.add.Tensor:
+                counted.append(_owners(args[0]))
+            return operator(*args, **(kwargs or {}))
+
+    weight = torch.ones(2, requires_grad=True)
+    twice = weight * 2
+    loss = (twice * 3).sum() + (twice * 4).sum()
+    with Probe():
+        loss.backward()
+    return counted[0]

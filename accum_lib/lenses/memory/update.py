@@ -1,0 +1,179 @@
+"""Trace one optimizer update of the core, on meta tensors."""
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from accum_lib.accumulate import accumulate, apply_update
+from accum_lib.lenses.memory import autocast, values
+from accum_lib.lenses.memory.categories import categories
+from accum_lib.lenses.memory.devices import Device
+from accum_lib.lenses.memory.interception import answering
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.storages import StorageFollower, Tape
+from accum_lib.lenses.memory.workloads import Workload
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+ONE = {dtype: torch.ones((), dtype=dtype) for dtype in FLOATS}
+PARAMETERS, GRADIENTS, STATE, INPUTS, COPIES = (
+    "parameters",
+    "gradients",
+    "optimizer state",
+    "inputs",
+    "weight copies",
+)
+
+
+def trace_update(
+    workload: Workload, micro_batch_size: int, accumulation_steps: int, settings: Settings, device: Device
+) -> Tape:
+    """Run the core's ``accumulate`` and ``apply_update`` on meta tensors and follow every storage.
+
+    It is an update in the middle of training: the optimizer's state is there from the beginning.
+
+    Marks on the tape: "forward" and "backward" for each micro-batch, "passes done" after the last,
+    "update" where the optimizer begins, "end".
+
+    Raises:
+        UntraceableError: the model reads values, or runs an operator whose memory is not known.
+    """
+    with torch.device("meta"):
+        model = workload.model(settings.checkpointing)
+    follower, optimizer = StorageFollower(device), settings.make_optimizer(model.parameters(), fused=False)
+    batches = [to_meta(workload.make_batch(micro_batch_size)) for _ in range(accumulation_steps)]
+    follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
+    follower.reside(state_of(optimizer), STATE)
+    follower.reside((t for t in tree_leaves(batches) if isinstance(t, Tensor)), INPUTS)
+    if not settings.set_to_none:
+        _keep_gradients(model, follower)
+    loss_sum = in_precision(workload.loss_sum, settings, autocast.CARRIER)
+    with _everything_open(follower, settings, device):
+        window = _Watched(batches, follower)
+        accumulate(model, window, _watched(loss_sum, follower), lambda batch: 1.0)
+        follower.tag([*gradients(model), *getattr(optimizer, "buffers", {}).values()], GRADIENTS)
+        follower.any_number_will_do = True
+        _make_state(optimizer, follower, settings, device)
+        follower.mark("update")
+        apply_update(model, optimizer)
+        follower.mark("end")
+        tape = follower.tape()
+    return replace(tape, category=categories(tape))
+
+
+def to_meta(batch: Any) -> Any:
+    """The same batch with tensors on meta; whole numbers keep their values."""
+    plain = dict(batch) if hasattr(batch, "keys") else batch
+
+    def move(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        meta = torch.empty_like(leaf, device="meta")
+        return meta if leaf.dtype.is_floating_point else values.give(meta, leaf)
+
+    return tree_map(move, plain)
+
+
+def in_precision(loss_sum: Callable, settings: Settings, device_type: str) -> Callable:
+    """The forward pass alone under autocast, if the settings say so."""
+    if settings.dtype is None:
+        return loss_sum
+    return torch.autocast(device_type, settings.dtype)(loss_sum)
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    """What ``.grad`` holds now."""
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
+@contextmanager
+def _everything_open(follower: StorageFollower, settings: Settings, device: Device) -> Iterator[None]:
+    functions = device.kernels()
+    with ExitStack() as stack:
+        if settings.dtype is not None:
+            casts = autocast.Casts()
+            casts.on_new_copy = lambda copy: follower.tag([copy], COPIES)
+            functions = {**autocast.functions(device.name, casts), **functions}
+            device.casts = casts
+            stack.enter_context(autocast.emptied_with_autocasts_own(casts))
+        stack.enter_context(_no_garbage_collection())
+        stack.enter_context(answering(functions))
+        stack.enter_context(follower)
+        yield
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Python's collector would free things at moments that have nothing to do with the update."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Watched(list):
+    """The window's batches; it notes when the core has been through them for the second time.
+
+    The core goes through a window once to count, and once to run.
+    """
+
+    def __init__(self, batches: list[Any], follower: StorageFollower) -> None:
+        super().__init__(batches)
+        self._follower, self._times = follower, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from super().__iter__()
+        self._times += 1
+        if self._times == 2:
+            self._follower.mark("passes done")
+
+
+def _watched(loss_sum: Callable, follower: StorageFollower) -> Callable:
+    def watched(model: nn.Module, batch: Any) -> Tensor:
+        follower.mark("forward")
+        loss = loss_sum(model, batch)
+        follower.mark("backward")
+        return values.give(loss, ONE[loss.dtype])  # the core reads it: any number will do
+
+    return watched
+
+
+def _keep_gradients(model: nn.Module, follower: StorageFollower) -> None:
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p) if p.requires_grad else None
+    follower.reside(gradients(model), GRADIENTS)
+
+
+def _make_state(
+    optimizer: torch.optim.Optimizer, follower: StorageFollower, settings: Settings, device: Device
+) -> None:
+    """A first step, unrecorded, makes the state. It needs the gradients, so it comes this late."""
+    follower.recording = False
+    if not state_of(optimizer):
+        optimizer.step()
+    if settings.implementation == "fused":
+        _stand_in_for_fused(optimizer, device)
+    follower.reside(state_of(optimizer), STATE)
+    follower.tag(state_of(optimizer), STATE)
+    follower.recording = True
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Everything that the optimizer keeps from update to update."""
+    return [t for entry in optimizer.state.values() for t in entry.values() if isinstance(t, Tensor)]
+
+
+def _stand_in_for_fused(optimizer: torch.optim.Optimizer, device: Device) -> None:
+    """One kernel that writes in place and needs nothing besides; PyTorch refuses it on meta."""
+    optimizer.step = lambda: None  # type: ignore
+    if device.name == "cuda":  # it counts steps on the GPU
+        for entry in optimizer.state.values():
+            entry["step"] = torch.empty((), device="meta")

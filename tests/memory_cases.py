@@ -1,0 +1,66 @@
+"""Small models of every family, their prediction, and a real update of each as the profiler sees it."""
+
+from functools import cache, partial
+
+import transformers  # noqa: F401  so that the processes which measure are copies of one that has it
+
+from accum_lib.lenses.memory.measure import measure_apart
+from accum_lib.lenses.memory.prediction import Prediction, predict
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.update import trace_update
+from accum_lib.lenses.memory.workloads import Workload, cnn, encoder, lstm, mlp, named
+
+ROBERTA = {
+    "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 512,
+    "vocab_size": 1000,
+}  # fmt: skip
+GPT2 = {"n_embd": 128, "n_layer": 3, "n_head": 4, "vocab_size": 1000}
+DISTILBERT = {"dim": 128, "n_layers": 3, "n_heads": 4, "hidden_dim": 512, "vocab_size": 1000}
+T5 = {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 2, "num_heads": 4, "vocab_size": 1000}
+
+FAMILIES = {
+    "MLP": mlp,
+    "CNN": cnn,
+    "encoder": encoder,
+    "LSTM": lstm,
+    "RoBERTa": partial(named, "roberta-base", "classification", 64, **ROBERTA),
+    "RoBERTa MLM": partial(named, "roberta-base", "mlm", 64, **ROBERTA),
+    "RoBERTa causal": partial(named, "roberta-base", "causal", 64, **ROBERTA),
+    "DistilBERT": partial(named, "distilbert", "classification", 64, **DISTILBERT),
+    "GPT-2": partial(named, "gpt2", "causal", 64, **GPT2),
+    "T5": partial(named, "t5-small", "seq2seq", 64, **T5),
+}
+
+
+def workload(family: str, **special) -> Workload:
+    """The family's small model; ``tokens`` takes the place of the 64 that are bound already."""
+    make = FAMILIES[family]
+    if isinstance(make, partial) and "tokens" in special:
+        return named(*make.args[:2], **{**make.keywords, **special})
+    return make(**special)
+
+
+@cache
+def predicted(family: str, special: tuple, settings: Settings) -> Prediction:
+    return predict(workload(family, **dict(special)), settings, device="cpu")
+
+
+@cache
+def measured(family: str, special: tuple, settings: Settings, m: int, k: int) -> int:
+    return measure_apart(workload(family, **dict(special)), m, k, settings)
+
+
+def peak_of_a_trace(workload: Workload, m: int, k: int, settings: Settings, device) -> int:
+    """By going through a trace of these very M and K, event by event."""
+    tape = trace_update(workload, m, k, settings, device)
+    rounded = -(-tape.nbytes // device.granularity) * device.granularity
+    alive = most = sum(n for n, there in zip(rounded, tape.resident, strict=True) if there)
+    for storage, sign in zip(tape.storage, tape.sign, strict=True):
+        alive += sign * rounded[storage]
+        most = max(most, alive)
+    return int(most + device.workspace_bytes)
+
+
+def error(value: float, reference: float) -> float:
+    """Signed and relative."""
+    return value / reference - 1
