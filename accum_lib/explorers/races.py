@@ -1,4 +1,4 @@
-"""The races of notebook 03: a track with a stop button, and explorers of what was raced."""
+"""The races of notebook 03: a track with a progress bar, and explorers of what was raced."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from IPython.display import display
 from accum_lib.explorers.grid import Control, GridExplorer
 from accum_lib.figures import races as figure
 from accum_lib.figures.picture import Picture
-from accum_lib.lenses.races import BASE_RATES, StoppedError, race_all, to_target
+from accum_lib.lenses.races import BASE_RATES, race_all, to_target
 from accum_lib.records.races import Races
 
 TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)
@@ -25,57 +25,42 @@ CLAIM_CONTROLS = [
 
 
 class RaceTrack:
-    """Run the races under a progress bar, with a button that stops them.
+    """Run the races under a progress bar. An interrupt of the kernel (■) stops them.
 
     Args:
         run: ``run(tell)``, as ``race_all``.
 
     Attributes:
         races: what was raced; None until the races are through, and after a stop.
-        errors: exceptions that were shown in words.
     """
 
     def __init__(self, run: Callable[[Callable[[float], None]], Races] = race_all) -> None:
         self._run = run
         self.races: Races | None = None
-        self.errors: list[BaseException] = []
-        self._stopping = False
-        self.bar = ipywidgets.FloatProgress(min=0, max=1, layout={"width": "420px"})
-        self.button = ipywidgets.Button(description="Stop", layout={"width": "max-content"})
+        self.bar = ipywidgets.FloatProgress(min=0, max=1, layout={"width": "300px"})
         self.status = ipywidgets.HTML()
-        self.button.on_click(self._on_click)
-        self.widget = ipywidgets.HBox([self.bar, self.button, self.status])
+        self.widget = ipywidgets.HBox([self.bar, self.status])
 
     def show(self) -> "Races | None":
         """Display the bar, race, and return what was raced; None if the reader has stopped it."""
         data = self.widget._repr_mimebundle_() or {}
-        display(
-            {**data, "text/plain": "The races run here, with a progress bar and a stop button."}, raw=True
-        )
+        display({**data, "text/plain": "The races run here, with a progress bar."}, raw=True)
         return self.run()
 
     def run(self) -> "Races | None":
-        """Race; a stop (the button, or an interrupt of the kernel) ends it within one evaluation."""
-        self._stopping, self.races, self.button.disabled = False, None, False
-        self._say("Racing …")
+        """Race; an interrupt ends it at once, and nothing half-done is kept."""
+        self.races = None
+        self._say("Racing … (interrupt the kernel, ■, to stop)")
         try:
             races = self.races = self._run(self._tell)
-        except (StoppedError, KeyboardInterrupt):
+        except KeyboardInterrupt:
             self._say("Stopped. Run this cell again to race anew; the cells below need the races.")
         else:
             self._say(f"Done in {races.seconds:.0f} s.")
-        finally:
-            self.button.disabled = True
         return self.races
 
     def _tell(self, share: float) -> None:
         self.bar.value = share
-        if self._stopping:
-            raise StoppedError
-
-    def _on_click(self, _: object) -> None:
-        self._stopping = True
-        self._say("Stopping …")
 
     def _say(self, words: str) -> None:
         self.status.value = f"<span role='status'>{words}</span>"

@@ -129,7 +129,7 @@ print(f"{seen.noise_scale:.0f} (90 % interval {seen.low:.0f} to {seen.high:.0f})
 # ## 5. Does less variance mean better? The races
 #
 # The next cell trains 350 copies of the MLP: five batch sizes at five learning rates, then two more claims, each
-# from four or six seeds. It takes about 15 seconds on two cores; the button stops it.
+# from four or six seeds. It takes about 15 seconds; interrupting the kernel (■) stops it.
 
 # %%
 from accum_lib.explorers import RaceTrack, claims_explorer, races_explorer

@@ -210,7 +210,7 @@ class ExplorerOnPage:
         )
 
     def summary(self) -> str:
-        return self.root.locator(".accum-summary").inner_text()
+        return self.root.locator(".accum-summary").text_content() or ""
 
     def is_error(self) -> bool:
         return self.root.locator(".accum-summary.accum-error").count() > 0

@@ -13,13 +13,12 @@ from accum_lib.lenses.races.claims import (
     to_target,
 )
 from accum_lib.lenses.races.replicas import Replicas
-from accum_lib.lenses.races.run import Recipe, StoppedError, race
+from accum_lib.lenses.races.run import Recipe, race
 
 __all__ = [
     "BASE_RATES",
     "Recipe",
     "Replicas",
-    "StoppedError",
     "critical_batch",
     "noise_over_training",
     "race",

@@ -46,7 +46,7 @@ def race_all(tell: Callable[[float], None] | None = None) -> Races:
     """Run all races, on one thread.
 
     Args:
-        tell: called with the share that is done, from 0 to 1; what it raises ends them (``StoppedError``).
+        tell: called with the share that is done, from 0 to 1; what it raises ends them.
     """
     started, done = time.perf_counter(), 0
     plain, scaling, small = _plain(), _scaling(), _small()

@@ -14,11 +14,7 @@ from accum_lib.records.races import Race
 LARGEST_MICRO_BATCH = 64  # a larger B is accumulated from micro-batches of so many
 EVALUATIONS = 24  # in one race, spread evenly over the logarithm of the updates
 
-Tell = Callable[[], None]  # called at each evaluation; may raise StoppedError
-
-
-class StoppedError(Exception):
-    """The reader has stopped the races."""
+Tell = Callable[[], None]  # called at each evaluation
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import torch
 from reference import relative_error
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from accum_lib import accumulate, apply_update, windows
 from accum_lib.lenses.variance import (
@@ -216,21 +215,6 @@ def test_large_layers_in_float32_keep_their_digits() -> None:
 
 
 # --- Memory
-
-
-class LargestTemporary(TorchDispatchMode):
-    """The largest tensor that anything allocates while it is on, in bytes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(tensor, torch.Tensor) and "view" not in func.name():
-                self.bytes = max(self.bytes, tensor.numel() * tensor.element_size())
-        return result
 
 
 def peak_bytes(run) -> int:
