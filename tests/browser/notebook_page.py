@@ -210,6 +210,7 @@ class ExplorerOnPage:
         )
 
     def summary(self) -> str:
+        self.root.scroll_into_view_if_needed()  # of a cell that is far off the screen there is no text
         return self.root.locator(".accum-summary").inner_text()
 
     def is_error(self) -> bool:
