@@ -210,10 +210,11 @@ class ExplorerOnPage:
         )
 
     def summary(self) -> str:
+        """Its words, also where JupyterLab does not render them since they are off the screen."""
         return self.root.locator(".accum-summary").text_content() or ""
 
     def is_error(self) -> bool:
         return self.root.locator(".accum-summary.accum-error").count() > 0
 
     def status(self) -> str:
-        return self.root.locator(".accum-status").inner_text()
+        return self.root.locator(".accum-status").text_content() or ""
