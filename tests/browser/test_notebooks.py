@@ -205,7 +205,7 @@ def check_plot(explorer, library) -> None:
 
 
 def same(drawn: np.ndarray, computed: np.ndarray) -> bool:
-    """The very same numbers; errors that are rounding, below 1e-12, may round otherwise in another process."""
+    """The very same numbers; errors that are rounding, below 1e-12, may round otherwise elsewhere."""
     if drawn.shape != computed.shape:
         return False
     rounding = (np.abs(drawn) < 1e-12) & (np.abs(computed) < 1e-12)
