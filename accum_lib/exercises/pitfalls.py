@@ -1,17 +1,10 @@
-"""Exercises of notebook 05: broken loops for the reader to repair. The checker grades them."""
+"""Exercises 2 and 3 of notebook 05, loops to repair; the first is graded by ``check_loop``, like any loop."""
 
-from accum_lib.exercises.equivalence import check_loop
 from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
-from accum_lib.lenses.equivalence import Case, check_case
+from accum_lib.lenses.equivalence import check_case
 from accum_lib.lenses.equivalence.calling import Loop, wishes_of
 from accum_lib.lenses.equivalence.standard import COUNTS, token_case
 from accum_lib.records.equivalence import Report
-
-
-@runs
-def check_repair(loop: Loop) -> Feedback:
-    """Exercise 1: a loop that averages means and drops the trailing window."""
-    return check_loop(loop)
 
 
 @runs
@@ -36,13 +29,9 @@ def check_logged_repair(loop: Loop) -> Feedback:
     if (hint := _hint(report)) is not None:
         return hint
     if any("losses" in note for note in report.notes):
-        return not_yet(f"return the losses, one for each update ({_updates(case)} an epoch here).")
+        return not_yet(f"return the losses, one for each update ({len(case.windows())} an epoch here).")
     return right("Gradients, schedule and log are one big batch's.")
 
 
 def _hint(report: Report) -> Feedback | None:
     return None if report.ok else not_yet(f"{report.diagnoses[0].message}.")
-
-
-def _updates(case: Case) -> int:
-    return len(case.windows())

@@ -28,8 +28,8 @@ def clues_picture(clues: Clues) -> Picture:
         _series("2", updates, _drawn(clues.errors), "error of the update", theme.BLUE, "circle", "solid"),
         _series("2", np.array([0.0, MOST_UPDATES + 1]), np.full(2, clues.tolerance), "what rounding makes",
                 theme.GREY, None, "dash"),
-        _counted(clues.expected, "right", theme.NONE, -0.0),
-        _counted(clues.found, "found", theme.BLUE, 0.0),
+        _counted(clues.expected, "right", theme.NONE),
+        _counted(clues.found, "found", theme.BLUE),
         _series("4", np.arange(len(clues.true_losses)) + 1.0, clues.true_losses, "the window's true loss",
                 theme.GREY, "circle-open", "dash"),
         _series("4", np.arange(len(clues.logged)) + 1.0, clues.logged, "loss that it logs", theme.ORANGE,
@@ -122,10 +122,10 @@ def _series(
     }  # fmt: skip
 
 
-def _counted(times: np.ndarray, name: str, colour: str, shift: float) -> dict[str, Any]:
+def _counted(times: np.ndarray, name: str, colour: str) -> dict[str, Any]:
     frame = colour == theme.NONE
     return {
-        "type": "bar", "x": np.arange(len(times)) + 1.0 + shift, "y": np.nan_to_num(times), "xaxis": "x3",
+        "type": "bar", "x": np.arange(len(times)) + 1.0, "y": np.nan_to_num(times), "xaxis": "x3",
         "yaxis": "y3", "width": 0.75 if frame else 0.45, "name": f"{name}, times",
         "marker": {"color": colour, "line": {"color": theme.BLACK if frame else colour, "width": 1.5}},
     }  # fmt: skip

@@ -37,7 +37,7 @@ def picture(
     for panel in ("", "2"):
         for race, its, style in zip(races, found.rates, STYLES, strict=True):
             data += _curves(race, int(np.flatnonzero(race.rates == its)[0]), panel, style)
-        data.append(_line([1, 1e6], [found.target] * 2, panel, "", theme.GREY, "dash"))
+        data.append(theme.line([1, 1e6], [found.target] * 2, panel, "", theme.GREY, "dash"))
     data += [*_to_target(found, noise), *_noise(noise, found.target)]
     layout = theme.layout(
         height=580,
@@ -86,7 +86,7 @@ def claims_picture(recipes: dict[str, tuple[Race, ...]], rate: int | None) -> Pi
         ends = [_end(race, rate) for race in races]
         data.append(_strokes(sizes, ends, "", colour))
         means = [float(e.mean()) for e in ends]
-        data.append(_line(sizes, means, "", name, colour, dash, "lines+markers", symbol, 9))
+        data.append(theme.line(sizes, means, "", name, colour, dash, "lines+markers", symbol, 9))
     ticks = sorted({race.batch_size for races in recipes.values() for race in races})
     examples = next(iter(recipes.values()))[-1].examples[-1]
     layout = theme.layout(
@@ -133,9 +133,9 @@ def _curves(race: Race, rate: int, panel: str, style: tuple[str, str, str]) -> l
     losses = np.minimum(race.losses[1:, rate], HIGHEST)
     band_x = np.concatenate([x, [np.nan], x])
     band_y = np.concatenate([losses.min(axis=1), [np.nan], losses.max(axis=1)])
-    band = _line(band_x, band_y, panel, "", colour, "solid")
+    band = theme.line(band_x, band_y, panel, "", colour, "solid")
     band["line"]["width"], band["hoverinfo"] = 0.7, "skip"
-    curve = _line(
+    curve = theme.line(
         x, losses.mean(axis=1), panel, f"B = {race.batch_size}", colour, dash, "lines+markers", symbol
     )
     curve["showlegend"] = not panel
@@ -149,13 +149,13 @@ def _to_target(found: ToTarget, noise: NoiseOverTraining) -> list[dict[str, Any]
     size, scale = found.critical_batch_size, noise_at(noise, found.target)
     seeds = [e if ok else np.full(1, np.nan) for e, ok in zip(found.examples, reached, strict=True)]
     return [
-        _line(found.batch_sizes, found.fitted_examples, "3", "fit: Eₘᵢₙ + Sₘᵢₙ·B", theme.SKY, "solid"),
+        theme.line(found.batch_sizes, found.fitted_examples, "3", "fit: Eₘᵢₙ + Sₘᵢₙ·B", theme.SKY, "solid"),
         _strokes(list(found.batch_sizes), seeds, "3", theme.PURPLE),
-        _line(
+        theme.line(
             found.batch_sizes, examples, "3", "measured", theme.PURPLE, "solid", "markers", "circle-open", 9
         ),
-        _line([size, size], [1, 1e6], "3", "critical batch (fit)", theme.SKY, "dash"),
-        _line([scale, scale], [1, 1e6], "3", "noise scale, exact", theme.GREEN, "dot"),
+        theme.line([size, size], [1, 1e6], "3", "critical batch (fit)", theme.SKY, "dash"),
+        theme.line([scale, scale], [1, 1e6], "3", "noise scale, exact", theme.GREEN, "dot"),
     ]
 
 
@@ -163,11 +163,11 @@ def _noise(noise: NoiseOverTraining, target: float) -> list[dict[str, Any]]:
     x = np.repeat(noise.losses, 3)
     y = np.stack([noise.low, np.minimum(noise.high, 1e4), np.full(len(noise.low), np.nan)], axis=1).ravel()
     return [
-        _line(noise.losses, noise.exact, "4", "", theme.GREEN, "dot", "lines+markers", "diamond", 9),
-        _line(x, y, "4", "", theme.VERMILION, "solid"),
-        _line(noise.losses, noise.estimated, "4", "noise scale, free", theme.VERMILION, "solid",
+        theme.line(noise.losses, noise.exact, "4", "", theme.GREEN, "dot", "lines+markers", "diamond", 9),
+        theme.line(x, y, "4", "", theme.VERMILION, "solid"),
+        theme.line(noise.losses, noise.estimated, "4", "noise scale, free", theme.VERMILION, "solid",
               "markers", "cross", 9),
-        _line([target, target], [1, 1e4], "4", "", theme.GREY, "dash"),
+        theme.line([target, target], [1, 1e4], "4", "", theme.GREY, "dash"),
     ]  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def _strokes(sizes: list[Any], seeds: list[np.ndarray], panel: str, colour: str)
     """A vertical stroke at each size, from the lowest seed to the highest."""
     x = np.repeat(np.asarray(sizes, dtype=float), 3)
     y = np.array([[s.min(), s.max(), np.nan] for s in seeds]).ravel()
-    return _line(x, y, panel, "", colour, "solid")
+    return theme.line(x, y, panel, "", colour, "solid")
 
 
 def _size_axis(sizes: np.ndarray) -> dict[str, Any]:
@@ -190,30 +190,3 @@ def _loss_axis(domain: tuple[float, float], anchor: str) -> dict[str, Any]:
         "held-out loss, nats", domain, anchor=anchor, type="log", range=LOSS_RANGE, tickvals=LOSS_TICKS,
         ticktext=[str(t) for t in LOSS_TICKS],
     )  # fmt: skip
-
-
-def _line(
-    x: Any,
-    y: Any,
-    panel: str,
-    name: str,
-    colour: str,
-    dash: str,
-    mode: str = "lines",
-    symbol: str = "circle",
-    size: int = 7,
-) -> dict[str, Any]:
-    trace: dict[str, Any] = {
-        "type": "scatter",
-        "mode": mode,
-        "x": np.asarray(x, dtype=float),
-        "y": np.asarray(y, dtype=float),
-        "xaxis": f"x{panel}",
-        "yaxis": f"y{panel}",
-        "name": name,
-        "showlegend": bool(name),
-        "line": {"color": colour, "dash": dash, "width": 2},
-    }
-    if "markers" in mode:
-        trace["marker"] = {"symbol": symbol, "size": size, "color": colour}
-    return trace

@@ -6,6 +6,8 @@ a series also has a dash or a marker of its own.
 
 from typing import Any
 
+import numpy as np
+
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
     "#0072B2",
     "#E69F00",
@@ -62,3 +64,31 @@ def heading(text: str, x: float, y: float = 1.0) -> dict[str, Any]:
         "yanchor": "bottom",
         "showarrow": False,
     }
+
+
+def line(
+    x: Any,
+    y: Any,
+    panel: str,
+    name: str,
+    colour: str,
+    dash: str,
+    mode: str = "lines",
+    symbol: str = "circle",
+    size: int = 7,
+) -> dict[str, Any]:
+    """A line, or markers, in a panel ("" is the first); a series without a name stays out of the legend."""
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "mode": mode,
+        "x": np.asarray(x, dtype=float),
+        "y": np.asarray(y, dtype=float),
+        "xaxis": f"x{panel}",
+        "yaxis": f"y{panel}",
+        "name": name,
+        "showlegend": bool(name),
+        "line": {"color": colour, "dash": dash, "width": 2},
+    }
+    if "markers" in mode:
+        trace["marker"] = {"symbol": symbol, "size": size, "color": colour}
+    return trace

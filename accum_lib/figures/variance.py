@@ -38,16 +38,18 @@ def picture(
             batches.points[:, 0], batches.points[:, 1], "", "mini-batch gradients", theme.BLUE, "circle", 4
         ),
         _dots(np.ones(1), np.zeros(1), "", "full gradient G", theme.VERMILION, "star", 15),
-        _line(np.zeros(1), np.zeros(1), "", "", theme.BLACK, "solid", mode="markers", symbol="cross"),
-        _line(curve.law_sizes, curve.law, "2", "law, no replacement", theme.BLACK, "solid"),
-        _line(curve.law_sizes, curve.law_with_replacement, "2", "law, with replacement", theme.GREY, "dot"),
+        theme.line(np.zeros(1), np.zeros(1), "", "", theme.BLACK, "solid", mode="markers", symbol="cross"),
+        theme.line(curve.law_sizes, curve.law, "2", "law, no replacement", theme.BLACK, "solid"),
+        theme.line(
+            curve.law_sizes, curve.law_with_replacement, "2", "law, with replacement", theme.GREY, "dot"
+        ),
         _intervals(curve),
         _dots(curve.batch_sizes, _shown(curve.measured), "2", "measured", theme.BLUE, "circle-open", 9),
         _dots(
             curve.batch_sizes[here], _shown(curve.measured[here]), "2", "this B", theme.ORANGE, "diamond", 11
         ),
-        _line(*_histogram(batches.entries), "3", "", theme.BLUE, "solid"),
-        _line(*_normal(entry, width, batches.entries), "3", "normal curve", theme.BLACK, "dash"),
+        theme.line(*_histogram(batches.entries), "3", "", theme.BLUE, "solid"),
+        theme.line(*_normal(entry, width, batches.entries), "3", "normal curve", theme.BLACK, "dash"),
     ]
     layout = theme.layout(
         height=520,
@@ -101,8 +103,8 @@ def guess_picture(guesses: Guesses, picked: int, revealed: bool) -> Picture:
     k, nothing = guesses.steps.astype(float), np.full(len(guesses.steps), np.nan)
     measured = guesses.measured if revealed else nothing
     data = [
-        _line(k, _shown(guesses.curves[picked]), "", "your guess", theme.ORANGE, "dash"),
-        _line(k, _shown(measured), "", "measured", theme.BLUE, "solid", "lines+markers", "circle"),
+        theme.line(k, _shown(guesses.curves[picked]), "", "your guess", theme.ORANGE, "dash"),
+        theme.line(k, _shown(measured), "", "measured", theme.BLUE, "solid", "lines+markers", "circle"),
     ]
     ticks = {"tickvals": list(k), "ticktext": [f"{s:.0f}" for s in k]}
     layout = theme.layout(
@@ -147,7 +149,7 @@ def _intervals(curve: VarianceCurve) -> dict[str, Any]:
     """Vertical strokes, from the lower to the upper end of each interval."""
     x = np.repeat(curve.batch_sizes.astype(float), 3)
     y = np.stack([_shown(curve.low), _shown(curve.high), np.full(len(curve.low), np.nan)], axis=1).ravel()
-    return _line(x, y, "2", "", theme.BLUE, "solid")
+    return theme.line(x, y, "2", "", theme.BLUE, "solid")
 
 
 def _histogram(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,31 +176,4 @@ def _normal(entry: float, width: float, entries: np.ndarray) -> tuple[np.ndarray
 def _dots(
     x: np.ndarray, y: np.ndarray, panel: str, name: str, colour: str, symbol: str, size: int
 ) -> dict[str, Any]:
-    return _line(x, y, panel, name, colour, "solid", "markers", symbol, size)
-
-
-def _line(
-    x: np.ndarray,
-    y: np.ndarray,
-    panel: str,
-    name: str,
-    colour: str,
-    dash: str,
-    mode: str = "lines",
-    symbol: str = "circle",
-    size: int = 7,
-) -> dict[str, Any]:
-    trace: dict[str, Any] = {
-        "type": "scatter",
-        "mode": mode,
-        "x": np.asarray(x, dtype=float),
-        "y": np.asarray(y, dtype=float),
-        "xaxis": f"x{panel}",
-        "yaxis": f"y{panel}",
-        "name": name,
-        "showlegend": bool(name),
-        "line": {"color": colour, "dash": dash, "width": 2},
-    }
-    if "markers" in mode:
-        trace["marker"] = {"symbol": symbol, "size": size, "color": colour}
-    return trace
+    return theme.line(x, y, panel, name, colour, "solid", "markers", symbol, size)

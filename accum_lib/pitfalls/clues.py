@@ -76,7 +76,6 @@ def clues(loop: Loop) -> Clues:
     return Clues(
         windows=np.array([np.isin(range(len(case.batches)), u.expected) for u in report.updates]),
         weights=np.array([np.nan_to_num(u.weights) for u in report.updates]),
-        epochs=np.array([u.epoch for u in report.updates]),
         errors=np.array([u.relative_error for u in report.updates]),
         tolerance=report.tolerance,
         happenings=HAPPENINGS,

@@ -33,7 +33,6 @@ class Clues:
     Attributes:
         windows: (U, N) whether micro-batch i of that epoch belongs to the window that update u stands for.
         weights: (U, N) how much it weighed in update u. Inside its window 1 is right, outside 0.
-        epochs: (U,) in which pass over the data the update was made.
         errors: (U,) of the update's gradient, relative to one big batch's.
         tolerance: what rounding may make of an error.
         happenings: (H,) what was counted, in words.
@@ -45,7 +44,6 @@ class Clues:
 
     windows: np.ndarray
     weights: np.ndarray
-    epochs: np.ndarray
     errors: np.ndarray
     tolerance: float
     happenings: tuple[str, ...]

@@ -116,9 +116,9 @@ from accum_lib.problems import Digits
 from accum_lib.problems.roberta import Roberta
 
 for item, batch in (
-    (Digits("mlp", dtype=torch.float64), 64),
-    (Roberta(size="tiny", num_samples=64), 32),
-    (Digits("cnn", dtype=torch.float64), 64),
+    (Digits("mlp", dtype=torch.float64, num_samples=64), 64),
+    (Roberta(size="tiny", num_samples=32), 32),
+    (Digits("cnn", dtype=torch.float64, num_samples=64), 64),
 ):
     for steps in (2, 8):
         case = Case.of_problem(item, batch // steps, steps)

@@ -107,7 +107,7 @@ for trial in accuracy_trials():
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_clipped_repair, check_logged_repair, check_repair
+from accum_lib.exercises import check_clipped_repair, check_logged_repair, check_loop
 from torch.nn.functional import cross_entropy
 
 
@@ -120,7 +120,7 @@ def train(model, optimizer, batches, accumulation_steps):
             optimizer.zero_grad()
 
 
-check_repair(train)
+check_loop(train)
 
 # %% [markdown]
 # **2.** This one counts rightly, and should clip a window's gradient to `max_grad_norm`.

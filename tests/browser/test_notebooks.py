@@ -45,10 +45,16 @@ EXPLORERS = {
 }
 
 
+SHOWS_ROUNDING = {"02_equivalence"}  # its curves are errors of rounding: another process rounds otherwise
+
+
 @pytest.fixture(scope="session")
 def expected(notebook):
     """The explorers of this notebook as the library makes them, here and now."""
-    return [make() for make in EXPLORERS.get(notebook.name, [])]
+    explorers = [make() for make in EXPLORERS.get(notebook.name, [])]
+    for explorer in explorers:
+        explorer.shows_rounding = notebook.name in SHOWS_ROUNDING
+    return explorers
 
 
 def test_it_runs_and_asks_nothing_of_the_network(notebook, expected, meter) -> None:
@@ -140,6 +146,7 @@ def test_pictures_of_the_explorers(notebook, pytestconfig, tmp_path) -> None:
 
 def test_play_walks_through_the_moments(open_notebook) -> None:
     notebook, library = open_notebook("00_start_here"), moments_explorer()
+    library.shows_rounding = False
     explorer = notebook.explorers()[0]
     play = explorer.root.locator("[data-play]")
     explorer.click("moment", 14)
@@ -198,12 +205,37 @@ def check_plot(explorer, library) -> None:
     """What is on the screen is what the library computes for where the controls are."""
     library.choose(**{c.name: c.values[explorer.position(c.name)] for c in library._controls})
     picture = library.picture()
-    assert explorer.summary() == picture.summary
+    rounding = library.shows_rounding
+    words = without_numbers if rounding else str
+    assert words(explorer.summary()) == words(picture.summary)
     check_axes(explorer, picture)
     for drawn, trace in zip(explorer.plotted(), picture.data, strict=True):
         assert drawn.get("name") == trace.get("name")
         for key in ("x", "y", "base"):
             if key in trace:
-                assert np.array_equal(
-                    np.array(drawn[key], float), np.array(trace[key], float), equal_nan=True
-                )
+                assert same(np.array(drawn[key], float), np.array(trace[key], float), rounding)
+
+
+def same(drawn: np.ndarray, computed: np.ndarray, rounding: bool = False) -> bool:
+    """The very same numbers; or, where they show rounding, as near as sums in another process come."""
+    if not rounding or drawn.shape != computed.shape:
+        return np.array_equal(drawn, computed, equal_nan=True)
+    tiny = (drawn < 1e-5) & (computed < 1e-5)
+    apart = np.abs(np.log(np.maximum(drawn, 1e-17) / np.maximum(computed, 1e-17)))
+    return bool((apart < np.where(tiny, np.log(100), 0.2)).all())
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"\d[\d.,e-]*", "#", text)
+
+
+def test_the_comparison_can_fail() -> None:
+    numbers = np.array([1.0, np.nan, 3e-16])
+    assert same(numbers, numbers)
+    assert not same(numbers, np.array([1.0, np.nan, 2e-16]))
+    assert not same(numbers, numbers[:2])
+    errors = np.array([1.0, 3e-16])
+    assert same(errors, np.array([1.01, 2e-16]), rounding=True)
+    assert not same(errors, np.array([1.3, 2e-16]), rounding=True)
+    assert not same(errors, np.array([1.0, 3e-9]), rounding=True)
+    assert not same(errors, errors[:1], rounding=True)

@@ -13,7 +13,6 @@ from accum_lib.exercises import (
     check_logged_repair,
     check_loop,
     check_mean_of_means_weight,
-    check_repair,
 )
 from accum_lib.pitfalls import loops
 
@@ -65,7 +64,7 @@ CASES = [
         (loops.no_division, "nothing divides by K"),
         (lambda model: None, "Not yet"),
     ]),
-    (check_repair, solution, [(loops.off_by_one, "wrong places"), (loops.dropped_tail, "trailing window")]),
+    (check_loop, solution, [(loops.off_by_one, "wrong places"), (loops.dropped_tail, "trailing window")]),
     (check_clipped_repair, clipped, [
         (loops.right, "keep the parameter max_grad_norm"),
         (always_clipped_to_a_tenth, "Not yet"),

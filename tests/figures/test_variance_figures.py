@@ -57,7 +57,7 @@ def test_no_two_named_series_differ_by_colour_alone(picture, axes) -> None:
 
 @by_picture
 def test_the_still_picture_is_drawn(picture, axes) -> None:
-    pixels = matplotlib.image.imread(io.BytesIO(png(picture, width=640)))
+    pixels = matplotlib.image.imread(io.BytesIO(png(picture)))
     assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20, "not an empty sheet"
 
 
