@@ -200,6 +200,24 @@ class ExplorerOnPage:
                  ([k, v]) => [k, ArrayBuffer.isView(v) ? Array.from(v) : v])))"""
         )
 
+    def drawn_as_if_new(self) -> bool:
+        """Whether its lines and markers are those of a new figure with the same data, to a hundredth."""
+        return self.root.locator(".accum-plot").evaluate(
+            """async (plot) => {
+                 const drawn = (p) => [...p.querySelectorAll('.cartesianlayer .plot path')].map((path) =>
+                   (path.getAttribute('d') + path.getAttribute('transform')).replace(
+                     /-?[0-9.]+/g, (number) => Math.round(100 * number) / 100)).join();
+                 const fresh = document.createElement('div');
+                 fresh.style.cssText = `position: absolute; left: -9999px; width: ${plot.clientWidth}px`;
+                 document.body.append(fresh);
+                 await globalThis.__accumPlotly.newPlot(fresh, plot.data, plot.layout, { displayModeBar: false });
+                 const same = drawn(plot) === drawn(fresh);
+                 globalThis.__accumPlotly.purge(fresh);
+                 fresh.remove();
+                 return same;
+               }"""
+        )
+
     def axes(self) -> dict[str, tuple[float, float, list[str]]]:
         """Each axis's range as Plotly has it, and the labels that stand at its ticks."""
         return self.root.locator(".accum-plot").evaluate(

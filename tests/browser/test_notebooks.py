@@ -96,6 +96,7 @@ def walk_by_keyboard(explorer, library, control: str) -> None:
         explorer.press(control, "ArrowRight")
         assert explorer.position(control) == position
         check_plot(explorer, library)
+    assert explorer.drawn_as_if_new(), f"after {control} had been moved"
     for _ in range(positions - 1 - start):
         explorer.press(control, "ArrowLeft")
     assert explorer.position(control) == start

@@ -74,6 +74,16 @@ function player(control, position, onMove, interval) {
   return { button, stop };
 }
 
+// The traces to move if two settings differ in nothing but coordinates within the same axes, else null.
+function movedTraces(cell, shown, layout) {
+  if (!shown) return null;
+  const rest = (c) => JSON.stringify([c.layout, c.changes, c.arrays.length]);
+  const fixed = Object.entries(layout).every(([name, axis]) => !/^[xy]axis/.test(name) || axis.range);
+  if (!fixed || rest(cell) !== rest(shown)) return null;
+  const moved = cell.arrays.filter((array, i) => String(array) !== String(shown.arrays[i]));
+  return moved.every((a) => a[1] === "x" || a[1] === "y") ? [...new Set(moved.map((a) => a[0]))] : null;
+}
+
 async function render({ model, el }) {
   const controls = model.get("controls");
   const root = element("div", { class: "accum", "data-lm-suppress-shortcuts": "true" });
@@ -113,6 +123,7 @@ async function render({ model, el }) {
   let Plotly = null;
   let received = null;
   let numbers = null;
+  let shown = null; // the cell that is on the screen
 
   // The numbers arrive as bytes at any address; a Float64Array needs a copy that starts at a multiple of 8.
   function allNumbers() {
@@ -132,6 +143,19 @@ async function render({ model, el }) {
     return traces;
   }
 
+  // Plotly.react lays out the whole figure anew, with legend and axes; Plotly.animate moves traces alone, in
+  // less than half the time.
+  async function drawCell(cell) {
+    const data = cellData(cell);
+    const layout = { ...base.layout, ...cell.layout };
+    const traces = movedTraces(cell, shown, layout);
+    shown = cell;
+    if (!traces) return Plotly.react(plot, data, layout, base.config);
+    const moves = traces.map((i) => ({ x: data[i].x, y: data[i].y }));
+    const atOnce = { duration: 0, redraw: false };
+    return Plotly.animate(plot, { data: moves, traces }, { mode: "immediate", frame: atOnce, transition: atOnce });
+  }
+
   async function draw() {
     const setting = controls.map((c) => picked[c.name]).join(",");
     const cell = model.get("cells")[setting];
@@ -146,7 +170,7 @@ async function render({ model, el }) {
     summary.textContent = cell.summary;
     plot.setAttribute("aria-label", cell.summary);
     if (!Plotly) return;
-    await Plotly.react(plot, cellData(cell), { ...base.layout, ...cell.layout }, base.config);
+    await drawCell(cell);
     plot.dataset.setting = setting; // says to a test, or to a meter, what is on the screen now
     plot.dispatchEvent(new CustomEvent("accum-drawn", { bubbles: true }));
   }
