@@ -68,62 +68,30 @@ def _areas(timeline: Timeline) -> list[dict[str, Any]]:
     height = np.zeros(len(timeline.operators))
     for name, kinds, colour, dash, symbol in AREAS:
         height = height + _part(timeline, kinds) / GIB
-        drawn.append({
-            "type": "scatter",
-            "mode": "lines+markers",
-            "x": timeline.operators.astype(float),
-            "y": height,
-            "xaxis": "x",
-            "yaxis": "y",
-            "name": name,
-            "fill": "tonexty" if drawn else "tozeroy",
-            "fillcolor": colour,
-            "line": {"color": colour, "dash": dash, "width": 1},
-            "marker": {"symbol": symbol, "size": 6, "color": "#212121", "maxdisplayed": MARKERS},
-        })  # fmt: skip
+        area = theme.line(timeline.operators, height, "", name, colour, dash, "lines+markers", symbol, 6)
+        area["fill"], area["fillcolor"] = "tonexty" if drawn else "tozeroy", colour
+        area["line"]["width"] = 1
+        area["marker"] |= {"color": theme.BLACK, "maxdisplayed": MARKERS}
+        drawn.append(area)
     return drawn
 
 
 def _update_begins(timeline: Timeline, top: float) -> dict[str, Any]:
     start = float(dict(timeline.phases)["update"])
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": np.array([start, start]),
-        "y": np.array([0.0, float(top)]),
-        "xaxis": "x",
-        "yaxis": "y",
-        "name": "the optimizer begins",
-        "line": {"color": theme.BLACK, "dash": "dot", "width": 1.5},
-    }
+    return theme.line([start, start], [0, top], "", "the optimizer begins", theme.BLACK, "dot")
 
 
 def _peak_curves(timeline: Timeline, peaks: Peaks) -> list[dict[str, Any]]:
     sizes = peaks.micro_batch_sizes.astype(float)
     floor = peaks.floor_bytes[min(timeline.accumulation_steps, 2) - 1]
-    chosen = np.array([float(timeline.micro_batch_size)]), np.array([timeline.peak_bytes / GIB])
+    chosen = [timeline.micro_batch_size], [timeline.peak_bytes / GIB]
+    one, more = peaks.peak_bytes[0] / GIB, peaks.peak_bytes[1] / GIB
     return [
-        _panel2(sizes, peaks.peak_bytes[0] / GIB, "K = 1", theme.GREEN, "dash", "triangle-up", 7),
-        _panel2(sizes, peaks.peak_bytes[1] / GIB, "K ≥ 2", theme.BLUE, "solid", "circle", 7),
-        _panel2(sizes, np.full(len(sizes), floor / GIB), "floor", theme.GREY, "dot", None, 1),
-        _panel2(*chosen, "chosen", theme.VERMILION, None, "star", 15),
+        theme.line(sizes, one, "2", "K = 1", theme.GREEN, "dash", "lines+markers", "triangle-up"),
+        theme.line(sizes, more, "2", "K ≥ 2", theme.BLUE, "solid", "lines+markers"),
+        theme.line(sizes, np.full(len(sizes), floor / GIB), "2", "floor", theme.GREY, "dot"),
+        theme.line(*chosen, "2", "chosen", theme.VERMILION, "solid", "markers", "star", 15),
     ]
-
-
-def _panel2(
-    x: np.ndarray, y: np.ndarray, name: str, colour: str, dash: str | None, symbol: str | None, size: int
-) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers" if dash is None else "lines+markers" if symbol else "lines",
-        "x": x,
-        "y": y,
-        "xaxis": "x2",
-        "yaxis": "y2",
-        "name": name,
-        "line": {"color": colour, "dash": dash or "solid", "width": 2},
-        "marker": {"symbol": symbol or "circle", "size": size, "color": colour},
-    }
 
 
 # --- The planner
@@ -142,7 +110,9 @@ def plan_picture(plan: Plan) -> Picture:
     data = [
         _bars("", positions, np.where(fits, peak, 0), "fits", theme.BLUE, filled=True),
         _bars("", positions, np.where(fits, 0, peak), "does not fit", theme.VERMILION, filled=False),
-        _limit(np.array([-0.6, len(options) - 0.4]), limit),
+        theme.line(
+            [-0.6, len(options) - 0.4], [limit, limit], "", "allowed on the card", theme.BLACK, "dash"
+        ),
         _bars("2", positions, seconds, "estimated time", theme.ORANGE, filled=True),
     ]
     layout = theme.layout(
@@ -190,17 +160,4 @@ def _bars(panel: str, x: np.ndarray, y: np.ndarray, name: str, colour: str, fill
         "name": name,
         "width": 0.6,
         "marker": {"color": colour if filled else theme.NONE, "line": {"color": colour, "width": 2}},
-    }
-
-
-def _limit(x: np.ndarray, height: float) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": x,
-        "y": np.full(2, height),
-        "xaxis": "x",
-        "yaxis": "y",
-        "name": "allowed on the card",
-        "line": {"color": theme.BLACK, "dash": "dash", "width": 2},
     }

@@ -27,9 +27,9 @@ from accum_lib.lenses.memory.prediction import predict
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import encoder, mlp
 
-for workload in (mlp(), encoder()):
+for workload, ways in ((mlp(), [(8, 4)]), (encoder(), [(8, 1), (8, 4)])):
     predicted_here = predict(workload, Settings(), "cpu")
-    for m, k in ((8, 1), (8, 4)):
+    for m, k in ways:
         real = measure_apart(workload, m, k, Settings())
         error = predicted_here.peak_bytes(m, k) / real - 1
         print(f"{workload.name:22} M = {m}, K = {k}: within 1 %: {abs(error) < 0.01}")

@@ -210,7 +210,8 @@ class ExplorerOnPage:
                  const fresh = document.createElement('div');
                  fresh.style.cssText = `position: absolute; left: -9999px; width: ${plot.clientWidth}px`;
                  document.body.append(fresh);
-                 await globalThis.__accumPlotly.newPlot(fresh, plot.data, plot.layout, { displayModeBar: false });
+                 const { newPlot } = globalThis.__accumPlotly;
+                 await newPlot(fresh, plot.data, plot.layout, { displayModeBar: false });
                  const same = drawn(plot) === drawn(fresh);
                  globalThis.__accumPlotly.purge(fresh);
                  fresh.remove();

@@ -180,9 +180,13 @@ def _can_checkpoint(workload: Workload) -> bool:
     return workload.can_checkpoint()
 
 
-@lru_cache(maxsize=64)
 def predicted(workload: Workload, settings: Settings, hopper: bool = False) -> Prediction:
     """The prediction for a GPU, made once: it serves every card of the kind and every B."""
+    return _predicted(workload, settings, hopper)  # a cache takes a default for another call
+
+
+@lru_cache(maxsize=64)
+def _predicted(workload: Workload, settings: Settings, hopper: bool) -> Prediction:
     return predict(workload, settings, CUDA(attention=settings.attention, hopper=hopper))
 
 
