@@ -35,6 +35,7 @@ def picture(timeline: Timeline, peaks: Peaks) -> Picture:
     layout = theme.layout(
         height=440,
         top=8,
+        legend={**theme.LEGEND, "traceorder": "normal"},  # where areas are stacked Plotly turns it round
         xaxis=theme.axis("operators run so far, in one update", LEFT,
                          range=[0, float(timeline.operators[-1])], tickformat=",d", nticks=6),
         yaxis=theme.axis("memory in use, GiB", TOP, range=[0, top]),

@@ -18,6 +18,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
     "#000000",
     "#767676",
 )
+LEGEND = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "top"}
 NONE = "rgba(0,0,0,0)"  # see-through
 
 
@@ -46,7 +47,7 @@ def layout(height: int, top: int = 40, **more: Any) -> dict[str, Any]:
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#212121"},
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "top"},
+        "legend": LEGEND,
         "hovermode": "closest",
         **more,
     }

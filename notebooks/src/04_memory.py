@@ -247,7 +247,8 @@ check_steps(steps)
 # ## Sources
 #
 # - Chen et al. (2016), *Training Deep Nets with Sublinear Memory Cost*, arXiv 1604.06174: checkpointing.
-# - Zhang et al. (2023), *Adam Accumulation*, arXiv 2305.19982: AdamA.
+# - Zhang et al. (2023), *Adam Accumulation to Reduce Memory Footprints of both Activations and Gradients for
+#   Large-scale DNN Training*, arXiv 2305.19982: AdamA.
 # - Rajbhandari et al. (2020), *ZeRO*, arXiv 1910.02054: who needs what, and sharding it.
 # - PyTorch tutorial *How to save memory by fusing the optimizer step into the backward pass*.
 # - Transformers documentation, *Efficient training on a single GPU* (the table's BERT-large), and its issue 15026

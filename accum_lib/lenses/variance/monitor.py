@@ -101,7 +101,8 @@ class NoiseScaleMonitor:
         """The noise scale over the measured windows, or the ``last`` so many of them.
 
         The interval takes the weights of the model for fixed (see ``from_windows``): while they move, look
-        at as few windows as will do.
+        at as few windows as will do. It also takes windows for independent: those of one epoch together
+        are the whole data set, so over an epoch it holds the truth more often than it says.
 
         Raises:
             ValueError: no window has been measured, or ``last`` or ``confidence`` is out of range.

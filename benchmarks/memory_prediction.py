@@ -1,0 +1,68 @@
+"""How long a prediction of memory takes: the first of a model, and then every further M.
+
+    python benchmarks/memory_prediction.py [--repeats 5]
+
+Each first prediction is made anew (nothing is kept from the one before), on one thread; the table gives the
+median. Resident memory is this process's highest so far, with Python, PyTorch and Transformers loaded.
+"""
+
+import argparse
+import resource
+import statistics
+import time
+from importlib.metadata import version
+
+import torch
+
+from accum_lib.lenses.memory.cuda import CUDA
+from accum_lib.lenses.memory.prediction import Prediction, predict
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.workloads import Workload, named
+
+MODELS = ("roberta-base", "roberta-large")
+WAYS = (Settings(), Settings(precision="bf16"), Settings(precision="bf16", checkpointing=True))
+SIZES = range(3, 67)
+
+
+def first(workload: Workload, settings: Settings) -> tuple[float, Prediction]:
+    """Seconds until the first peak is known, and the prediction."""
+    started = time.perf_counter()
+    prediction = predict(workload, settings, CUDA(attention=settings.attention))
+    prediction.peak_bytes(16, 4)
+    return time.perf_counter() - started, prediction
+
+
+def further(prediction: Prediction) -> float:
+    """Seconds for each further M."""
+    started = time.perf_counter()
+    for size in SIZES:
+        prediction.peak_bytes(size, 4)
+    return (time.perf_counter() - started) / len(SIZES)
+
+
+def resident_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5, help="first predictions of each kind")
+    repeats = parser.parse_args().repeats
+    torch.set_num_threads(1)
+    first(named("distilbert"), Settings())  # imports Transformers
+    print("| model, T = 512 | precision | checkpointing | first, s | every further M, ms | resident GiB |")
+    print("|---|---|---|---:|---:|---:|")
+    for model in MODELS:
+        for way in WAYS:
+            made = [first(named(model, tokens=512), way) for _ in range(repeats)]
+            seconds = statistics.median(s for s, _ in made)
+            milliseconds = 1e3 * statistics.median(further(p) for _, p in made)
+            print(f"| {model} | {way.precision} | {'yes' if way.checkpointing else 'no'} | {seconds:.2f} "
+                  f"| {milliseconds:.2f} | {resident_gib():.2f} |", flush=True)  # fmt: skip
+    print(
+        f"\n{repeats} of each. torch {version('torch')}, transformers {version('transformers')}, one thread."
+    )
+
+
+if __name__ == "__main__":
+    main()
