@@ -1,0 +1,43 @@
+"""The explorer of notebook 06: one B at five sizes of model, cut into any K."""
+
+from collections.abc import Callable
+from functools import cache
+
+from accum_lib.explorers.grid import Control, GridExplorer
+from accum_lib.figures import fixed_batch as figure
+from accum_lib.figures.picture import Picture
+from accum_lib.lenses.fixed_batch import fixed_batch
+from accum_lib.problems import Digits, Regression
+from accum_lib.problems.base import Problem
+from accum_lib.problems.roberta import Roberta
+from accum_lib.records.fixed_batch import FixedBatch
+
+STEPS = (1, 2, 4, 8, 16, 32)
+MAX_TOKENS = 40  # longer docstrings are cut, so that all runs take seconds
+MODELS: dict[str, tuple[str, Callable[[], Problem]]] = {
+    "regression": ("regression", Regression),
+    "mlp": ("digits, MLP", lambda: Digits("mlp")),
+    "cnn": ("digits, CNN", lambda: Digits("cnn")),
+    "roberta": ("tiny RoBERTa", lambda: Roberta(max_tokens=MAX_TOKENS)),
+    "dropout": ("with dropout", lambda: Roberta(max_tokens=MAX_TOKENS, dropout=0.1)),
+}
+CONTROLS = [
+    Control("steps", "Accumulation steps K", STEPS, 8),
+    Control("model", "Model:", tuple(MODELS), "roberta", [words for words, _ in MODELS.values()], "choice"),
+]
+
+
+@cache
+def runs_of(model: str) -> FixedBatch:
+    """The runs of one model, made once."""
+    _, make = MODELS[model]
+    return fixed_batch(make(), steps=STEPS)
+
+
+def fixed_batch_explorer() -> GridExplorer:
+    """Loss curves at fixed B = 32: which K, and which model."""
+
+    def picture_of(steps: int, model: str) -> Picture:
+        return figure.picture(runs_of(model), steps)
+
+    return GridExplorer(CONTROLS, picture_of)
