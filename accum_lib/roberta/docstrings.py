@@ -55,8 +55,8 @@ MODULES: dict[str, str] = {
 }
 SHORTEST, LONGEST, ALIKE = 30, 400, 0.5  # characters, characters, share of phrases in common
 _NAMES = re.compile(r"\b(numpy|np|(py)?torch|scikit-learn|sklearn|c?python)\b", re.IGNORECASE)
-_MARKUP = re.compile(r":[a-z:]+:(?=`)|[`*]+|^\.\. .*?::", re.MULTILINE)
-_SIGNATURE = re.compile(r"^[\w.]+\s?\(.*", re.DOTALL)  # what C functions write above their first sentence
+_MARKUP = re.compile(r":[a-z:]+:(?=`)|[`*~]+|^\.\. .*?::", re.MULTILINE)
+_SIGNATURE = re.compile(r"^[\w.]+\(.*", re.DOTALL)  # what C functions write above their first sentence
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_no_package_name_is_left(data) -> None:
 
 def test_cleaning_by_hand() -> None:
     doc = "add(x, *, out=None) -> Tensor\n\nAdds :class:`~torch.Tensor` and\n``np.ndarray`` of PyTorch.\n\nM."
-    assert clean(doc) == "Adds ~library.Tensor and library.ndarray of library."
+    assert clean(doc) == "Adds library.Tensor and library.ndarray of library."
     assert clean("word " * 200).endswith("word")
     assert len(clean("word " * 200)) <= LONGEST
 
