@@ -1,0 +1,241 @@
+"""``python -m accum_lib train``: fine-tune RoBERTa, or another encoder, for real."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Trains with exact gradient accumulation: every update is that of one big batch of B = M K examples, whatever
+M and K are. Without further arguments it works offline: an untrained tiny RoBERTa learns to tell
+docstrings of four packages apart.
+
+  python -m accum_lib train --output runs/first
+  python -m accum_lib train --output runs/first --resume          after a crash
+  python -m accum_lib train --output runs/second --dry-run --model base -M 4 -B 32
+  python -m accum_lib train --output runs/third --model FacebookAI/roberta-base --data mine.csv
+"""
+RATES = {"tiny": 1e-3, "base": 1e-4, "large": 1e-4}  # untrained models learn from nothing
+FINE_TUNING_RATE = 2e-5  # for checkpoints: Liu et al. 2019 (arXiv 1907.11692), table 10
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "train", help="fine-tune RoBERTa for real", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    _add_what(parser.add_argument_group("what is trained, and on what"))
+    _add_update(parser.add_argument_group("an update"))
+    _add_training(parser.add_argument_group("the training"))
+    _add_run(parser.add_argument_group("the run"))
+    parser.set_defaults(run=run)
+
+
+def _add_what(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--model",
+        default="tiny",
+        metavar="NAME",
+        help="tiny, base or large: RoBERTa, untrained; or a folder or a name on the hub (tiny)",
+    )
+    add(
+        "--task",
+        default="classification",
+        choices=("classification", "mlm"),
+        help="classify texts, or guess hidden tokens (classification)",
+    )
+    add(
+        "--data",
+        default="docstrings",
+        metavar="SOURCE",
+        help="docstrings, glue:TASK such as glue:sst2, or a .csv, .tsv, .jsonl or .parquet file (docstrings)",
+    )
+    add("--max-tokens", type=int, default=128, metavar="T", help="cut texts to so many tokens (128)")
+    add("--dropout", type=float, metavar="P", help="probability everywhere (the model's own, usually 0.1)")
+
+
+def _add_update(group: Any) -> None:
+    add = group.add_argument
+    add("-M", "--micro-batch-size", type=int, metavar="M", help="examples in one forward pass (8)")
+    add("-K", "--accumulation-steps", type=int, metavar="K", help="micro-batches in one update")
+    add("-B", "--effective-batch-size", type=int, metavar="B", help="examples in one update, M K (32)")
+    add("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="by autocast (fp32)")
+    add("--checkpointing", action="store_true", help="recompute activations: less memory, more time")
+    add("--compile", action="store_true", help="use torch.compile; it takes a minute to begin")
+    add(
+        "--max-grad-norm",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="clip the whole window's gradient to this norm; 0 does not clip (1.0)",
+    )
+
+
+def _add_training(group: Any) -> None:
+    add = group.add_argument
+    add("--epochs", type=int, default=10, help="passes over the data (10)")
+    add("--max-updates", type=int, metavar="U", help="stop after so many updates")
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        help="the highest one (tiny 1e-3, else 1e-4; 2e-5 for checkpoints)",
+    )
+    add("--weight-decay", type=float, default=0.1, metavar="X", help="not of biases and LayerNorm (0.1)")
+    add("--warmup", type=float, default=0.06, metavar="X", help="part of all updates (0.06)")
+    add(
+        "--length-pool",
+        type=int,
+        default=1,
+        metavar="W",
+        help="sort examples by length within W windows; 0 does not; 1 changes no update (1)",
+    )
+    add("--seed", type=int, default=0, help="of weights, order, dropout and masks (0)")
+    add(
+        "--on-non-finite",
+        default="stop",
+        choices=("stop", "skip"),
+        help="what to do if a loss is NaN: stop, or leave the window out (stop)",
+    )
+    add("--max-skips", type=int, default=3, metavar="N", help="with skip, at most so many in a row (3)")
+
+
+def _add_run(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="for checkpoints, log and the final model",
+    )
+    add("--resume", action="store_true", help="go on from the newest whole checkpoint in the output folder")
+    add("--dry-run", action="store_true", help="print plan, memory and time, and train nothing")
+    add("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")
+    add("--evaluate-every", type=int, metavar="U", help="updates between evaluations (an epoch)")
+    add("--save-every", type=int, metavar="U", help="updates between checkpoints (an epoch)")
+    add("--noise-scale", action="store_true", help="estimate the gradient noise scale on the way")
+    add("--tensorboard", action="store_true", help="write for TensorBoard, too")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or print the plan; 0 if it went well, 2 if memory does not suffice."""
+    try:
+        return _run(arguments)
+    except MemoryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    settings = _settings(arguments)
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu")
+    loaded, data, train, held_out = _load(arguments)
+    if arguments.dry_run:
+        return _dry_run(loaded, train, held_out, settings, data.name, device)
+    _guard(loaded, train, settings, device)
+    return _train(arguments, settings, loaded, data, train, held_out, device)
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from dataclasses import fields
+
+    from accum_lib.roberta.settings import TrainingSettings
+    from accum_lib.roberta.sizes import batch_sizes
+
+    m, k = batch_sizes(
+        arguments.micro_batch_size, arguments.accumulation_steps, arguments.effective_batch_size
+    )
+    given = {f.name: getattr(arguments, f.name) for f in fields(TrainingSettings)}
+    rate = arguments.learning_rate or RATES.get(arguments.model, FINE_TUNING_RATE)
+    clip = arguments.max_grad_norm or None
+    derived = dict(micro_batch_size=m, accumulation_steps=k, learning_rate=rate, max_grad_norm=clip)
+    return TrainingSettings(**{**given, **derived})
+
+
+def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    """Model, data, and the two tasks."""
+    from accum_lib.roberta.data import load_data
+    from accum_lib.roberta.models import load_model
+    from accum_lib.roberta.tasks import TASKS
+
+    data = load_data(arguments.data)
+    loaded = load_model(arguments.model, arguments.task, data, arguments.dropout, arguments.seed)
+    if not 5 <= arguments.max_tokens <= loaded.max_tokens:
+        raise ValueError(
+            f"--max-tokens must be from 5 to {loaded.max_tokens}, which is what {loaded.name} reads; "
+            f"got {arguments.max_tokens}"
+        )
+    make = TASKS[arguments.task]
+    train, held_out = (
+        make(part, loaded.tokenizer, arguments.max_tokens, arguments.seed)
+        for part in (data.train, data.held_out)
+    )
+    return loaded, data, train, held_out
+
+
+def _dry_run(loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str) -> int:
+    from accum_lib.roberta.forecast import explain, forecast
+
+    print(explain(forecast(loaded, train, held_out, settings, data, device), _free_bytes(device)))
+    return 0
+
+
+def _free_bytes(device: str) -> float:
+    import torch
+
+    from accum_lib.machine import this_machine
+
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else this_machine().free_bytes
+
+
+def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
+    """On the CPU the system kills what is too large, without a word: so ask the prediction first."""
+    from accum_lib.lenses.memory.guard import guard
+    from accum_lib.roberta.forecast import SMALL, lens_settings, workload
+
+    if device == "cpu" and loaded.parameters > SMALL:
+        lens = lens_settings(settings, device)
+        guard(workload(loaded.model, train), settings.micro_batch_size, settings.accumulation_steps, lens)
+
+
+def _train(
+    arguments: argparse.Namespace, settings: Any, loaded: Any, data: Any, train: Any, held_out: Any,
+    device: str,
+) -> int:  # fmt: skip
+    from accum_lib.roberta.models import export
+    from accum_lib.roberta.trainer import Trainer
+
+    facts = {"model": loaded.name, "dropout": arguments.dropout, "labels": list(data.labels)}
+    trainer = Trainer(
+        loaded.model, train, held_out, settings, arguments.output, facts=facts, device=device,
+        show=not arguments.quiet, tensorboard=arguments.tensorboard,
+    )  # fmt: skip
+    done = trainer.run(resume=arguments.resume)
+    folder = export(loaded, arguments.output / "model")
+    print(_summary(loaded, data, done))
+    print(f"The model is in {folder}; load it with --model {folder}, or from_pretrained.")
+    return 0
+
+
+def _summary(loaded: Any, data: Any, done: Any) -> str:
+    lines = [f"{loaded.name} on {data.name}: {done.updates} updates, {done.seconds:.0f} s."]
+    if done.evaluations:
+        last = done.evaluations[-1]
+        lines.append(f"Held out: loss {last.loss:.3f}, accuracy {last.accuracy:.1%} of {last.count}.")
+    if data.labels and data.held_out and data.held_out[0].label is not None:
+        most = max(sum(e.label == i for e in data.held_out) for i in range(len(data.labels)))
+        lines.append(f"The most frequent label alone would be right in {most / len(data.held_out):.1%}.")
+    if done.skipped_windows:
+        lines.append(f"{done.skipped_windows} windows were left out: their loss or gradient was not finite.")
+    return "\n".join(lines)
