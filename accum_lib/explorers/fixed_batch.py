@@ -9,17 +9,18 @@ from accum_lib.figures.picture import Picture
 from accum_lib.lenses.fixed_batch import fixed_batch
 from accum_lib.problems import Digits, Regression
 from accum_lib.problems.base import Problem
-from accum_lib.problems.roberta import Roberta
 from accum_lib.records.fixed_batch import FixedBatch
+from accum_lib.roberta.problem import RobertaTask
 
-STEPS = (1, 2, 4, 8, 16, 32)
-MAX_TOKENS = 40  # longer docstrings are cut, so that all runs take seconds
+STEPS = (1, 2, 8, 32)
+UPDATES = 12
+MAX_TOKENS = 32  # longer docstrings are cut, so that all runs take seconds
 MODELS: dict[str, tuple[str, Callable[[], Problem]]] = {
     "regression": ("regression", Regression),
     "mlp": ("digits, MLP", lambda: Digits("mlp")),
     "cnn": ("digits, CNN", lambda: Digits("cnn")),
-    "roberta": ("tiny RoBERTa", lambda: Roberta(max_tokens=MAX_TOKENS)),
-    "dropout": ("with dropout", lambda: Roberta(max_tokens=MAX_TOKENS, dropout=0.1)),
+    "roberta": ("tiny RoBERTa", lambda: RobertaTask(max_tokens=MAX_TOKENS)),
+    "dropout": ("with dropout", lambda: RobertaTask(max_tokens=MAX_TOKENS, dropout=0.1)),
 }
 CONTROLS = [
     Control("steps", "Accumulation steps K", STEPS, 8),
@@ -31,7 +32,7 @@ CONTROLS = [
 def runs_of(model: str) -> FixedBatch:
     """The runs of one model, made once."""
     _, make = MODELS[model]
-    return fixed_batch(make(), steps=STEPS)
+    return fixed_batch(make(), steps=STEPS, updates=UPDATES)
 
 
 def fixed_batch_explorer() -> GridExplorer:

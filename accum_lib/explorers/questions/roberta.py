@@ -1,0 +1,60 @@
+"""What notebook 06 asks: the usual snippet on two tasks, and dropout."""
+
+from collections.abc import Callable
+
+from accum_lib.explorers.fixed_batch import runs_of
+from accum_lib.explorers.prediction import Prediction
+from accum_lib.records.equivalence import Report
+from accum_lib.records.fixed_batch import FixedBatch
+from accum_lib.roberta.snippets import usual_report
+
+SMALL = 0.001  # a relative error of the gradient that no one would call a fault
+
+
+def usual_snippet(report: Callable[[str], Report] = usual_report) -> Prediction:
+    """On which task the usual snippet's whole windows have the gradient of one big batch."""
+
+    def answer() -> tuple[int, str]:
+        samples, tokens = (whole_window_error(report(task)) for task in ("classification", "mlm"))
+        right = 0 if max(samples, tokens) < SMALL else 1 if samples < SMALL else 2 if tokens < SMALL else 3
+        return right, (
+            f"Its gradient is off by {samples:.0%} when it classifies, and by up to {tokens:.0%} when it "
+            "guesses hidden tokens: there a loss counts tokens, and texts have more or fewer of them. Whole "
+            "windows are looked at here; what the end of an epoch does comes next."
+        )
+
+    return Prediction(
+        "the usual snippet divides each micro-batch's mean loss by K. In a whole window of K micro-batches, "
+        "with texts of many lengths, that gives the gradient of one big batch …",
+        ["for both tasks", "when it classifies texts", "when it guesses hidden tokens", "for neither"],
+        answer,
+    )
+
+
+def whole_window_error(report: Report) -> float:
+    """The largest relative error of the first epoch's updates, which nothing has leaked into yet."""
+    return max(check.relative_error for check in report.updates if check.epoch == 0)
+
+
+def dropout(runs: Callable[[], FixedBatch] = lambda: runs_of("dropout")) -> Prediction:
+    """Whether K changes a run with dropout more than other masks do."""
+
+    def answer() -> tuple[int, str]:
+        found = runs()
+        at = len(found.steps) - 1
+        ratio = found.distances[at] / found.distance_again
+        right = 0 if ratio < 0.1 else 1 if ratio < 3 else 2
+        return right, (
+            f"K = {found.steps[at]} ends {found.distances[at]:.2f} of the way apart from one big batch; "
+            f"one big batch with other masks ends {found.distance_again:.2f} of the way apart from itself."
+        )
+
+    return Prediction(
+        "with dropout, each forward pass draws its own masks. One big batch and K = 32 micro-batches end …",
+        [
+            "at the same weights, up to rounding",
+            "as far apart as two runs of one big batch with other masks",
+            "much further apart than those",
+        ],
+        answer,
+    )

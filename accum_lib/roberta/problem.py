@@ -1,0 +1,60 @@
+"""A task as a ``Problem``, so that every lens of this project can look at the real thing."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accum_lib.roberta.data import load_data
+from accum_lib.roberta.models import load_model
+from accum_lib.roberta.tasks import TASKS, Batch
+
+
+class RobertaTask:
+    """A model of this lab and the first examples of its data, with its own task's loss and count.
+
+    Args:
+        task: "classification" (counts samples) or "mlm" (counts hidden tokens).
+        model: "tiny", "base", "large", a folder or a name on the hub; see ``load_model``.
+        source: where the texts come from; see ``load_data``.
+        num_samples: N; None takes all.
+        max_tokens: longer texts are cut to this.
+        dropout: probability everywhere; 0 makes accumulation exact.
+        dtype: of the weights.
+
+    Raises:
+        ValueError, OSError: as ``load_data`` and ``load_model`` say, or there are fewer than N examples.
+    """
+
+    default_learning_rate = 0.3
+
+    def __init__(
+        self, task: str = "mlm", model: str = "tiny", source: str = "docstrings",
+        num_samples: int | None = 256, max_tokens: int = 64, dropout: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
+        data = load_data(source)
+        if num_samples is not None and not 1 <= num_samples <= len(data.train):
+            raise ValueError(f"num_samples must be between 1 and {len(data.train)}; got {num_samples}")
+        loaded = load_model(model, task, data, dropout)
+        self._settings: tuple[Any, ...] = (model, task, data, dropout)
+        self._dtype = dtype
+        self.task = TASKS[task](data.train[:num_samples], loaded.tokenizer, max_tokens)
+        self.num_samples = len(self.task)
+        self.name = f"{loaded.name}, {task}"
+
+    def make_model(self, seed: int = 0) -> nn.Module:
+        """The model in training mode, the same for the same seed."""
+        return load_model(*self._settings, seed=seed).model.to(self._dtype)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The micro-batch of these examples, as the task makes it."""
+        return self.task.batch(indices.tolist())
+
+    def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The task's own: cross-entropy summed over what counts."""
+        return self.task.loss_sum(model, batch)
+
+    def count(self, batch: Batch) -> int:
+        """Samples, or hidden tokens."""
+        return self.task.count(batch)
