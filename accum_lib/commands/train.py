@@ -75,7 +75,7 @@ def _add_update(group: Any) -> None:
 
 def _add_training(group: Any) -> None:
     add = group.add_argument
-    add("--epochs", type=int, default=10, help="passes over the data (10)")
+    add("--epochs", type=int, default=4, help="passes over the data (4)")
     add("--max-updates", type=int, metavar="U", help="stop after so many updates")
     add(
         "--learning-rate",

@@ -20,6 +20,7 @@ from accum_lib.roberta.order import epoch_windows
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.sizes import cut
 from accum_lib.roberta.tasks import Task
+from accum_lib.roberta.trainer import planned_windows
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
 SIDE = 1024  # of the matrices whose product is timed
@@ -31,7 +32,7 @@ def forecast(
     """The plan of a run, with predicted memory, and a time that was measured or is called an estimate."""
     n, b = len(train), settings.effective_batch_size
     per_epoch = -(-n // b)
-    updates = min(settings.epochs * per_epoch, settings.max_updates or settings.epochs * n)
+    updates = planned_windows(settings, n)
     prediction = predict_memory(loaded.model, train, settings, device)
     if loaded.parameters <= SMALL and device == "cpu":
         seconds = updates * timed_window(loaded.model, train, settings)

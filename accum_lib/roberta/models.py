@@ -92,8 +92,8 @@ def build(size: str, task: str, labels: tuple[str, ...], vocabulary: int, dropou
     shape: dict[str, Any] = {"vocab_size": vocabulary, **SIZES[size]}
     config = transformers.RobertaConfig(**shape, **_classes(task, labels))
     _set_dropout(config, dropout)
-    model = getattr(transformers, CLASSES[task]).from_config(config)
-    return model.train()
+    made = getattr(transformers, CLASSES[task])
+    return made.from_config(config).train()
 
 
 def export(loaded: Loaded, folder: Path) -> Path:
@@ -106,7 +106,8 @@ def export(loaded: Loaded, folder: Path) -> Path:
 
     aside = folder.with_name(f"{folder.name}-unfinished")
     try:
-        loaded.model.save_pretrained(aside)
+        saved: Any = loaded.model
+        saved.save_pretrained(aside)
         loaded.tokenizer.save_pretrained(aside)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)

@@ -5,7 +5,8 @@ lost and nothing counted twice. M does not change the gradient, which is why hal
 """
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -101,6 +102,25 @@ def at_one(error: BaseException) -> OutOfMemoryAtOneError:
         f"out of memory with micro-batches of one example ({_first_line(error)}): smaller ones do not exist. "
         "Turn activation checkpointing on, cut texts shorter, use 16 bits, or take a smaller model"
     )
+
+
+@contextmanager
+def no_way_out() -> Iterator[None]:
+    """Around the optimizer's update, which needs the same memory whatever M is.
+
+    Raises:
+        MemoryError: memory ran out there.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"out of memory in the optimizer's update ({_first_line(error)}), where a smaller M does not "
+            "help, and parameters may have moved in part. Resume from the last checkpoint with more memory, "
+            "or take a smaller model"
+        ) from error
 
 
 def free_memory() -> None:

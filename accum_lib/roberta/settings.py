@@ -1,6 +1,6 @@
 """What is decided about a run before it starts. Two equal settings give the same run, bit for bit."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -95,11 +95,6 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in names
         if saved.get(name) != now.get(name)
     ]
-
-
-def as_plain(settings: TrainingSettings, facts: dict[str, Any]) -> dict[str, Any]:
-    """The settings and further facts (model, data) as JSON would give them back."""
-    return {**asdict(settings), **facts}
 
 
 def _check_at_least(name: str, value: Any, least: int) -> None:
