@@ -3,6 +3,7 @@
 from accum_lib.exercises.equivalence import check_data, check_loop, check_mean_of_means_weight
 from accum_lib.exercises.memory import check_floor, check_second_buffer, check_steps
 from accum_lib.exercises.pitfalls import check_clipped_repair, check_logged_repair
+from accum_lib.exercises.roberta import check_mlm_loss, check_warmup_updates
 from accum_lib.exercises.three_descents import check_same_step, check_updates_per_epoch, check_weight
 from accum_lib.exercises.variance import check_beta2, check_noise_scale, check_variance
 
@@ -14,11 +15,13 @@ __all__ = [
     "check_logged_repair",
     "check_loop",
     "check_mean_of_means_weight",
+    "check_mlm_loss",
     "check_noise_scale",
     "check_same_step",
     "check_second_buffer",
     "check_steps",
     "check_updates_per_epoch",
     "check_variance",
+    "check_warmup_updates",
     "check_weight",
 ]

@@ -2,6 +2,7 @@
 
 from accum_lib.explorers.bug_hunt import BugHunt, clues_explorer, sightings_explorer
 from accum_lib.explorers.descents import descents_explorer
+from accum_lib.explorers.fixed_batch import fixed_batch_explorer
 from accum_lib.explorers.memory import memory_explorer, planner_explorer
 from accum_lib.explorers.microscope import microscope_explorer
 from accum_lib.explorers.moments import moments_explorer
@@ -16,6 +17,7 @@ __all__ = [
     "claims_explorer",
     "clues_explorer",
     "descents_explorer",
+    "fixed_batch_explorer",
     "guess_explorer",
     "memory_explorer",
     "microscope_explorer",

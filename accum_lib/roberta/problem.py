@@ -1,6 +1,6 @@
 """A task as a ``Problem``, so that every lens of this project can look at the real thing."""
 
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +36,8 @@ class RobertaTask:
         data = load_data(source)
         if num_samples is not None and not 1 <= num_samples <= len(data.train):
             raise ValueError(f"num_samples must be between 1 and {len(data.train)}; got {num_samples}")
-        loaded = load_model(model, task, data, dropout)
-        self._settings: tuple[Any, ...] = (model, task, data, dropout)
+        self._load = partial(load_model, model, task, data, dropout)
+        loaded = self._load()
         self._dtype = dtype
         self.task = TASKS[task](data.train[:num_samples], loaded.tokenizer, max_tokens)
         self.num_samples = len(self.task)
@@ -45,7 +45,7 @@ class RobertaTask:
 
     def make_model(self, seed: int = 0) -> nn.Module:
         """The model in training mode, the same for the same seed."""
-        return load_model(*self._settings, seed=seed).model.to(self._dtype)
+        return self._load(seed=seed).model.to(self._dtype)
 
     def batch(self, indices: Tensor) -> Batch:
         """The micro-batch of these examples, as the task makes it."""

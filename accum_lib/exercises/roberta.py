@@ -1,0 +1,92 @@
+"""Exercises of notebook 06: a loss as a sum and a count, and a warm-up that counts updates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from accum_lib.exercises.feedback import Feedback, not_yet, right
+from accum_lib.lenses.equivalence import check_case, core_loop
+from accum_lib.lenses.equivalence.case import Case
+from accum_lib.roberta.snippets import case_of
+
+BLANK = "the function returns nothing yet: put your formula in place of the blank."
+CLOSE = 1e-9
+
+
+def check_mlm_loss(loss_sum: Callable[..., Any], count: Callable[..., Any]) -> Feedback:
+    """Exercise 1: the loss of masked language modelling as a sum and a count."""
+    try:
+        return _check_mlm_loss(loss_sum, count)
+    except Exception as error:
+        return not_yet(f"your functions raised {type(error).__name__}: {error}")
+
+
+def _check_mlm_loss(loss_sum: Callable[..., Any], count: Callable[..., Any]) -> Feedback:
+    case = case_of("mlm").in_precision(torch.float64)
+    model, batch = case.make_model().double(), case.batches[0]
+    given, number = loss_sum(model, dict(batch)), count(dict(batch))
+    if given is ... or given is None or number is ... or number is None:
+        return not_yet(BLANK)
+    true, tokens = float(case.loss_sum(model, batch).detach()), case.count(batch)
+    value = float(given.detach() if hasattr(given, "detach") else given)
+    if abs(value / true - 1) > CLOSE:
+        return not_yet(_loss_hint(value, true, tokens, batch))
+    if number != tokens:
+        return not_yet(_count_hint(float(number), tokens, batch))
+    return _whole_loop(case, loss_sum, count)
+
+
+def _loss_hint(value: float, true: float, tokens: float, batch: Any) -> str:
+    if abs(value * tokens / true - 1) < CLOSE:
+        return 'your loss is a mean: take reduction="sum", and leave the division to accumulate.'
+    return (
+        f"your loss of a micro-batch is {value:.4f}, and the sum over hidden tokens is {true:.4f}: are "
+        "labels of -100 left out, and all others in?"
+    )
+
+
+def _count_hint(number: float, tokens: float, batch: Any) -> str:
+    labels = batch["labels"]
+    hints = {
+        float(len(labels)): "that is how many texts there are; the loss adds up over hidden tokens.",
+        float(labels.numel()): "that counts padding and all tokens that are not to be guessed.",
+        float(batch["attention_mask"].sum()): "that counts all tokens, hidden or not.",
+    }
+    hint = hints.get(number, "count the labels that are not -100.")
+    return f"you count {number:g} where {tokens:g} tokens are hidden: {hint}"
+
+
+def _whole_loop(case: Case, loss_sum: Any, count: Any) -> Feedback:
+    report = check_case(core_loop(loss_sum, count), case)
+    if report.ok:
+        return right(
+            "With these, every window has the gradient of one big batch: the checker finds no fault."
+        )
+    return not_yet(f"the first micro-batch is right, others are not: {report.diagnoses[0].message}")
+
+
+def check_warmup_updates(warmup_updates: Callable[[int, int, int, int, float], int]) -> Feedback:
+    """Exercise 2: ``warmup_updates(num_samples, micro_batch_size, accumulation_steps, epochs, part)``."""
+    try:
+        return _check_warmup(warmup_updates)
+    except Exception as error:
+        return not_yet(f"your function raised {type(error).__name__}: {error}")
+
+
+def _check_warmup(warmup_updates: Callable[[int, int, int, int, float], int]) -> Feedback:
+    if warmup_updates(64, 8, 4, 1, 0.5) in (None, ...):
+        return not_yet(BLANK)
+    for n, m, k, epochs, part in ((640, 8, 4, 5, 0.1), (650, 8, 4, 5, 0.2), (1916, 16, 4, 3, 0.06)):
+        given, true = warmup_updates(n, m, k, epochs, part), int(part * epochs * -(-n // (m * k)))
+        if given == true:
+            continue
+        asked = f"N = {n}, M = {m}, K = {k}, {epochs} epochs, part {part}: you say {given}, it is {true}."
+        wrong = {
+            int(part * epochs * -(-n // m)): "You count micro-batches; a scheduler ticks once per update.",
+            int(part * epochs * (n // (m * k))): "The last window of an epoch is short, and it is an update.",
+            int(part * (epochs * n // (m * k))): "No window spans two epochs: round up in each of them.",
+            int(part * -(-n // (m * k))): "You count one epoch.",
+        }
+        return not_yet(f"{asked} {wrong.get(given, 'How many updates has an epoch?')}")
+    return right("Warm-up and decay count updates, so K does not change the schedule at fixed B.")

@@ -1,0 +1,71 @@
+"""What a GPU adds to notebook 06: measured here if there is one, else what has been committed, dated."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accum_lib.explorers.training import show_still
+from accum_lib.figures.throughput import picture
+
+SCRIPT = Path(__file__).parents[2] / "tests" / "gpu" / "roberta_lab.py"
+COMMITTED = SCRIPT.with_suffix(".json")
+SECONDS = 240  # in a notebook; the whole takes up to nine minutes
+NONE = """\
+This machine has no GPU, and no results of one have been committed: nobody has run this on a GPU yet,
+so there is nothing to show. On a machine with one:
+
+    python tests/gpu/roberta_lab.py"""
+
+
+def show_gpu_results() -> None:
+    """Run the script on the GPU that is here; else show committed results, or say that there are none."""
+    if torch.cuda.is_available():
+        show(measured())
+    elif COMMITTED.exists():
+        show(json.loads(COMMITTED.read_text()))
+    else:
+        print(NONE)
+
+
+def measured() -> dict[str, Any]:
+    """The script's results, from a process of its own that gives the GPU's memory back.
+
+    Raises:
+        RuntimeError: the script could not be run at all.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "results.json")
+        command = [sys.executable, str(SCRIPT), "--seconds", str(SECONDS), "--out", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if not out.exists():
+            raise RuntimeError(f"{SCRIPT.name} could not be run: {done.stderr[-500:]}")
+        return json.loads(out.read_text())
+
+
+def show(record: Mapping[str, Any]) -> None:
+    """Where and when it was measured, each part in a line, and a picture of the speeds of each model."""
+    machine, parts = record["machine"], record["parts"]
+    print(f"Measured on {record['date']}: {machine['device']}, PyTorch {machine['torch']}.")
+    for name in ("equality", "recovery", "big batch"):
+        for row in parts.get(name, []):
+            print(f"{name}: {row.get('failure') or _line(row)}")
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in parts.get("speed", []):
+        if "failure" in row:
+            print(
+                f"speed: {row['model']}, {row['precision']}, M = {row['micro_batch_size']}: {row['failure']}"
+            )
+        else:
+            groups.setdefault((row["model"], row["precision"]), []).append(row)
+    for rows in groups.values():
+        show_still(picture(rows))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items() if name != "small")

@@ -1,0 +1,374 @@
+"""RoBERTa on the GPU that is here, in one call: speed, equality, running out of memory, 8,192 sequences.
+
+    python tests/gpu/roberta_lab.py [--device cuda|cpu] [--small] [--seconds 540] [--out FILE]
+
+    speed      samples/s, tokens/s and peak memory for M x K at fixed B, of this project's loop, the
+               Transformers Trainer and Accelerate in turns; all with AdamW, clipping and the same batches
+    equality   the gradient of K micro-batches against that of one big batch, and of that one once more
+    recovery   a real out-of-memory, met by halving M: the gradient against that of a small M from the start
+    big batch  one update of 8,192 sequences, with the M and K that the planner names
+
+Every part is reported, failures too; what the time did not suffice for is listed as not run. Without a GPU,
+--small runs the same code on the CPU, except for running out of memory, which a CPU does not survive.
+"""
+
+import argparse
+import gc
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from memory_grid import SMALL, facts
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from accum_lib.accumulate import accumulate, apply_update, windows
+from accum_lib.lenses.memory.planner import plan
+from accum_lib.lenses.memory.workloads import Workload, named
+from accum_lib.losses import count_samples, count_tokens, sum_of_mean
+from accum_lib.roberta.recovery import accumulate_or_halve
+
+WARM_UP, TIMED = 2, 5  # updates of each turn
+ROUNDS = 3
+RATE, CLIP = 1e-5, 1.0
+Batch = dict[str, Tensor]
+
+
+def own_mean(model: nn.Module, batch: Batch) -> Tensor:
+    return model(**batch).loss
+
+
+classify, guess = sum_of_mean(own_mean, count_samples), sum_of_mean(own_mean, count_tokens)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the table of speeds: B = M K is the same for all of a model."""
+
+    model: str
+    precision: str
+    tokens: int
+    micro_batch_size: int
+    accumulation_steps: int
+    small: bool = False
+
+    def workload(self) -> Workload:
+        """A sequence classifier without dropout, so that gradients can be compared."""
+        sizes = SMALL if self.small else {}
+        return named(self.model, "classification", self.tokens, dropout=0.0, **sizes)
+
+
+def settings(small: bool) -> list[Setting]:
+    """B = 64 on base and large; or a few of two layers."""
+    if small:
+        return [Setting("roberta-base", "fp32", 16, m, 8 // m, True) for m in (8, 2)]
+    found = [Setting("roberta-base", p, 128, m, 64 // m) for p in ("fp32", "bf16") for m in (64, 16, 4, 1)]
+    return found + [Setting("roberta-large", "bf16", 128, m, 64 // m) for m in (64, 16, 4)]
+
+
+# --- Three loops. Each makes all updates of the loader's data and calls tick() after each of them.
+
+Loop = Callable[[nn.Module, list[Batch], Setting, str, Callable[[], None]], None]
+
+
+def own(model: nn.Module, data: list[Batch], setting: Setting, device: str, tick: Callable[[], None]) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=device == "cuda")
+    loader = DataLoader(data, batch_size=setting.micro_batch_size, pin_memory=device == "cuda")  # type: ignore
+    loss_sum = autocast(classify, setting.precision, device)
+    for window in windows(loader, setting.accumulation_steps):
+        accumulate(model, window, lambda m, b: loss_sum(m, moved(b, device)), count_samples)
+        apply_update(model, optimizer, max_grad_norm=CLIP)
+        tick()
+
+
+def trainer(
+    model: nn.Module, data: list[Batch], setting: Setting, device: str, tick: Callable[[], None]
+) -> None:
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    class Ticks(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            tick()
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder, per_device_train_batch_size=setting.micro_batch_size, num_train_epochs=1,
+            gradient_accumulation_steps=setting.accumulation_steps, learning_rate=RATE, max_grad_norm=CLIP,
+            lr_scheduler_type="constant", bf16=setting.precision == "bf16", use_cpu=device == "cpu",
+            optim="adamw_torch_fused" if device == "cuda" else "adamw_torch", weight_decay=0.01,
+            save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True,
+            dataloader_pin_memory=device == "cuda",
+        )  # fmt: skip
+        Trainer(model=model, args=arguments, train_dataset=data, callbacks=[Ticks()]).train()  # type: ignore
+
+
+def accelerate(
+    model: nn.Module, data: list[Batch], setting: Setting, device: str, tick: Callable[[], None]
+) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # the Trainer has left one of its own
+    GradientState._reset_state()
+    accelerator = Accelerator(
+        cpu=device == "cpu", gradient_accumulation_steps=setting.accumulation_steps,
+        mixed_precision="bf16" if setting.precision == "bf16" else "no",
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=device == "cuda")
+    loader = DataLoader(data, batch_size=setting.micro_batch_size, pin_memory=device == "cuda")  # type: ignore
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    for batch in loader:
+        with accelerator.accumulate(model):
+            accelerator.backward(model(**batch).loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(model.parameters(), CLIP)
+            optimizer.step()
+            optimizer.zero_grad()
+        if accelerator.sync_gradients:
+            tick()
+
+
+LOOPS: dict[str, Loop] = {"accum_lib": own, "Transformers Trainer": trainer, "Accelerate": accelerate}
+
+
+# --- Speed
+
+
+def speed(setting: Setting, device: str, rounds: int = ROUNDS) -> list[dict[str, Any]]:
+    """Each loop in turns, in an order drawn anew for each round."""
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
+    for number in range(rounds):
+        for name in random.Random(number).sample(list(LOOPS), len(LOOPS)):
+            turns[name].append(turn(LOOPS[name], setting, device))
+    ours = statistics.median(t["seconds"] for t in turns["accum_lib"])
+    return [row(setting, name, found, ours) for name, found in turns.items()]
+
+
+def turn(loop: Loop, setting: Setting, device: str) -> dict[str, float]:
+    """One loop for ``WARM_UP + TIMED`` updates on a new model: seconds and peak bytes of those timed."""
+    model, ends = new_model(setting, device), []
+
+    def tick() -> None:
+        synchronize(device)
+        ends.append(time.perf_counter())
+        if len(ends) == WARM_UP and device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+    loop(model, sequences(setting, WARM_UP + TIMED), setting, device, tick)
+    if len(ends) != WARM_UP + TIMED:
+        raise RuntimeError(f"{len(ends)} updates were made where {WARM_UP + TIMED} were asked for")
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    return {"seconds": ends[-1] - ends[WARM_UP - 1], "peak_bytes": peak}
+
+
+def row(setting: Setting, name: str, found: list[dict[str, float]], ours: float) -> dict[str, Any]:
+    seconds = statistics.median(f["seconds"] for f in found)
+    samples = setting.micro_batch_size * setting.accumulation_steps * TIMED
+    return {
+        **asdict(setting),
+        "loop": name,
+        "samples_per_second": round(samples / seconds, 2),
+        "tokens_per_second": round(samples * setting.tokens / seconds),
+        "speed_against_ours": round(ours / seconds, 4),
+        "peak_bytes": int(max(f["peak_bytes"] for f in found)) or None,
+    }
+
+
+# --- Equality, recovery, the big batch
+
+
+def equality(setting: Setting, device: str) -> dict[str, Any]:
+    """||g(K) - g(1)|| / ||g(1)|| in float32, and the same for one big batch once more."""
+    model, data = new_model(setting, device), sequences(setting, 1)
+    whole, again = (gradient(model, [joined(data, device)], setting, device) for _ in range(2))
+    size = setting.micro_batch_size
+    parts = [joined(data[i : i + size], device) for i in range(0, len(data), size)]
+    cut = gradient(model, parts, setting, device)
+    return {
+        **asdict(setting),
+        "relative_error": float((cut - whole).norm() / whole.norm()),
+        "once_more": float((again - whole).norm() / whole.norm()),
+    }
+
+
+def recovery(setting: Setting, device: str) -> dict[str, Any]:
+    """Let the GPU run out of memory with the whole batch, and go on with what fits."""
+    if device != "cuda":
+        return {**asdict(setting), "failure": "not run: to run out of memory takes a GPU"}
+    model, data, fits = new_model(setting, device), sequences(setting, 1), setting.micro_batch_size
+    small = cut_into(data, fits, device)
+    expected = gradient(model, small, setting, device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    gradient(model, small, setting, device)
+    allowed = torch.cuda.max_memory_reserved() * 1.05 / torch.cuda.get_device_properties(0).total_memory
+    model.zero_grad(set_to_none=True)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, allowed))  # real errors, on a card made smaller
+    halvings: list[int] = []
+    try:
+        loss_sum = autocast(classify, setting.precision, device)
+        _, size = accumulate_or_halve(
+            model, lambda m: cut_into(data, m, device), loss_sum, count_samples, len(data),
+            on_halved=lambda m, _: halvings.append(m),
+        )  # fmt: skip
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    found = flat(model)
+    return {
+        **asdict(setting),
+        "halved_to": halvings,
+        "micro_batch_size_at_the_end": size,
+        "relative_error": float((found - expected).norm() / expected.norm()),
+    }
+
+
+def big_batch(device: str, small: bool) -> dict[str, Any]:
+    """One update of 8,192 sequences of 512 tokens (Liu et al. 2019), masked language modelling."""
+    tokens, batch = (16, 32) if small else (512, 8192)
+    workload = named("roberta-base", "mlm", tokens, **(SMALL if small else {}))
+    m, k, precision, predicted = planned(workload, device, batch)
+    model = workload.model(False).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=device == "cuda")
+    loss_sum = autocast(guess, precision, device)
+
+    def micro_batches() -> Iterator[Batch]:
+        for number in range(k):
+            yield moved(workload.make_batch(min(m, batch - number * m)), device)
+
+    synchronize(device)
+    started = time.perf_counter()
+    result = accumulate(model, list(micro_batches()), loss_sum, count_tokens)
+    apply_update(model, optimizer, max_grad_norm=CLIP)
+    synchronize(device)
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    return {
+        "sequences": batch, "hidden_tokens": int(result.count), "tokens": tokens,
+        "micro_batch_size": m, "accumulation_steps": k, "precision": precision, "loss": result.loss,
+        "seconds": round(time.perf_counter() - started, 3),
+        "predicted_peak_bytes": predicted, "peak_bytes": peak,
+    }  # fmt: skip
+
+
+def planned(workload: Workload, device: str, batch: int) -> tuple[int, int, str, int | None]:
+    """M, K, precision and predicted peak: the planner's for this card, not recomputing; M = 4 on a CPU."""
+    if device == "cpu":
+        return 4, batch // 4, "fp32", None
+    options = [o for o in plan(workload, "here", batch).options if o.fits and not o.checkpointing]
+    best = options[0]
+    return best.micro_batch_size, best.accumulation_steps, best.precision, best.peak_bytes
+
+
+# --- Small things
+
+
+def new_model(setting: Setting, device: str) -> nn.Module:
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    torch.manual_seed(0)
+    return setting.workload().model(False).to(device)
+
+
+def sequences(setting: Setting, updates: int) -> list[Batch]:
+    """So many updates' examples, one by one: what is read costs time, not what it says."""
+    torch.manual_seed(1)
+    batch_size = setting.micro_batch_size * setting.accumulation_steps
+    whole = setting.workload().make_batch(updates * batch_size)
+    return [{name: t[i] for name, t in whole.items()} for i in range(updates * batch_size)]
+
+
+def joined(examples: list[Batch], device: str) -> Batch:
+    return {name: torch.stack([e[name] for e in examples]).to(device) for name in examples[0]}
+
+
+def cut_into(examples: list[Batch], size: int, device: str) -> list[Batch]:
+    return [joined(examples[i : i + size], device) for i in range(0, len(examples), size)]
+
+
+def moved(batch: Batch, device: str) -> Batch:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def gradient(model: nn.Module, window: list[Batch], setting: Setting, device: str) -> Tensor:
+    loss_sum = autocast(classify, setting.precision, device)
+    accumulate(model, window, loss_sum, count_samples)
+    found = flat(model)
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def flat(model: nn.Module) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).double()
+
+
+def autocast(loss_sum: Any, precision: str, device: str) -> Any:
+    return loss_sum if precision == "fp32" else torch.autocast(device, torch.bfloat16)(loss_sum)
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+# --- The whole
+
+
+def parts(device: str, small: bool) -> Iterator[tuple[str, Callable[[], Any], dict[str, Any]]]:
+    """Name, what to do, and what it is about; the quick and the necessary first."""
+    chosen = settings(small)
+    exact = [s for s in chosen if s.precision == "fp32" and s.accumulation_steps > 1]
+    for setting in exact:
+        yield "equality", lambda s=setting: equality(s, device), asdict(setting)
+    yield "recovery", lambda: recovery(exact[-1], device), asdict(exact[-1])
+    for setting in chosen:
+        yield "speed", lambda s=setting: speed(s, device, 1 if small else ROUNDS), asdict(setting)
+    yield "big batch", lambda: big_batch(device, small), {}
+
+
+def run(device: str, small: bool, seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of each part as it is done; failures too."""
+    started = time.monotonic()
+    for name, do, about in parts(device, small):
+        if time.monotonic() - started > seconds:
+            yield name, {**about, "failure": "not run: the time was up"}
+            continue
+        try:
+            found = do()
+        except Exception as error:
+            found = {**about, "failure": f"{type(error).__name__}: {str(error)[:300]}"}
+        for each in found if isinstance(found, list) else [found]:
+            yield name, each
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=["cuda", "cpu"])
+    parser.add_argument("--small", action="store_true", help="a two-layer model")
+    parser.add_argument("--seconds", type=float, default=540, help="start nothing after so long")
+    parser.add_argument("--out", default="roberta_lab.json")
+    arguments = parser.parse_args()
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        parser.error("PyTorch finds no GPU here: leave --device out, or say --device cpu")
+    found: dict[str, list[dict[str, Any]]] = {}
+    record = {"date": time.strftime("%Y-%m-%d"), "machine": facts(device), "parts": found}
+    for name, each in run(device, arguments.small, arguments.seconds):
+        found.setdefault(name, []).append(each)
+        print(name, json.dumps(each), flush=True)
+        with open(arguments.out, "w") as file:  # anew each time, so that an end in the midst loses none
+            json.dump(record, file, indent=1)
+    return 0 if all("failure" not in each for rows in found.values() for each in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

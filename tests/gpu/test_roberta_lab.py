@@ -1,0 +1,81 @@
+"""The script for RoBERTa on a GPU: run on the CPU as far as that goes, and shown to notice what is wrong."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import roberta_lab as lab
+import torch
+
+from accum_lib.explorers import gpu_results
+from accum_lib.figures.still import png
+from accum_lib.figures.throughput import picture
+
+SMALL = lab.settings(small=True)[-1]
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory) -> dict:
+    out = tmp_path_factory.mktemp("lab") / "results.json"
+    command = [sys.executable, lab.__file__, "--device", "cpu", "--small", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, "running out of memory needs a GPU, and that is said\n" + done.stderr
+    return json.loads(out.read_text())
+
+
+def test_the_whole_script_on_a_cpu(record) -> None:
+    parts = record["parts"]
+    assert {"device", "torch", "python"} <= set(record["machine"])
+    assert parts["equality"][0]["relative_error"] < 1e-5
+    assert "takes a GPU" in parts["recovery"][0]["failure"]
+    assert [row["loop"] for row in parts["speed"]] == 2 * list(lab.LOOPS)
+    assert all(row["samples_per_second"] > 0 for row in parts["speed"])
+    assert parts["big batch"][0]["sequences"] == 32
+    assert [name for name, rows in parts.items() for r in rows if "failure" in r] == ["recovery"]
+
+
+def test_a_mean_in_place_of_a_sum_is_noticed(monkeypatch) -> None:
+    """The comparison can fail: this makes the accumulated gradient K times too large."""
+    assert lab.equality(SMALL, "cpu")["relative_error"] < 1e-5
+    monkeypatch.setattr(lab, "classify", lab.own_mean)
+    assert lab.equality(SMALL, "cpu")["relative_error"] > 0.5
+
+
+def test_a_loop_that_leaves_updates_out_is_noticed() -> None:
+    def lazy(model, data, setting, device, tick) -> None:
+        tick()
+
+    with pytest.raises(RuntimeError, match="1 updates were made where 7 were asked for"):
+        lab.turn(lazy, SMALL, "cpu")
+
+
+def test_a_failure_is_a_row_and_does_not_end_the_rest(monkeypatch) -> None:
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(lab, "equality", fail)
+    monkeypatch.setattr(lab, "speed", fail)
+    rows = list(lab.run("cpu", True, 100))
+    assert [name for name, _ in rows] == ["equality", "recovery", "speed", "speed", "big batch"]
+    assert rows[0][1]["failure"] == "OutOfMemoryError: CUDA out of memory"
+    assert "failure" not in rows[-1][1]
+
+
+def test_what_the_time_did_not_suffice_for_is_said() -> None:
+    assert {row["failure"] for _, row in lab.run("cpu", True, -1)} == {"not run: the time was up"}
+
+
+def test_the_notebook_shows_results_with_their_machine_and_date(
+    record, monkeypatch, tmp_path, capsys
+) -> None:
+    monkeypatch.setattr(gpu_results, "COMMITTED", tmp_path / "results.json")
+    gpu_results.show_gpu_results()
+    assert "nobody has run this on a GPU yet" in capsys.readouterr().out
+    (tmp_path / "results.json").write_text(json.dumps(record))
+    gpu_results.show_gpu_results()
+    shown = capsys.readouterr().out
+    assert f"Measured on {record['date']}: {record['machine']['device']}" in shown
+    assert "relative error" in shown
+    assert "most samples per second: " in shown
+    assert png(picture(record["parts"]["speed"])).startswith(b"\x89PNG")
