@@ -77,7 +77,7 @@ def check_warmup_updates(warmup_updates: Callable[[int, int, int, int, float], i
 def _check_warmup(warmup_updates: Callable[[int, int, int, int, float], int]) -> Feedback:
     if warmup_updates(64, 8, 4, 1, 0.5) in (None, ...):
         return not_yet(BLANK)
-    for n, m, k, epochs, part in ((640, 8, 4, 5, 0.1), (650, 8, 4, 5, 0.2), (1916, 16, 4, 3, 0.06)):
+    for n, m, k, epochs, part in ((640, 8, 4, 5, 0.1), (650, 8, 4, 5, 0.3), (1916, 16, 4, 3, 0.06)):
         given, true = warmup_updates(n, m, k, epochs, part), int(part * epochs * -(-n // (m * k)))
         if given == true:
             continue

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from accum_lib.roberta.tasks import Classification
 from accum_lib.roberta.trainer import Trainer
 from accum_lib.threads import one_thread
 
-MAX_TOKENS = 64  # longer docstrings are cut; it takes half the time of 128
+MAX_TOKENS = 48  # longer docstrings are cut, so that a run takes seconds
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def interrupted_and_not(updates: int = 6, stop_after: int = 3) -> tuple[str, str
         The final weights of both as fingerprints: equal only if all bits are.
     """
     data = load_data("docstrings")
+    data = replace(data, held_out=data.held_out[:32])  # what is measured on the way changes nothing
     settings = TrainingSettings(max_updates=updates, save_every=1, learning_rate=1e-3)
 
     def fail(update: Update) -> None:

@@ -30,7 +30,7 @@ def case_of(task: str, dropout: float = 0.0) -> Case:
         task: "classification" or "mlm".
         dropout: probability everywhere.
     """
-    problem = RobertaTask(task, num_samples=14, max_tokens=24, dropout=dropout)
+    problem = RobertaTask(task, num_samples=14, max_tokens=16, dropout=dropout)
     return Case.of_problem(problem, micro_batch_size=2, accumulation_steps=3)
 
 

@@ -83,7 +83,7 @@ print(f"relative error below 1e-12: {right.relative_error < 1e-12}")
 # %% [markdown]
 # ## 2. The same lesson at every size
 #
-# `B` = 32 stays, `K` goes from 1 to 32, and everything else is the same: weights, examples, order. The API is the
+# `B` = 32 stays, `K` goes from 1 to 16, and everything else is the same: weights, examples, order. The API is the
 # same for two weights and for RoBERTa. Training them all takes a while once; the first picture stands at once.
 
 # %%
