@@ -118,7 +118,8 @@ def verify(folder: Path) -> None:
     if written == _manifest(found).encode():
         return
     changed = [name for name in FILES if f"{found[name]}  {name}\n".encode() not in written]
-    raise CheckpointError(f"{folder} is damaged: {(*changed, MANIFEST)[0]} is not as it was written")
+    what = f"{changed[0]} does not match its checksum in {MANIFEST}" if changed else f"{MANIFEST} has changed"
+    raise CheckpointError(f"{folder} is damaged: {what}")
 
 
 def folders(root: Path) -> list[Path]:
