@@ -12,9 +12,9 @@ from accum_lib.problems.base import Problem
 from accum_lib.records.fixed_batch import FixedBatch
 from accum_lib.roberta.problem import RobertaTask
 
-STEPS = (1, 2, 4, 8, 16)
+STEPS = (1, 2, 4, 8)
 UPDATES = 10
-MAX_TOKENS = 24  # longer docstrings are cut, so that all runs take seconds
+MAX_TOKENS = 20  # longer docstrings are cut, so that all runs take seconds
 MODELS: dict[str, tuple[str, Callable[[], Problem]]] = {
     "regression": ("regression", Regression),
     "mlp": ("digits, MLP", lambda: Digits("mlp")),

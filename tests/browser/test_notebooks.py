@@ -15,6 +15,7 @@ from accum_lib.explorers import (
     claims_explorer,
     clues_explorer,
     descents_explorer,
+    fixed_batch_explorer,
     guess_explorer,
     memory_explorer,
     microscope_explorer,
@@ -42,10 +43,14 @@ EXPLORERS = {
     ],
     "04_memory": [memory_explorer, planner_explorer],
     "05_when_it_breaks": [clues_explorer, sightings_explorer],
+    "06_roberta": [fixed_batch_explorer],
 }
 
 
-SHOWS_ROUNDING = {"02_equivalence"}  # its curves are errors of rounding: another process rounds otherwise
+SHOWS_ROUNDING = {
+    "02_equivalence",
+    "06_roberta",
+}  # curves that are errors of rounding: another process rounds otherwise
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def dropout(runs: Callable[[], FixedBatch] = lambda: runs_of("dropout")) -> Pred
         )
 
     return Prediction(
-        "with dropout, each forward pass draws its own masks. One big batch and K = 16 micro-batches end …",
+        "with dropout, each forward pass draws its own masks. One big batch and K = 8 micro-batches end …",
         [
             "at the same weights, up to rounding",
             "as far apart as two runs of one big batch with other masks",
