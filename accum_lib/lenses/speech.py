@@ -17,7 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.problems.audio import NAMES, Audio, Utterances, can_be_aligned, sequence_error_rate, spelled
+from accum_lib.problems.audio import (
+    HOP,
+    NAMES,
+    SAMPLE_RATE,
+    Audio,
+    Utterances,
+    can_be_aligned,
+    sequence_error_rate,
+    spelled,
+)
 from accum_lib.problems.base import micro_batches
 from accum_lib.records.speech import SpeechRun, Weighting
 
@@ -78,10 +87,11 @@ def train(
             apply_update(model, optimizer, max_grad_norm=5.0)  # the first updates of CTC are wild
         states.append(_listen(held_out, model))
     rates, scores, read = zip(*states, strict=True)
-    return SpeechRun(name, np.array(rates), np.array(scores), read, words(held_out.targets[_SHOWN].tolist()))
+    said, seconds = words(held_out.targets[_SHOWN].tolist()), np.arange(len(scores[0])) * HOP / SAMPLE_RATE
+    return SpeechRun(name, np.array(rates), seconds, np.array(scores), read, said)
 
 
-_SHOWN = 3  # the held-out utterance whose reading is kept
+_SHOWN = 14  # the held-out utterance whose reading is kept
 
 
 def words(syllables: list[int]) -> str:

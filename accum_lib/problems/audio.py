@@ -14,6 +14,7 @@ before it averages over utterances, which is another objective than the mean ove
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -140,7 +141,7 @@ class Audio:
 
 def frames_needed(target: Sequence[int]) -> int:
     """The fewest frames that can spell a target: one a syllable, and a blank between two equal ones."""
-    repeats = sum(a == b for a, b in zip(target, target[1:], strict=False))
+    repeats = sum(a == b for a, b in pairwise(target))
     return len(target) + repeats
 
 
@@ -161,7 +162,7 @@ def sound(target: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def spectrogram(wave: Tensor) -> Tensor:
-    """Log magnitudes of the short-time Fourier transform, (BINS, frames), shifted and scaled to mean 0 and spread 1."""
+    """Log magnitudes of the short-time Fourier transform, (BINS, frames), brought to about 0 ± 1."""
     spectrum = torch.stft(wave, WINDOW, HOP, window=torch.hann_window(WINDOW), return_complex=True)
     return (spectrum.abs() + 1e-2).log10().add(0.45).div(0.43)
 

@@ -79,7 +79,8 @@ class Digits:
         if num_samples is not None and not 1 <= num_samples <= size:
             raise ValueError(f"num_samples must be between 1 and {size}; got {num_samples}")
         self.name = f"digits, {model.upper()}"
-        self._make = {"mlp": mlp, "cnn": partial(cnn, norm=norm)}[model]
+        makers: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": partial(cnn, norm=norm)}
+        self._make = makers[model]
         self._dtype = dtype
         self.images = torch.tensor(data.images[:num_samples] / 16, dtype=dtype).unsqueeze(1)  # (N, 1, 8, 8)
         self.labels = torch.tensor(data.target[:num_samples])  # (N,)

@@ -31,13 +31,15 @@ class SpeechRun:
     Attributes:
         name: the weighting.
         error_rates: (E + 1,) share of held-out utterances that are not spelled exactly right.
-        scores: (E + 1, frames, classes) probabilities for one held-out utterance.
+        seconds: (frames,) when each frame of one held-out utterance is.
+        scores: (E + 1, frames, classes) the probabilities for it.
         spelled: what the net reads in that utterance, one string for each row.
         target: what was said.
     """
 
     name: str
     error_rates: np.ndarray
+    seconds: np.ndarray
     scores: np.ndarray
     spelled: tuple[str, ...]
     target: str

@@ -19,10 +19,13 @@ from accum_lib.explorers import (
     memory_explorer,
     microscope_explorer,
     moments_explorer,
+    norm_explorer,
     planner_explorer,
     races_explorer,
     sightings_explorer,
+    speech_explorer,
     variance_explorer,
+    weighting_explorer,
 )
 from accum_lib.lenses.races import race_all
 from accum_lib.lenses.variance import VarianceLab
@@ -42,10 +45,11 @@ EXPLORERS = {
     ],
     "04_memory": [memory_explorer, planner_explorer],
     "05_when_it_breaks": [clues_explorer, sightings_explorer],
+    "07_beyond_text": [norm_explorer, weighting_explorer, speech_explorer],
 }
 
 
-SHOWS_ROUNDING = {"02_equivalence"}  # its curves are errors of rounding: another process rounds otherwise
+SHOWS_ROUNDING = {"02_equivalence", "07_beyond_text"}  # errors of rounding: another process rounds otherwise
 
 
 @pytest.fixture(scope="session")
