@@ -1,5 +1,6 @@
 """What the reader touches: widgets around figures. The only place that knows a screen is interactive."""
 
+from accum_lib.explorers.beyond import norm_explorer, speech_explorer, weighting_explorer
 from accum_lib.explorers.bug_hunt import BugHunt, clues_explorer, sightings_explorer
 from accum_lib.explorers.descents import descents_explorer
 from accum_lib.explorers.fixed_batch import fixed_batch_explorer
@@ -22,8 +23,11 @@ __all__ = [
     "memory_explorer",
     "microscope_explorer",
     "moments_explorer",
+    "norm_explorer",
     "planner_explorer",
     "races_explorer",
     "sightings_explorer",
+    "speech_explorer",
     "variance_explorer",
+    "weighting_explorer",
 ]

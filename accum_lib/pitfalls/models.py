@@ -16,17 +16,10 @@ from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lenses.equivalence import Case, core_loop
 from accum_lib.lenses.equivalence.calling import Loop
 from accum_lib.losses import classification_loss_sum, count_samples
-from accum_lib.problems.digits import Digits, cnn
+from accum_lib.problems.digits import Digits, FrozenBatchNorm, cnn
 from accum_lib.problems.roberta import Roberta
 
 TEMPERATURE = 0.5
-
-
-class FrozenBatchNorm(nn.BatchNorm2d):
-    """BatchNorm that uses its running statistics in training, too: as when it is frozen."""
-
-    def train(self, mode: bool = True) -> "FrozenBatchNorm":
-        return super().train(False)
 
 
 def digits_cnn(norm: Callable[[int], nn.Module], seed: int = 0) -> nn.Module:

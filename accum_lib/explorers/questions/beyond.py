@@ -1,0 +1,71 @@
+"""What notebook 07 asks: BatchNorm with right weights, a syllable under torch's mean, and padding."""
+
+import numpy as np
+import torch
+
+from accum_lib.explorers.prediction import Prediction
+from accum_lib.lenses.batch_norm import norm_errors
+from accum_lib.lenses.speech import SIZES, weigh
+from accum_lib.problems.audio import Audio
+
+
+def halved_batch() -> Prediction:
+    """How far BatchNorm's gradient is from one big batch's when the batch is only cut in half."""
+
+    def answer() -> tuple[int, str]:
+        found = norm_errors("batch")
+        errors = dict(zip(found.micro_batch_sizes.tolist(), found.gradient_errors, strict=True))
+        guesses = (1e-16, 0.0005, 0.05, 0.5)
+        return int(np.argmin([abs(np.log(errors[32] / g)) for g in guesses])), (
+            f"Measured: {errors[32]:.1%} at M = 32, {errors[8]:.1%} at M = 8 and {errors[1]:.0%} at M = 1, "
+            "as the mean of six windows. Each half is normalised by its own mean and variance."
+        )
+
+    return Prediction(
+        "64 images through a CNN with BatchNorm, cut into two micro-batches of 32. The losses are weighed "
+        "rightly, in float64. How far is the gradient from one big batch's?",
+        ["rounding", "less than a tenth of a percent", "some percent", "about half"],
+        answer,
+    )
+
+
+def lone_syllable() -> Prediction:
+    """What a syllable weighs in an utterance of one beside one in an utterance of eight."""
+
+    def answer() -> tuple[int, str]:
+        found = weigh("torch mean")
+        weights = found.weights[-1]  # of one big batch: this is not about accumulation
+        short, long = (float(weights[found.lengths == n].mean()) for n in (1, 8))
+        return int(np.argmin([abs(np.log(short / long / guess)) for guess in (1, 8, 1 / 8)])), (
+            f"Measured by backward, 1 being the mean over all syllables: {short:.2f} in an utterance of "
+            f"one syllable, {long:.2f} in one of eight, so {short / long:.1f} times as much. Even in one "
+            "big batch."
+        )
+
+    return Prediction(
+        "ctc_loss(reduction='mean') over utterances of 1 to 8 syllables. What does the syllable of an "
+        "utterance of one weigh, compared with each syllable of an utterance of eight?",
+        ["the same", "eight times as much", "an eighth"],
+        answer,
+    )
+
+
+def unmasked_padding() -> Prediction:
+    """Whether a net that does not mask its padding gives the same gradient for every M."""
+
+    def answer() -> tuple[int, str]:
+        leaky = weigh("window", Audio(32, torch.float64, mask=False)).errors
+        masked = weigh("window").errors
+        at = SIZES.index(4)
+        return (1 if leaky[at] > 1e-6 else 0), (
+            f"At M = 4 the gradient is {leaky[at]:.2%} off without the mask, and {masked[at]:.0e} with "
+            "it. Beyond an utterance's end the first convolution's bias is not 0, and the second carries it "
+            "back; how much of it there is depends on the longest utterance of the micro-batch."
+        )
+
+    return Prediction(
+        "two convolutions over time read utterances padded with zeros to the longest of their micro-batch. "
+        "The loss looks at real frames only, and is weighed rightly. Does the gradient depend on M?",
+        ["no: zeros add nothing, and the loss does not see them", "yes"],
+        answer,
+    )
