@@ -52,6 +52,7 @@ def _add_what(group: Any) -> None:
         metavar="SOURCE",
         help="docstrings, glue:TASK such as glue:sst2, or a .csv, .tsv, .jsonl or .parquet file (docstrings)",
     )
+    add("--max-held-out", type=int, metavar="N", help="evaluate on the first N held-out examples only (all)")
     add("--max-tokens", type=int, default=128, metavar="T", help="cut texts to so many tokens (128)")
     add("--dropout", type=float, metavar="P", help="probability everywhere (the model's own, usually 0.1)")
 
@@ -169,6 +170,8 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     from accum_lib.roberta.models import load_model
     from accum_lib.roberta.tasks import TASKS
 
+    if arguments.max_held_out is not None and arguments.max_held_out < 1:
+        raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
     data = load_data(arguments.data)
     loaded = load_model(arguments.model, arguments.task, data, arguments.dropout, arguments.seed)
     if not 5 <= arguments.max_tokens <= loaded.max_tokens:
@@ -179,7 +182,7 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     make = TASKS[arguments.task]
     train, held_out = (
         make(part, loaded.tokenizer, arguments.max_tokens, arguments.seed)
-        for part in (data.train, data.held_out)
+        for part in (data.train, data.held_out[: arguments.max_held_out])
     )
     return loaded, data, train, held_out
 
@@ -223,19 +226,20 @@ def _train(
     )  # fmt: skip
     done = trainer.run(resume=arguments.resume)
     folder = export(loaded, arguments.output / "model")
-    print(_summary(loaded, data, done))
+    print(_summary(loaded, data, held_out, done))
     print(f"The model is in {folder}; load it with --model {folder}, or from_pretrained.")
     return 0
 
 
-def _summary(loaded: Any, data: Any, done: Any) -> str:
+def _summary(loaded: Any, data: Any, held_out: Any, done: Any) -> str:
     lines = [f"{loaded.name} on {data.name}: {done.updates} updates, {done.seconds:.0f} s."]
     if done.evaluations:
         last = done.evaluations[-1]
         lines.append(f"Held out: loss {last.loss:.3f}, accuracy {last.accuracy:.1%} of {last.count}.")
-    if data.labels and data.held_out and data.held_out[0].label is not None:
-        most = max(sum(e.label == i for e in data.held_out) for i in range(len(data.labels)))
-        lines.append(f"The most frequent label alone would be right in {most / len(data.held_out):.1%}.")
+    if held_out.name == "classification":
+        given = [example.label for example in held_out.examples]
+        most = max(given.count(label) for label in given)
+        lines.append(f"The most frequent label alone would be right in {most / len(given):.1%}.")
     if done.skipped_windows:
         lines.append(f"{done.skipped_windows} windows were left out: their loss or gradient was not finite.")
     return "\n".join(lines)

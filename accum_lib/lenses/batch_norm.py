@@ -16,7 +16,7 @@ from accum_lib.accumulate import accumulate
 from accum_lib.problems.digits import Digits
 from accum_lib.records.batch_norm import NormErrors
 
-BATCH, SIZES, WINDOWS = 64, (1, 2, 4, 8, 16, 32, 64), 6
+BATCH, SIZES, WINDOWS = 64, (1, 2, 4, 8, 16, 32, 64), 4
 MOMENTUM = 0.1  # PyTorch's default: new = 0.9 old + 0.1 seen
 Seen = tuple[Tensor, Tensor, Tensor]  # a window's gradient, then all running means, all running variances
 

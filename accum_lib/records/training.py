@@ -86,6 +86,7 @@ class TrainingPlan:
         longest: tokens of the longest example.
         device: "cpu" or "cuda".
         peak_bytes: predicted, of tensors in one update.
+        interpreter_bytes: what the process holds besides, measured before it begins; 0 on a GPU.
         seconds: for all updates, without evaluations.
         seconds_source: how that number came about.
     """
@@ -103,6 +104,7 @@ class TrainingPlan:
     longest: int
     device: str
     peak_bytes: int
+    interpreter_bytes: int
     seconds: float
     seconds_source: str
 

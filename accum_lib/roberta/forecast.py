@@ -4,6 +4,7 @@ import copy
 import time
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 
@@ -46,6 +47,7 @@ def forecast(
         epochs=-(-updates // per_epoch), updates=updates, trailing_window=n % b or b,
         longest=max(train.lengths), device=device,
         peak_bytes=prediction.peak_bytes(settings.micro_batch_size, settings.accumulation_steps),
+        interpreter_bytes=interpreter_bytes(loaded.model) if device == "cpu" else 0,
         seconds=seconds, seconds_source=source,
     )  # fmt: skip
 
@@ -73,6 +75,12 @@ def lens_settings(settings: TrainingSettings, device: str) -> Settings:
         precision=settings.precision,
         checkpointing=settings.checkpointing,
     )
+
+
+def interpreter_bytes(model: nn.Module) -> int:
+    """Resident memory of this process now, without the model: Python, PyTorch, Transformers, the data."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return psutil.Process().memory_info().rss - sum(t.nbytes for t in tensors)
 
 
 def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> float:
@@ -119,6 +127,9 @@ def explain(plan: TrainingPlan, free_bytes: float) -> str:
         if plan.trailing_window == plan.effective_batch_size
         else f"the last window of an epoch has {plan.trailing_window}"
     )
+    beside = (
+        f", and {plan.interpreter_bytes / GIB:.3f} GiB for the interpreter" if plan.interpreter_bytes else ""
+    )
     fits = "fits" if plan.peak_bytes <= free_bytes else "DOES NOT FIT"
     return "\n".join(
         [
@@ -128,7 +139,7 @@ def explain(plan: TrainingPlan, free_bytes: float) -> str:
             f"update   M = {plan.micro_batch_size}, K = {plan.accumulation_steps}: "
             f"B = {plan.effective_batch_size} examples; {trailing}",
             f"run      {plan.updates} optimizer updates in {plan.epochs} epochs",
-            f"memory   predicted peak {plan.peak_bytes / GIB:.3f} GiB of tensors, beside the interpreter; "
+            f"memory   predicted peak {plan.peak_bytes / GIB:.3f} GiB of tensors{beside}; "
             f"{free_bytes / GIB:.2f} GiB are free: it {fits}",
             f"time     about {_duration(plan.seconds)} ({plan.seconds_source})",
         ]

@@ -48,7 +48,7 @@ explorer.show()
 #   (SyncBatchNorm does not help: it joins several devices, not several turns on one.)
 # - The running statistics move once for each *micro-batch*: after `K` of them `0.9^K` of the old ones are left instead of
 #   `0.9`. With a momentum of `1 − (1 − 0.1)^(1/K)` they forget as slowly as with one big batch, and their error falls by
-#   a factor of six or more. The gradient does not care: in training it uses the micro-batch's own statistics.
+#   a factor of eight or more. The gradient does not care: in training it uses the micro-batch's own statistics.
 #
 # "Differs" is not "worse". Notebook [05](05_when_it_breaks.ipynb) trains both ways, and the accuracy is about the same.
 

@@ -18,7 +18,7 @@ def halved_batch() -> Prediction:
         guesses = (1e-16, 0.0005, 0.05, 0.5)
         return int(np.argmin([abs(np.log(errors[32] / g)) for g in guesses])), (
             f"Measured: {errors[32]:.1%} at M = 32, {errors[8]:.1%} at M = 8 and {errors[1]:.0%} at M = 1, "
-            "as the mean of six windows. Each half is normalised by its own mean and variance."
+            "as the mean of four windows. Each half is normalised by its own mean and variance."
         )
 
     return Prediction(
