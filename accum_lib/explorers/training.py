@@ -1,6 +1,7 @@
 """A real training run under a progress bar, for notebook 06. An interrupt of the kernel (■) stops it."""
 
 import base64
+import textwrap
 
 import ipywidgets
 from IPython.display import display
@@ -38,4 +39,4 @@ def show_still(drawn: Picture) -> None:
     """A picture that has nothing to set, with its text for those who can't see it."""
     shown = {"image/png": base64.b64encode(png(drawn)).decode(), "text/plain": drawn.summary}
     display(shown, metadata={"image/png": {"alt": drawn.summary}}, raw=True)
-    print(drawn.summary)
+    print(textwrap.fill(drawn.summary, 96))

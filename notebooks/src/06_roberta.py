@@ -39,7 +39,7 @@ from accum_lib.explorers.questions import roberta as questions
 questions.usual_snippet().show()
 
 # %% [markdown]
-# The checker of notebook 02 on the snippet and the real model, in float64. First the texts with one label each:
+# The checker of notebook 02 on the snippet and the real model, in float64:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -165,8 +165,8 @@ trained = train_and_show(epochs=2)
 #
 # ```
 # python -m accum_lib train --output runs/first
-# python -m accum_lib train --output runs/second --model FacebookAI/roberta-base --data mine.csv -M 4 -B 32
-# python -m accum_lib train --output runs/second --dry-run ...     # plan, memory, time; trains nothing
+# python -m accum_lib train --output runs/second --model FacebookAI/roberta-base --data mine.csv
+# python -m accum_lib train --output runs/second --dry-run    # plan, memory, time
 # ```
 #
 # **Killed?** `--resume` goes on from the last whole checkpoint, and ends with the same bits. Here a run is stopped
@@ -198,8 +198,9 @@ for card in ("RTX 3090", "A100 80GB"):
     best = plan(pretraining, card, 8192).best
     print(
         f"{card:10} {best.precision}, checkpointing {'on' if best.checkpointing else 'off'}: "
-        f"M = {best.micro_batch_size}, K = {best.accumulation_steps}, peak {best.peak_bytes / 2**30:.1f} GiB, "
-        f"about {best.seconds / 60:.0f} minutes by data sheets"
+        f"M = {best.micro_batch_size}, K = {best.accumulation_steps}, "
+        f"peak {best.peak_bytes / 2**30:.1f} GiB, "
+        f"about {best.seconds:.0f} s by data sheets"
     )
 
 # %% [markdown]
