@@ -3,9 +3,9 @@
     python benchmarks/roberta_throughput.py [--rounds 5] [--updates 20] [--json FILE]
 
 Both train the tiny RoBERTa on the docstrings, on the same micro-batches in the same order, with the same
-optimizer, schedule and clipping, and are first shown to reach the same parameters. They then take turns in one
-process, in an order drawn anew for each round; a run is timed as a whole, with what either does to begin and
-to end it. The table gives the median over the rounds of each round's ratio.
+optimizer, schedule and clipping, and are first shown to reach the same parameters. They then take turns in
+one process, in an order drawn anew for each round; a run is timed as a whole, with what either does to begin
+and to end it. The table gives the median over the rounds of each round's ratio.
 """
 
 import argparse

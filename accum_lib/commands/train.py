@@ -123,9 +123,12 @@ def _add_run(group: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, or print the plan; 0 if it went well, 2 if memory does not suffice."""
+    """Train, or print the plan; 0 if it went well, 2 if memory does not suffice, 130 if interrupted."""
     try:
         return _run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted: the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
     except MemoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -65,7 +65,7 @@ class Task:
         moved = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         labels = moved.pop("labels")
         logits = model(**moved).logits
-        return logits.view(-1, logits.shape[-1]), labels.view(-1)
+        return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
 
     def fingerprint(self) -> str:
         """SHA-256 of the encoded examples: other data, or another tokenizer, have another one."""

@@ -180,6 +180,19 @@ def test_out_of_memory_in_the_optimizer_is_no_matter_of_m(monkeypatch) -> None:
         trainer.run()
 
 
+def test_a_scaler_that_overflows_skips_the_update_and_not_the_window() -> None:
+    seen: list = []
+    trainer = make_trainer(dtype=torch.float32, precision="fp16", on_update=seen.append)
+    trainer.machinery.scaler._init_scale = 2.0**127  # the first windows' gradients will be infinite
+    done = trainer.run()
+    skipped = [u.skipped for u in seen]
+    assert skipped[0]
+    assert len(seen) == 6
+    assert done.updates == skipped.count(False)
+    assert done.skipped_windows == 0  # nothing was wrong with the data
+    assert all(bool(p.isfinite().all()) for p in trainer.model.parameters())
+
+
 # --- Losses that are not finite
 
 

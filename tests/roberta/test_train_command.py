@@ -107,6 +107,15 @@ def test_what_does_not_fit_is_not_begun(file, tmp_path, capsys, monkeypatch) -> 
     assert not (tmp_path / "a").exists()
 
 
+def test_an_interrupt_says_how_to_go_on(file, tmp_path, capsys, monkeypatch) -> None:
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("accum_lib.roberta.trainer.Trainer._move", interrupted)
+    assert main(words(file, tmp_path / "a")) == 130
+    assert "with --resume goes on" in capsys.readouterr().err
+
+
 def test_help_names_every_argument(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
