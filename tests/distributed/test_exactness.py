@@ -25,7 +25,7 @@ def answers(case: Case) -> list[tuple]:
         with torch.no_grad():
             loss = float(big_batch_loss(model, window))
             for p, g in zip(model.parameters(), gradients, strict=True):
-                p -= RATE * g * min(1.0, MAX_NORM / float(norm))
+                p -= RATE * g * min(1.0, MAX_NORM / (float(norm) + 1e-6))  # torch adds this to the norm
         tokens = sum(count(b) for b in window)
         updates.append((flatten(gradients), loss, tokens, len(window), float(norm)))
     return updates

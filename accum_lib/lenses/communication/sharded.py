@@ -1,0 +1,74 @@
+"""FSDP2 under accumulation: the collectives it calls, and the gradients it keeps from pass to pass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor.debug import CommDebugMode
+
+from accum_lib.accumulate import accumulate
+from accum_lib.distributed import DistributedRanks
+from accum_lib.losses import classification_loss_sum, count_samples
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """One window under FSDP2.
+
+    Attributes:
+        every_micro_batch: gradients were averaged in every pass.
+        gathers: all-gathers of parameters.
+        scatters: reduce-scatters of gradients.
+        kept_bytes: of gradients that a process holds between two passes.
+        whole_bytes: of all gradients of the whole model.
+    """
+
+    every_micro_batch: bool
+    gathers: int
+    scatters: int
+    kept_bytes: int
+    whole_bytes: int
+
+
+def sharded(make_model: Callable[[], nn.Sequential], window: list[Any]) -> tuple[Sharded, ...]:
+    """The same window, averaging in its last pass and in every pass."""
+    return tuple(_window(make_model(), window, every) for every in (False, True))
+
+
+def _window(model: nn.Sequential, window: list[Any], every: bool) -> Sharded:
+    whole = sum(p.nbytes for p in model.parameters())
+    for layer in model:
+        if any(True for _ in layer.parameters()):
+            fully_shard(layer)
+    fully_shard(model)
+    kept = []
+
+    def loss_sum(model: nn.Module, batch: Any) -> torch.Tensor:
+        kept.append(_gradient_bytes(model))
+        return classification_loss_sum(model, batch)
+
+    with CommDebugMode() as seen:
+        accumulate(
+            model, window, loss_sum, count_samples, ranks=DistributedRanks(model, every_micro_batch=every)
+        )
+    calls = {str(name): number for name, number in seen.get_comm_counts().items()}
+    return Sharded(every, _calls(calls, "gather"), _calls(calls, "scatter"), kept[-1], whole)
+
+
+def _gradient_bytes(model: nn.Module) -> int:
+    """Shards in ``.grad``, and what FSDP2 keeps unsharded where it does not average; that has no public name."""
+    total = sum(p.grad.to_local().nbytes for p in model.parameters() if p.grad is not None)
+    for module in model.modules():
+        group = module._get_fsdp_state()._fsdp_param_group if isinstance(module, FSDPModule) else None
+        for parameter in group.fsdp_params if group else []:
+            unsharded = parameter.unsharded_accumulated_grad
+            total += 0 if unsharded is None else unsharded.nbytes
+    return total
+
+
+def _calls(counts: dict[str, int], kind: str) -> int:
+    """Of FSDP2's own; the messages that agree on the window are gathers of another name."""
+    return sum(number for name, number in counts.items() if kind in name)
