@@ -1,5 +1,6 @@
 """Automatic checks for the notebooks' exercises."""
 
+from accum_lib.exercises.communication import check_bytes, check_enough, check_share
 from accum_lib.exercises.equivalence import check_data, check_loop, check_mean_of_means_weight
 from accum_lib.exercises.memory import check_floor, check_second_buffer, check_steps
 from accum_lib.exercises.pitfalls import check_clipped_repair, check_logged_repair
@@ -8,14 +9,17 @@ from accum_lib.exercises.variance import check_beta2, check_noise_scale, check_v
 
 __all__ = [
     "check_beta2",
+    "check_bytes",
     "check_clipped_repair",
     "check_data",
+    "check_enough",
     "check_floor",
     "check_logged_repair",
     "check_loop",
     "check_mean_of_means_weight",
     "check_noise_scale",
     "check_same_step",
+    "check_share",
     "check_second_buffer",
     "check_steps",
     "check_updates_per_epoch",

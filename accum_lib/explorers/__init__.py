@@ -1,6 +1,7 @@
 """What the reader touches: widgets around figures. The only place that knows a screen is interactive."""
 
 from accum_lib.explorers.bug_hunt import BugHunt, clues_explorer, sightings_explorer
+from accum_lib.explorers.communication import forecast_explorer, traffic_explorer
 from accum_lib.explorers.descents import descents_explorer
 from accum_lib.explorers.memory import memory_explorer, planner_explorer
 from accum_lib.explorers.microscope import microscope_explorer
@@ -16,6 +17,7 @@ __all__ = [
     "claims_explorer",
     "clues_explorer",
     "descents_explorer",
+    "forecast_explorer",
     "guess_explorer",
     "memory_explorer",
     "microscope_explorer",
@@ -23,5 +25,6 @@ __all__ = [
     "planner_explorer",
     "races_explorer",
     "sightings_explorer",
+    "traffic_explorer",
     "variance_explorer",
 ]

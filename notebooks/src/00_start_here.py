@@ -94,6 +94,7 @@ print(report())
 # | [03 Variance](03_variance.ipynb) | What does the effective batch buy, and when does more stop paying? | 45 |
 # | [04 Memory](04_memory.ipynb) | Where does every byte of an update go, and what fits on your card? | 45 |
 # | [05 When it breaks](05_when_it_breaks.ipynb) | Which faults have careful projects shipped, and what would have shown them? | 45 |
+# | [08 Distributed](08_distributed.ipynb) | What does accumulation save between processes, and up to where? | 40 |
 #
 # The library is short and meant to be read. Begin with `accum_lib/accumulate.py`, the hundred lines that
 # everything here runs through; `accum_lib/descent.py` is the loop around it.

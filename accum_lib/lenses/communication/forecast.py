@@ -2,8 +2,8 @@
 
 ``t(K) = K (c + a) + u`` if every pass averages the gradients, and ``t(K) = K c + a + u`` if only the last one
 does, with ``c`` the seconds of a pass, ``u`` those that occur once, and ``a`` what an averaging adds.
-Measurements of both at several K give the three. ``a`` is what a ring all-reduce takes, ``2 (W - 1) (latency +
-bytes / W / bandwidth)``, minus what hides behind the backward pass.
+Measurements of both at several K give the three. ``a`` is what a ring all-reduce takes, ``2 (W - 1)
+(latency + bytes / W / bandwidth)``, minus what hides behind the backward pass.
 
 References: Patarasuk and Yuan (2009), doi 10.1016/j.jpdc.2008.09.002 (a ring sends the least possible);
 Thakur et al. (2005), doi 10.1177/1094342005051521 (latency and bandwidth as a cost model).

@@ -19,10 +19,10 @@ from accum_lib.records.communication import Span, Traffic
 
 WIDTH, HIDDEN_LAYERS = 512, 3
 BUCKET_MB = 1.0  # DDP's default of 25 would put this model into one bucket, and nothing could overlap
-MICRO_BATCH, STEPS = 32, (1, 2, 4, 8, 16)
-WARM_UP, UPDATES = 2, 9
-PROBES = (2**12, 2**16, 2**19, 2**21, 2**23)  # bytes
-PROBE_ROUNDS = 9
+MICRO_BATCH, STEPS = 32, (1, 4, 16)
+WARM_UP, UPDATES = 1, 6
+PROBES = (2**12, 2**16, 2**19, 2**21)  # bytes
+PROBE_ROUNDS = 7
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,15 @@ class Lab:
         traffic: one record for each setting.
         probe_bytes, probe_seconds: (P,) the medians of bare all-reduces of so many bytes.
         sharded: the same model under FSDP2; empty if it was not asked for.
+        gradient_error: of a window of uneven shards against one big batch, relative, in float64.
     """
 
     world_size: int
     traffic: tuple[Traffic, ...]
     probe_bytes: np.ndarray
     probe_seconds: np.ndarray
-    sharded: tuple[Sharded, ...] = ()
+    sharded: tuple[Sharded, ...]
+    gradient_error: float
 
     def at(self, accumulation_steps: int, every_micro_batch: bool) -> Traffic:
         """The record of one setting.
@@ -76,10 +78,12 @@ def measure(settings: tuple[Setting, ...], with_sharded: bool) -> Lab:
         seconds = np.array([_probe(size) for size in PROBES])
         traffic = tuple(_traffic(setting) for setting in settings)
         shards = sharded(wide_mlp, _batches(8, 4)) if with_sharded else ()
-        return Lab(dist.get_world_size(), traffic, np.array(PROBES, float), seconds, shards)
+        return Lab(
+            dist.get_world_size(), traffic, np.array(PROBES, float), seconds, shards, _gradient_error()
+        )
 
 
-def wide_mlp() -> nn.Module:
+def wide_mlp() -> nn.Sequential:
     """564,234 parameters, 2.3 MB of gradients: enough for several buckets."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -128,6 +132,21 @@ def _summed_up(setting: Setting, seconds: np.ndarray, spans: list[tuple[Span, ..
         exposed=float(np.median([exposed_seconds(each) for each in spans])),
         timeline=spans[typical],
     )
+
+
+def _gradient_error() -> float:
+    """Process 0 has three micro-batches, the next two, ...; their sizes differ, too."""
+    problem, rank = Digits("mlp", torch.float64), dist.get_rank()
+    rows = torch.arange(problem.num_samples).split([8, 5, 8, 3, 7, 8] + [1] * (problem.num_samples - 39))
+    shards = [[problem.batch(r) for r in rows[:3]], [problem.batch(r) for r in rows[3:5]]]
+    big = problem.make_model()
+    together = torch.cat(rows[:5])
+    (problem.loss_sum(big, problem.batch(together)) / len(together)).backward()
+    model = DistributedDataParallel(problem.make_model())
+    window = shards[rank] if rank < len(shards) else []
+    accumulate(model, window, problem.loss_sum, problem.count, ranks=DistributedRanks(model))
+    ours, true = (torch.cat([p.grad.flatten() for p in m.parameters()]) for m in (model, big))
+    return float((ours - true).norm() / true.norm())
 
 
 def _probe(size: int) -> float:

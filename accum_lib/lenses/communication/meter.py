@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -62,7 +63,7 @@ class TrafficMeter:
             self.spans.append(Span("backward", self._backward_began, self._last_ready or latest))
         self._backward_began = None
 
-    def _hook(self, _: Any, bucket: Any) -> torch.futures.Future[Tensor]:
+    def _hook(self, _: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
         ready, size = self._now(), bucket.buffer().nbytes
         self._last_ready = ready
 

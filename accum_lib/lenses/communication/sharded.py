@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor.debug import CommDebugMode
+from torch.distributed.tensor import DTensor
+from torch.profiler import ProfilerActivity, profile
 
 from accum_lib.accumulate import accumulate
 from accum_lib.distributed import DistributedRanks
 from accum_lib.losses import classification_loss_sum, count_samples
+
+GATHER, SCATTER = "c10d::_allgather_base_", "c10d::_reduce_scatter_base_"  # as the profiler calls them
 
 
 @dataclass(frozen=True)
@@ -44,31 +47,26 @@ def _window(model: nn.Sequential, window: list[Any], every: bool) -> Sharded:
         if any(True for _ in layer.parameters()):
             fully_shard(layer)
     fully_shard(model)
-    kept = []
+    kept: list[int] = []
 
     def loss_sum(model: nn.Module, batch: Any) -> torch.Tensor:
         kept.append(_gradient_bytes(model))
         return classification_loss_sum(model, batch)
 
-    with CommDebugMode() as seen:
-        accumulate(
-            model, window, loss_sum, count_samples, ranks=DistributedRanks(model, every_micro_batch=every)
-        )
-    calls = {str(name): number for name, number in seen.get_comm_counts().items()}
-    return Sharded(every, _calls(calls, "gather"), _calls(calls, "scatter"), kept[-1], whole)
+    ranks = DistributedRanks(model, every_micro_batch=every)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        accumulate(model, window, loss_sum, count_samples, ranks=ranks)
+    calls = {event.key: event.count for event in seen.key_averages()}
+    return Sharded(every, calls.get(GATHER, 0), calls.get(SCATTER, 0), kept[-1], whole)
 
 
 def _gradient_bytes(model: nn.Module) -> int:
-    """Shards in ``.grad``, and what FSDP2 keeps unsharded where it does not average; that has no public name."""
-    total = sum(p.grad.to_local().nbytes for p in model.parameters() if p.grad is not None)
+    """Shards in ``.grad``, and what FSDP2 keeps unsharded where it does not average (a private name)."""
+    shards = [p.grad for p in model.parameters() if isinstance(p.grad, DTensor)]
+    total = sum(shard.to_local().nbytes for shard in shards)
     for module in model.modules():
         group = module._get_fsdp_state()._fsdp_param_group if isinstance(module, FSDPModule) else None
         for parameter in group.fsdp_params if group else []:
-            unsharded = parameter.unsharded_accumulated_grad
-            total += 0 if unsharded is None else unsharded.nbytes
+            kept = getattr(parameter, "_unsharded_param", None)
+            total += 0 if kept is None or kept.grad is None else kept.grad.nbytes
     return total
-
-
-def _calls(counts: dict[str, int], kind: str) -> int:
-    """Of FSDP2's own; the messages that agree on the window are gathers of another name."""
-    return sum(number for name, number in counts.items() if kind in name)
