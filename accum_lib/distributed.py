@@ -24,7 +24,9 @@ References: Li et al. (2020), PyTorch Distributed, arXiv 2006.15704, section 3.2
 
 import io
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -44,6 +46,10 @@ NOTE = (
     "Another process of the group has failed, or did not answer within the timeout. Its own message, above "
     "or in its log, says why; this one had to stop with it."
 )
+
+LEFT_OVER = [
+    getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)
+]  # not on Windows
 
 
 class DistributedRanks(Ranks):
@@ -211,8 +217,23 @@ def launch(function: Callable[..., Any], world_size: int, *arguments: Any) -> li
     for name in ("lo", "lo0"):  # between processes of one machine; a machine's own name may lead nowhere
         if name in [each for _, each in socket.if_nameindex()]:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-    found = elastic_launch(config, _call)(function, *arguments)
+    with _own_signal_handlers():
+        found = elastic_launch(config, _call)(function, *arguments)
     return [found[rank] for rank in range(world_size)]
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Have them back afterwards: the launcher leaves its own, and a notebook could not be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, *LEFT_OVER)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 @record  # so that the launcher can say what went wrong

@@ -43,7 +43,7 @@ def check_bytes(bytes_per_example: Callable[[float, int, int, bool], float]) -> 
             if not math.isclose(given, true, rel_tol=1e-9):
                 how = "every pass" if every else "the last pass only"
                 return not_yet(
-                    f"1000 bytes of gradients, M = {m}, K = {k}, averaging in {how}: you say {given:g} bytes. "
+                    f"1000 bytes, M = {m}, K = {k}, averaging in {how}: you say {given:g} bytes. "
                     "How often are all gradients sent in an update, and how many examples does it have?"
                 )
     return right("Once per update or K times, over M·K examples.")
@@ -60,7 +60,7 @@ def check_enough(smallest_steps: Callable[[float, float, float], int]) -> Feedba
         given = smallest_steps(c, a, tolerance)
         if given != true:
             return not_yet(
-                f"a pass of {c:g} s, an averaging of {a:g} s, a tolerance of {tolerance:.0%}: you say K = {given}, "
-                f"the forecast {true}. K passes take K·{c:g} s; what part of that may the averaging be?"
+                f"a pass of {c:g} s, an averaging of {a:g} s, tolerance {tolerance:.0%}: you say {given}, the "
+                f"forecast K = {true}. K passes take K·{c:g} s; what part of that may the averaging be?"
             )
     return right("K need only be large enough that one averaging is little beside K passes.")

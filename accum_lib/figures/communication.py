@@ -56,8 +56,8 @@ def traffic_summary(t: Traffic) -> str:
         f"{t.world_size} processes, M = {t.micro_batch_size}, K = {t.accumulation_steps}, averaging in "
         f"{when}: {t.calls} all-reduces, {t.bytes / 1e6:.2f} MB in all, "
         f"{t.bytes_per_example / 1e3:.1f} kB per example. "
-        f"The update took {t.seconds * 1e3:.1f} ms. For {t.communicating * 1e3:.1f} ms an all-reduce was under "
-        f"way, for {t.overlap:.0%} of that while gradients were still being computed."
+        f"The update took {t.seconds * 1e3:.1f} ms. For {t.communicating * 1e3:.1f} ms an all-reduce was "
+        f"under way, for {t.overlap:.0%} of that while gradients were still being computed."
     )
 
 
@@ -104,8 +104,8 @@ def forecast_summary(found: Forecast, words: str) -> str:
     )
     return (
         f"A prediction, not a measurement. {words} K = {last} instead of 1, averaging in the last pass: an "
-        f"example takes {faster[0]:.3g} times less time and {fewer:.0f} times fewer bytes. Averaging in every "
-        f"pass: {faster[1]:.3g} times less time, and no fewer bytes. {pays}"
+        f"example takes {faster[0]:.3g} times less time and {fewer:.0f} times fewer bytes. Averaging in "
+        f"every pass: {faster[1]:.3g} times less time, and no fewer bytes. {pays}"
     )
 
 

@@ -1,5 +1,6 @@
 """FSDP2 under accumulation: the collectives it calls, and the gradients it keeps from pass to pass."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +9,13 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from accum_lib.accumulate import accumulate
 from accum_lib.distributed import DistributedRanks
 from accum_lib.losses import classification_loss_sum, count_samples
 
-GATHER, SCATTER = "c10d::_allgather_base_", "c10d::_reduce_scatter_base_"  # as the profiler calls them
+GATHER, SCATTER = "c10d::_allgather_base_", "c10d::_reduce_scatter_base_"
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,21 @@ def _window(model: nn.Sequential, window: list[Any], every: bool) -> Sharded:
         return classification_loss_sum(model, batch)
 
     ranks = DistributedRanks(model, every_micro_batch=every)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with _Operators() as seen:
         accumulate(model, window, loss_sum, count_samples, ranks=ranks)
-    calls = {event.key: event.count for event in seen.key_averages()}
-    return Sharded(every, calls.get(GATHER, 0), calls.get(SCATTER, 0), kept[-1], whole)
+    return Sharded(every, seen.calls[GATHER], seen.calls[SCATTER], kept[-1], whole)
+
+
+class _Operators(TorchDispatchMode):
+    """Counts every operator that is called, collectives among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls[func._schema.name] += 1
+        return func(*args, **(kwargs or {}))
 
 
 def _gradient_bytes(model: nn.Module) -> int:
