@@ -26,6 +26,7 @@ import io
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -37,7 +38,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import record
-from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from accum_lib.accumulate import Pass, Ranks, windows
@@ -66,10 +66,10 @@ class DistributedRanks(Ranks):
         TypeError: the model's gradients would not be averaged.
     """
 
-    def __init__(self, model: nn.Module, *, every_micro_batch: bool = False) -> None:
+    def __init__(self, model: Any, *, every_micro_batch: bool = False) -> None:
         if not dist.is_initialized():
             raise RuntimeError("there is no process group: go inside 'with process_group():', under torchrun")
-        if not isinstance(model, DistributedDataParallel | FSDPModule):
+        if not (isinstance(model, DistributedDataParallel) or _is_sharded(model)):
             raise TypeError(
                 f"a {type(model).__name__} does not average its gradients over processes: wrap it in "
                 "DistributedDataParallel, or apply fully_shard to it"
@@ -78,7 +78,7 @@ class DistributedRanks(Ranks):
         self.world_size = dist.get_world_size()
         # Where every pass communicates, all processes must make the same number of passes. FSDP2 gathers
         # parameters in each; DDP communicates only where it averages, so one pass of each process is enough.
-        self._in_step = every_micro_batch or isinstance(model, FSDPModule)
+        self._in_step = every_micro_batch or _is_sharded(model)
         self._device = _device()
 
     def windows(
@@ -148,7 +148,7 @@ class DistributedRanks(Ranks):
         return float(number)
 
     def _averaging(self, average: bool) -> AbstractContextManager[None]:
-        if isinstance(self.model, FSDPModule):
+        if _is_sharded(self.model):
             self.model.set_requires_gradient_sync(average)
             return nullcontext()
         return nullcontext() if average else self.model.no_sync()
@@ -253,6 +253,12 @@ def _naming_the_others() -> Iterator[None]:
         if theirs and NOTE not in getattr(error, "__notes__", []):
             error.add_note(NOTE)
         raise
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    """Whether ``fully_shard`` was applied. FSDP2 takes seconds to import; who has not done so has none."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(model, fsdp.FSDPModule)
 
 
 def _device() -> torch.device:

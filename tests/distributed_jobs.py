@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, process_group
+from accum_lib.lenses.communication.meter import TrafficMeter
+from accum_lib.lenses.communication.sharded import sharded
 
 RATE, MAX_NORM = 0.1, 0.05  # the clip bites in every update
 
@@ -231,3 +234,30 @@ class Sometimes(nn.Module):
 
     def forward(self, x, use):
         return self.always(x) + (self.sometimes(x) if use else 0)
+
+
+# --- What is sent
+
+
+def traffic(steps: tuple[int, ...]) -> dict:
+    """Of one update: calls and bytes as the meter counts them, and how many spans of each kind."""
+    with process_group(60):
+        return {(k, every): one_update(k, every) for k in steps for every in (False, True)}
+
+
+def one_update(steps: int, every: bool) -> tuple[int, int, dict[str, int]]:
+    model = DistributedDataParallel(make_model())
+    meter = TrafficMeter(model, loss_sum)
+    window = [make_batch(3, seed=seed) for seed in range(steps)]
+    ranks = DistributedRanks(model, every_micro_batch=every)
+    accumulate(model, window, meter.loss_sum, count, ranks=ranks)  # then DDP makes its buckets anew
+    meter.begin()
+    accumulate(model, window, meter.loss_sum, count, ranks=ranks)
+    spans = meter.end()
+    sent = [span.bytes for span in spans if span.kind == "all-reduce"]
+    return len(sent), sum(sent), dict(Counter(span.kind for span in spans))
+
+
+def shards_of_fsdp() -> tuple:
+    with process_group(60):
+        return sharded(make_model, [make_batch(3, seed=seed) for seed in range(3)])

@@ -60,7 +60,7 @@ def check_enough(smallest_steps: Callable[[float, float, float], int]) -> Feedba
         given = smallest_steps(c, a, tolerance)
         if given != true:
             return not_yet(
-                f"a pass of {c:g} s, an averaging of {a:g} s, tolerance {tolerance:.0%}: you say {given}, the "
-                f"forecast K = {true}. K passes take K·{c:g} s; what part of that may the averaging be?"
+                f"a pass of {c:g} s, an averaging of {a:g} s, tolerance {tolerance:.0%}: you say {given}, "
+                f"the forecast K = {true}. K passes take K·{c:g} s; what part of that may the averaging be?"
             )
     return right("K need only be large enough that one averaging is little beside K passes.")

@@ -65,6 +65,25 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class Sharded:
+    """One window under FSDP2.
+
+    Attributes:
+        every_micro_batch: gradients were averaged in every pass.
+        gathers: all-gathers of parameters.
+        scatters: reduce-scatters of gradients.
+        kept_bytes: of gradients that a process holds between two passes.
+        whole_bytes: of all gradients of the whole model.
+    """
+
+    every_micro_batch: bool
+    gathers: int
+    scatters: int
+    kept_bytes: int
+    whole_bytes: int
+
+
+@dataclass(frozen=True)
 class Network:
     """What connects the processes.
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import nnls
 
 from accum_lib.records.communication import Forecast, Network, Traffic, Workload
 
@@ -28,7 +27,7 @@ def network_from(payload: np.ndarray, seconds: np.ndarray, world_size: int) -> N
     """
     steps = 2 * (world_size - 1)
     rows = np.stack([np.full(len(payload), steps), steps * payload / world_size], axis=1)
-    (latency, per_byte), _ = nnls(rows / seconds[:, None], np.ones(len(payload)))
+    (latency, per_byte), _ = _nnls(rows / seconds[:, None], np.ones(len(payload)))
     return Network(float(latency), float(1 / max(per_byte, 1e-15)))
 
 
@@ -41,7 +40,7 @@ def fit(traffic: Sequence[Traffic], network: Network) -> Workload:
     """
     rows = [_row(t) for t in traffic]
     seconds = np.array([t.seconds for t in traffic])
-    (c, a, u), _ = nnls(np.array(rows) / seconds[:, None], np.ones(len(rows)))
+    (c, a, u), _ = _nnls(np.array(rows) / seconds[:, None], np.ones(len(rows)))
     one = next(t for t in traffic if not t.every_micro_batch)
     found = Workload(one.bytes, one.micro_batch_size, float(c), float(u), one.calls)
     needed = found.averaging_seconds(network, one.world_size)
@@ -77,3 +76,9 @@ def forecast(
         k, times[False], times[True], alone, sent / k, np.full(len(k), sent),
         int(k[enough[0]]) if len(enough) else None, tolerance,
     )  # fmt: skip
+
+
+def _nnls(rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
+    from scipy.optimize import nnls  # takes a while to import
+
+    return nnls(rows, values)

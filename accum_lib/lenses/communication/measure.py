@@ -12,10 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, launch, process_group
 from accum_lib.lenses.communication.meter import TrafficMeter, busy_seconds, exposed_seconds
-from accum_lib.lenses.communication.sharded import Sharded, sharded
 from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.problems.digits import CLASSES, Digits
-from accum_lib.records.communication import Span, Traffic
+from accum_lib.records.communication import Sharded, Span, Traffic
 
 WIDTH, HIDDEN_LAYERS = 512, 3
 BUCKET_MB = 1.0  # DDP's default of 25 would put this model into one bucket, and nothing could overlap
@@ -77,7 +76,7 @@ def measure(settings: tuple[Setting, ...], with_sharded: bool) -> Lab:
     with process_group():
         seconds = np.array([_probe(size) for size in PROBES])
         traffic = tuple(_traffic(setting) for setting in settings)
-        shards = sharded(wide_mlp, _batches(8, 4)) if with_sharded else ()
+        shards = _sharded() if with_sharded else ()
         return Lab(
             dist.get_world_size(), traffic, np.array(PROBES, float), seconds, shards, _gradient_error()
         )
@@ -132,6 +131,12 @@ def _summed_up(setting: Setting, seconds: np.ndarray, spans: list[tuple[Span, ..
         exposed=float(np.median([exposed_seconds(each) for each in spans])),
         timeline=spans[typical],
     )
+
+
+def _sharded() -> tuple[Sharded, ...]:
+    from accum_lib.lenses.communication.sharded import sharded  # FSDP2 takes seconds to import
+
+    return sharded(wide_mlp, _batches(8, 4))
 
 
 def _gradient_error() -> float:

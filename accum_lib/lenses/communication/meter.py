@@ -31,13 +31,15 @@ class TrafficMeter:
     def __init__(self, model: DistributedDataParallel, loss_sum: LossSum) -> None:
         self._loss_sum = loss_sum
         self.spans: list[Span] = []
-        self._zero = self._computed = 0.0
+        self._zero = 0.0
+        self._backward_began: float | None = None
+        self._last_ready: float | None = None
         model.register_comm_hook(None, self._hook)
 
     def begin(self) -> None:
         """An update begins: forget the one before."""
         self.spans = []
-        self._zero, self._computed = time.perf_counter(), 0.0
+        self._zero, self._backward_began = time.perf_counter(), None
 
     def end(self) -> tuple[Span, ...]:
         """The update's spans, in the order in which they ended."""
@@ -49,13 +51,9 @@ class TrafficMeter:
         start = self._now()
         self._backward_ends(start)
         loss = self._loss_sum(model, batch)
-        self._computed = self._now()
-        self.spans.append(Span("forward", start, self._computed))
-        self._backward_began, self._last_ready = self._computed, None
+        self._backward_began, self._last_ready = self._now(), None
+        self.spans.append(Span("forward", start, self._backward_began))
         return loss
-
-    _backward_began: float | None = None
-    _last_ready: float | None = None
 
     def _backward_ends(self, latest: float) -> None:
         """It ended when its last bucket was ready; without averaging, when the next thing began."""

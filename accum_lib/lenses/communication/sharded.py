@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,27 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from accum_lib.accumulate import accumulate
 from accum_lib.distributed import DistributedRanks
 from accum_lib.losses import classification_loss_sum, count_samples
+from accum_lib.records.communication import Sharded
 
 GATHER, SCATTER = "c10d::_allgather_base_", "c10d::_reduce_scatter_base_"
-
-
-@dataclass(frozen=True)
-class Sharded:
-    """One window under FSDP2.
-
-    Attributes:
-        every_micro_batch: gradients were averaged in every pass.
-        gathers: all-gathers of parameters.
-        scatters: reduce-scatters of gradients.
-        kept_bytes: of gradients that a process holds between two passes.
-        whole_bytes: of all gradients of the whole model.
-    """
-
-    every_micro_batch: bool
-    gathers: int
-    scatters: int
-    kept_bytes: int
-    whole_bytes: int
 
 
 def sharded(make_model: Callable[[], nn.Sequential], window: list[Any]) -> tuple[Sharded, ...]:
