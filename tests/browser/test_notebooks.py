@@ -15,6 +15,7 @@ from accum_lib.explorers import (
     claims_explorer,
     clues_explorer,
     descents_explorer,
+    forecast_explorer,
     guess_explorer,
     memory_explorer,
     microscope_explorer,
@@ -22,8 +23,10 @@ from accum_lib.explorers import (
     planner_explorer,
     races_explorer,
     sightings_explorer,
+    traffic_explorer,
     variance_explorer,
 )
+from accum_lib.lenses.communication import measure_here
 from accum_lib.lenses.races import race_all
 from accum_lib.lenses.variance import VarianceLab
 
@@ -42,18 +45,21 @@ EXPLORERS = {
     ],
     "04_memory": [memory_explorer, planner_explorer],
     "05_when_it_breaks": [clues_explorer, sightings_explorer],
+    "08_distributed": [lambda: traffic_explorer(measure_here()), forecast_explorer],
 }
 
 
 SHOWS_ROUNDING = {"02_equivalence"}  # its curves are errors of rounding: another process rounds otherwise
+SHOWS_TIMES = {("08_distributed", 0)}  # and another run takes another while; its bytes are the same
 
 
 @pytest.fixture(scope="session")
 def expected(notebook):
     """The explorers of this notebook as the library makes them, here and now."""
     explorers = [make() for make in EXPLORERS.get(notebook.name, [])]
-    for explorer in explorers:
+    for number, explorer in enumerate(explorers):
         explorer.shows_rounding = notebook.name in SHOWS_ROUNDING
+        explorer.shows_times = (notebook.name, number) in SHOWS_TIMES
     return explorers
 
 
@@ -146,7 +152,7 @@ def test_pictures_of_the_explorers(notebook, pytestconfig, tmp_path) -> None:
 
 def test_play_walks_through_the_moments(open_notebook) -> None:
     notebook, library = open_notebook("00_start_here"), moments_explorer()
-    library.shows_rounding = False
+    library.shows_rounding = library.shows_times = False
     explorer = notebook.explorers()[0]
     play = explorer.root.locator("[data-play]")
     explorer.click("moment", 14)
@@ -206,13 +212,15 @@ def check_plot(explorer, library) -> None:
     library.choose(**{c.name: c.values[explorer.position(c.name)] for c in library._controls})
     picture = library.picture()
     rounding = library.shows_rounding
-    words = without_numbers if rounding else str
+    words = without_numbers if rounding or library.shows_times else str
     assert words(explorer.summary()) == words(picture.summary)
     check_axes(explorer, picture)
     for drawn, trace in zip(explorer.plotted(), picture.data, strict=True):
         assert drawn.get("name") == trace.get("name")
         for key in ("x", "y", "base"):
-            if key in trace:
+            if key in trace and library.shows_times and trace["xaxis"] != "x2":
+                assert same_kind(np.array(drawn[key], float), np.array(trace[key], float))
+            elif key in trace:
                 assert same(np.array(drawn[key], float), np.array(trace[key], float), rounding)
 
 
@@ -223,6 +231,11 @@ def same(drawn: np.ndarray, computed: np.ndarray, rounding: bool = False) -> boo
     tiny = (drawn < 1e-5) & (computed < 1e-5)
     apart = np.abs(np.log(np.maximum(drawn, 1e-17) / np.maximum(computed, 1e-17)))
     return bool((apart < np.where(tiny, np.log(100), 0.2)).all())
+
+
+def same_kind(drawn: np.ndarray, computed: np.ndarray) -> bool:
+    """As many numbers, with gaps at the same places: times differ from run to run."""
+    return drawn.shape == computed.shape and np.array_equal(np.isnan(drawn), np.isnan(computed))
 
 
 def without_numbers(text: str) -> str:

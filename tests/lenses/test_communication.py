@@ -1,4 +1,4 @@
-"""Bytes counted by DDP's hook against a count by hand; times against obvious sums; a forecast that is found again."""
+"""Bytes counted by DDP's hook against a count by hand; times and forecast against obvious sums."""
 
 from dataclasses import replace
 
@@ -41,7 +41,8 @@ def test_every_pass_and_every_all_reduce_is_on_the_timeline(counted) -> None:
 
 def test_fsdp_keeps_whole_gradients_where_it_does_not_average() -> None:
     deferred, every = launch(jobs.shards_of_fsdp, 2)[0]
-    assert (deferred.kept_bytes, every.kept_bytes) == (BYTES, pytest.approx(BYTES / 2, abs=8 * 5))
+    assert deferred.kept_bytes == BYTES
+    assert every.kept_bytes == 8 * (3 * 4 + 3 + 2 * 5 + 2), "process 0 has 3 rows of 5, and 2 of 3"
     assert every.scatters == 3 * deferred.scatters, "three micro-batches"
     assert every.gathers == deferred.gathers > 0, "parameters are gathered in every pass either way"
 
@@ -56,12 +57,9 @@ def test_overlap_and_waiting_against_a_count_of_milliseconds() -> None:
         Span("all-reduce", 0.45, 0.5),
     )
     ticks = np.arange(0, 0.6, 0.001) + 0.0005
-    sending, computing = (
-        np.any(
-            [(s.start <= ticks) & (ticks < s.stop) for s in spans if (s.kind == "all-reduce") == is_sent], 0
-        )
-        for is_sent in (True, False)
-    )
+    under_way = {s: (s.start <= ticks) & (ticks < s.stop) for s in spans}
+    sending = np.any([when for s, when in under_way.items() if s.kind == "all-reduce"], axis=0)
+    computing = np.any([when for s, when in under_way.items() if s.kind != "all-reduce"], axis=0)
     assert busy_seconds([s for s in spans if s.kind == "all-reduce"]) == pytest.approx(sending.sum() / 1000)
     assert exposed_seconds(spans) == pytest.approx((sending & ~computing).sum() / 1000)
 
