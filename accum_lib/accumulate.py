@@ -20,9 +20,10 @@ until 2024 (issue 34191).
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,35 @@ class WindowResult:
     loss: float
     count: float
     micro_batches: int
+
+
+class Pass(NamedTuple):
+    """One forward and backward pass over a micro-batch of the window; weight 0 makes it a stand-in."""
+
+    number: int
+    batch: Any
+    weight: float = 1.0
+
+
+class Ranks:
+    """The processes that make an update together: here, one alone. ``accum_lib.distributed`` has several."""
+
+    world_size = 1  # the number of processes, over which gradients are averaged
+
+    def agree(self, mine: list[Pass], count: float, micro_batches: int) -> tuple[list[Pass], float, int]:
+        """This process's passes, and the whole window's count and number of micro-batches."""
+        return mine, count, micro_batches
+
+    def synchronized(self, last: bool) -> AbstractContextManager[None]:
+        """Around each pass; ``last`` for the window's last one, in which gradients must be averaged."""
+        return nullcontext()
+
+    def add(self, value: float) -> float:
+        """The sum of every process's value."""
+        return value
+
+
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -100,6 +130,7 @@ def accumulate(
     count: Count,
     *,
     scaler: torch.amp.GradScaler | None = None,
+    ranks: Ranks = ALONE,
 ) -> WindowResult:
     """Leave in ``.grad`` the gradient of the window's mean loss: one backward pass per micro-batch.
 
@@ -119,20 +150,23 @@ def accumulate(
         count: ``count(batch)``, how many terms that sum has (samples, or tokens that are not ignored),
             known without running the model.
         scaler: for float16; the gradients stay scaled until ``apply_update``.
+        ranks: several processes that each hold a part of the window (``accum_lib.distributed``); ``window``
+            is this process's part, and may be empty.
 
     Returns:
-        The window's true mean loss, its count and its number of micro-batches.
+        The window's true mean loss, its count and its number of micro-batches, over all processes.
 
     Raises:
-        ValueError: the window is empty or counts 0, a count is negative or not finite, a loss is not
-            a scalar, carries no gradient, or is not finite.
+        ValueError: the window is empty or counts 0 (over all processes), a count is negative or not
+            finite, a loss is not a scalar, carries no gradient, or is not finite.
         TypeError: a loss is not a tensor.
     """
     counts = [_check_count(count(batch), i) for i, batch in enumerate(window)]
-    total = sum(counts)
+    counted = [Pass(i, batch) for i, batch in enumerate(window) if counts[i] > 0]
+    passes, total, micro_batches = ranks.agree(counted, sum(counts), len(counts))
     if total == 0:
         raise ValueError(
-            f"the window's {len(counts)} micro-batches count 0 in total, so there is no mean: are all "
+            f"the window's {micro_batches} micro-batches count 0 in total, so there is no mean: are all "
             "labels ignored? Leave such a window out, or raise accumulation_steps"
         )
     before = [(p, p.grad) for p in model.parameters()]
@@ -140,22 +174,26 @@ def accumulate(
         p.grad = None
     losses = []
     try:
-        for i, batch in enumerate(window):
-            if counts[i] > 0:
+        for done, (i, batch, weight) in enumerate(passes, start=1):
+            with ranks.synchronized(last=done == len(passes)):
                 loss = _check_loss(loss_sum(model, batch), i)
-                losses.append(loss.detach())
+                if weight:
+                    losses.append(loss.detach())
                 # Divided by the window's count, not this micro-batch's, and not K. Starting backward from
-                # 1 / total gives the numbers of (loss / total).backward() with one operation less.
-                share = torch.full_like(loss, 1 / total)
+                # 1 / total gives the numbers of (loss / total).backward() with one operation less. Several
+                # processes average their gradients, so what shall be their sum is world_size times as large.
+                share = torch.full_like(loss, weight * ranks.world_size / total)
                 loss.backward(scaler.scale(share) if scaler else share)  # adds to .grad
                 del loss, share  # frees this graph before the next forward pass
-        sums = torch.stack(losses).tolist()  # once per window: it makes a GPU wait
+        sums = torch.stack(losses).tolist() if losses else []  # once per window: it makes a GPU wait
+        whole = ranks.add(_sum(sums))  # before the check, so that all processes find out together
         _check_finite(sums, [i for i, c in enumerate(counts) if c > 0])
+        _check_whole(whole)
     except BaseException:
         for p, grad in before:
             p.grad = grad
         raise
-    return WindowResult(math.fsum(sums) / total, total, len(counts))
+    return WindowResult(whole / total, total, micro_batches)
 
 
 def apply_update(
@@ -237,3 +275,16 @@ def _check_finite(sums: list[float], indices: list[int]) -> None:
                 f"the loss of micro-batch {index} is {value}: look at its data, or lower the learning "
                 "rate. The parameters and the gradients are as they were before this window"
             )
+
+
+def _sum(values: list[float]) -> float:
+    """NaN if a value is not finite: ``fsum`` would raise where there are both infinities."""
+    return math.fsum(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def _check_whole(loss_sum: float) -> None:
+    if not math.isfinite(loss_sum):
+        raise ValueError(
+            f"the window's loss is {loss_sum}, because of another process's micro-batch: its error says "
+            "which. The parameters and the gradients are as they were before this window"
+        )

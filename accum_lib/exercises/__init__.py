@@ -1,6 +1,7 @@
 """Automatic checks for the notebooks' exercises."""
 
 from accum_lib.exercises.beyond import check_alignable, check_momentum, check_torch_mean
+from accum_lib.exercises.communication import check_bytes, check_enough, check_share
 from accum_lib.exercises.equivalence import check_data, check_loop, check_mean_of_means_weight
 from accum_lib.exercises.memory import check_floor, check_second_buffer, check_steps
 from accum_lib.exercises.pitfalls import check_clipped_repair, check_logged_repair
@@ -11,8 +12,10 @@ from accum_lib.exercises.variance import check_beta2, check_noise_scale, check_v
 __all__ = [
     "check_alignable",
     "check_beta2",
+    "check_bytes",
     "check_clipped_repair",
     "check_data",
+    "check_enough",
     "check_floor",
     "check_logged_repair",
     "check_loop",
@@ -22,6 +25,7 @@ __all__ = [
     "check_noise_scale",
     "check_same_step",
     "check_second_buffer",
+    "check_share",
     "check_steps",
     "check_torch_mean",
     "check_updates_per_epoch",

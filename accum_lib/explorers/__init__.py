@@ -2,6 +2,7 @@
 
 from accum_lib.explorers.beyond import norm_explorer, speech_explorer, weighting_explorer
 from accum_lib.explorers.bug_hunt import BugHunt, clues_explorer, sightings_explorer
+from accum_lib.explorers.communication import forecast_explorer, traffic_explorer
 from accum_lib.explorers.descents import descents_explorer
 from accum_lib.explorers.fixed_batch import fixed_batch_explorer
 from accum_lib.explorers.memory import memory_explorer, planner_explorer
@@ -19,6 +20,7 @@ __all__ = [
     "clues_explorer",
     "descents_explorer",
     "fixed_batch_explorer",
+    "forecast_explorer",
     "guess_explorer",
     "memory_explorer",
     "microscope_explorer",
@@ -28,6 +30,7 @@ __all__ = [
     "races_explorer",
     "sightings_explorer",
     "speech_explorer",
+    "traffic_explorer",
     "variance_explorer",
     "weighting_explorer",
 ]

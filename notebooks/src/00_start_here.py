@@ -96,6 +96,7 @@ print(report())
 # | [05 When it breaks](05_when_it_breaks.ipynb) | Which faults have careful projects shipped, and what would have shown them? | 45 |
 # | [06 RoBERTa](06_roberta.ipynb) | Does all of it hold for the model that you fine-tune at work? | 45 |
 # | [07 Beyond text](07_beyond_text.ipynb) | What changes with images and BatchNorm, or with audio and CTC? | 35 |
+# | [08 Distributed](08_distributed.ipynb) | What does accumulation save between processes, and up to where? | 40 |
 #
 # The library is short and meant to be read. Begin with `accum_lib/accumulate.py`, the hundred lines that
 # everything here runs through; `accum_lib/descent.py` is the loop around it.

@@ -1,0 +1,270 @@
+"""The same windows over several processes: data parallelism with accumulation, on torch.distributed.
+
+Every process holds a copy of the model (``DistributedDataParallel``) or a shard of it (FSDP2's
+``fully_shard``) and its own part of every window. What makes one process exact makes several exact, too: the
+window's count is summed over **all processes** before its first backward pass, and every loss is divided by
+that one total. Shards may be ragged or uneven, and a process may have no micro-batch at all::
+
+    with process_group():                                        # torchrun has started this process
+        model = DistributedDataParallel(make_model())
+        ranks = DistributedRanks(model)
+        for window in ranks.windows(loader, accumulation_steps=4):  # this process's part; maybe empty
+            result = accumulate(model, window, loss_sum, count, ranks=ranks)
+            apply_update(model, optimizer, max_grad_norm=1.0)
+
+There is no collective of our own: gradients are averaged by DDP's or FSDP2's own reducer, in the last pass of
+a window. Two or three messages of a few bytes besides agree on the window and add up its loss.
+
+An error in one process (an exception, a loss that is NaN, a kill) ends all of them. A NaN is found by all at
+the same place. After anything else the process goes away, and the others fail: at once where the connection
+closes (gloo), else when the group's timeout has passed. Nothing here catches that.
+
+References: Li et al. (2020), PyTorch Distributed, arXiv 2006.15704, section 3.2.4 (``no_sync``).
+"""
+
+import io
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing.errors import record
+from torch.nn.parallel import DistributedDataParallel
+
+from accum_lib.accumulate import Pass, Ranks, windows
+
+NOTE = (
+    "Another process of the group has failed, or did not answer within the timeout. Its own message, above "
+    "or in its log, says why; this one had to stop with it."
+)
+
+LEFT_OVER = [
+    getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)
+]  # not on Windows
+
+
+class DistributedRanks(Ranks):
+    """The processes of ``torch.distributed``'s default group, for ``accumulate(..., ranks=ranks)``.
+
+    Args:
+        model: a ``DistributedDataParallel``, or what ``fully_shard`` was applied to.
+        every_micro_batch: average the gradients in every pass and not only in the last. The result is the
+            same, for K times the traffic. FSDP2 then need not keep gradients of the whole, unsharded model
+            from pass to pass: memory against traffic.
+
+    Raises:
+        RuntimeError: there is no process group.
+        TypeError: the model's gradients would not be averaged.
+    """
+
+    def __init__(self, model: Any, *, every_micro_batch: bool = False) -> None:
+        if not dist.is_initialized():
+            raise RuntimeError("there is no process group: go inside 'with process_group():', under torchrun")
+        if not (isinstance(model, DistributedDataParallel) or _is_sharded(model)):
+            raise TypeError(
+                f"a {type(model).__name__} does not average its gradients over processes: wrap it in "
+                "DistributedDataParallel, or apply fully_shard to it"
+            )
+        self.model, self.every_micro_batch = model, every_micro_batch
+        self.world_size = dist.get_world_size()
+        # Where every pass communicates, all processes must make the same number of passes. FSDP2 gathers
+        # parameters in each; DDP communicates only where it averages, so one pass of each process is enough.
+        self._in_step = every_micro_batch or _is_sharded(model)
+        self._device = _device()
+
+    def windows(
+        self, batches: Iterable[Any], accumulation_steps: int | Callable[[int], int]
+    ) -> Iterator[list[Any]]:
+        """As ``accum_lib.windows``, of this process's shard: empty lists from when it is used up on, until
+        all shards are, since an update needs every process.
+
+        Args:
+            batches: this process's micro-batches; there may be fewer than elsewhere, or none.
+            accumulation_steps: K of each process; the window has up to ``world_size`` times as many.
+
+        Raises:
+            TypeError, ValueError: as ``windows``; also if no process has any micro-batch.
+        """
+        stream, nothing = iter(batches), object()
+        first = next(stream, nothing)
+        mine = windows([] if first is nothing else chain([first], stream), accumulation_steps)
+        if first is nothing:
+            mine = iter(())  # windows would complain, but others may have some
+        updates = 0
+        while True:
+            window = next(mine, [])
+            if self.add(len(window)) == 0:
+                break
+            yield window
+            updates += 1
+            del window  # or this window would stay alive while the next one is drawn
+        if updates == 0:
+            raise ValueError(
+                f"no micro-batches in any of the {self.world_size} processes: the data are empty"
+            )
+
+    def agree(self, mine: list[Pass], count: float, micro_batches: int) -> tuple[list[Pass], float, int]:
+        """Add stand-ins where this process has too few passes; sum the counts.
+
+        A process without a micro-batch must take part all the same, or the others wait for ever. It runs a
+        **stand-in**: a micro-batch with weight 0, so its gradient is exactly 0. Its own last one will do; a
+        process that has none gets another's. The time is not lost, since the process would have waited; but
+        a stand-in moves BatchNorm's statistics, as any forward pass does.
+
+        Why not otherwise? A pass over zeros, made of the parameters alone, would be cheaper, and enough for
+        DDP; but FSDP2 gathers parameters in each layer's forward pass, and waits there, too. DDP's own
+        ``join`` broadcasts the whole model when it ends, which would be in every window.
+        """
+        table = self._gather([count, len(mine), micro_batches])
+        counts, passes, numbers = table.unbind(1)
+        passes_needed = int(passes.max()) if self._in_step else min(1, int(passes.max()))
+        stand_in = mine[-1].batch if mine else None
+        if passes_needed and (passes == 0).any():
+            stand_in = self._lend(stand_in, lender=int(passes.nonzero()[0]))
+        extra = [Pass(0, stand_in, weight=0.0)] * (passes_needed - len(mine))
+        return mine + extra, float(counts.sum()), int(numbers.sum())
+
+    @contextmanager
+    def synchronized(self, last: bool) -> Iterator[None]:
+        """DDP averages outside ``no_sync`` only; FSDP2 is told by a flag."""
+        average = last or self.every_micro_batch
+        with _naming_the_others(), self._averaging(average):
+            yield
+
+    def add(self, value: float) -> float:
+        """The sum over all processes, in float64."""
+        number = torch.tensor(value, dtype=torch.float64, device=self._device)
+        with _naming_the_others():
+            dist.all_reduce(number)
+        return float(number)
+
+    def _averaging(self, average: bool) -> AbstractContextManager[None]:
+        if _is_sharded(self.model):
+            self.model.set_requires_gradient_sync(average)
+            return nullcontext()
+        return nullcontext() if average else self.model.no_sync()
+
+    def _gather(self, row: Sequence[float]) -> Tensor:
+        """Every process's row, on the CPU: shape (world_size, numbers), float64."""
+        mine = torch.tensor(row, dtype=torch.float64, device=self._device)
+        rows = [torch.empty_like(mine) for _ in range(self.world_size)]
+        with _naming_the_others():
+            dist.all_gather(rows, mine)
+        return torch.stack(rows).cpu()
+
+    def _lend(self, batch: Any, lender: int) -> Any:
+        """The lender's micro-batch, on this process's device. All processes call this together."""
+        buffer = io.BytesIO()
+        if dist.get_rank() == lender:
+            torch.save(batch, buffer)  # unlike pickle, torch.load can then choose the device
+        parcel = [buffer.getvalue()]
+        with _naming_the_others():
+            dist.broadcast_object_list(parcel, src=lender, device=self._device)
+        if batch is not None:
+            return batch
+        where = next(self.model.parameters()).device
+        return torch.load(io.BytesIO(parcel[0]), map_location=where, weights_only=False)
+
+
+@contextmanager
+def process_group(timeout_seconds: float = 120) -> Iterator[None]:
+    """Join the group that torchrun (or ``launch``) has announced: NCCL with a GPU each, else gloo on CPUs.
+
+    Args:
+        timeout_seconds: how long to wait for another process until giving it up.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+    yield
+    # After an error the process ends, which closes the connections, and the others notice. To close them here
+    # would let the others' messages come before the one that says why.
+    dist.destroy_process_group()
+
+
+def launch(function: Callable[..., Any], world_size: int, *arguments: Any) -> list[Any]:
+    """Call ``function(*arguments)`` in new processes of this machine, by torchrun's own launcher.
+
+    It works from a notebook, too.
+
+    Args:
+        function: of a module that can be imported, not of a notebook's cell: new processes import it anew.
+        world_size: how many processes.
+
+    Returns:
+        What each process returned, by rank.
+
+    Raises:
+        torch.distributed.elastic.multiprocessing.errors.ChildFailedError: one failed; it names the first
+            to fail and why. The others have been ended.
+    """
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # takes a while to import
+
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=world_size, run_id="local", start_method="spawn",
+        rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.1,
+    )  # fmt: skip
+    for name in ("lo", "lo0"):  # between processes of one machine; a machine's own name may lead nowhere
+        if name in [each for _, each in socket.if_nameindex()]:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+    with _own_signal_handlers():
+        found = elastic_launch(config, _call)(function, *arguments)
+    return [found[rank] for rank in range(world_size)]
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Have them back afterwards: the launcher leaves its own, and a notebook could not be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, *LEFT_OVER)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@record  # so that the launcher can say what went wrong
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    torch.set_num_threads(1)  # as torchrun does: the processes share the cores
+    return function(*arguments)
+
+
+@contextmanager
+def _naming_the_others() -> Iterator[None]:
+    """Say what a failed collective means; the error itself goes on its way."""
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo raises plain RuntimeErrors, with these words; NCCL raises a class of its own
+        theirs = isinstance(error, dist.DistError) or "gloo" in str(error) or "Timed out" in str(error)
+        if theirs and NOTE not in getattr(error, "__notes__", []):
+            error.add_note(NOTE)
+        raise
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    """Whether ``fully_shard`` was applied. FSDP2 takes seconds to import; who has not done so has none."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(model, fsdp.FSDPModule)
+
+
+def _device() -> torch.device:
+    """Where messages of the default group must lie."""
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if "nccl" in dist.get_backend()
+        else torch.device("cpu")
+    )

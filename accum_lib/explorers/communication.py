@@ -1,0 +1,52 @@
+"""The explorers of notebook 08: what was measured between processes here, and what is predicted elsewhere."""
+
+from accum_lib.explorers.grid import Control, GridExplorer
+from accum_lib.figures import communication as figure
+from accum_lib.figures.picture import Picture
+from accum_lib.lenses.communication import Lab, forecast, measure_here
+from accum_lib.lenses.communication.measure import STEPS
+from accum_lib.machine import ROBERTA_BASE_PARAMETERS
+from accum_lib.records.communication import Network, Workload
+
+AVERAGING = Control(
+    "every_micro_batch", "Averages are taken:", (False, True), False,
+    ("in the last pass (no_sync before)", "in every pass"), "choice",
+)  # fmt: skip
+BANDWIDTHS = (1, 10, 100, 400)  # Gbit/s
+LATENCY = 20e-6  # seconds, assumed: a switched network's order of magnitude
+PARAMETERS = {"RoBERTa-base (125 M)": ROBERTA_BASE_PARAMETERS, "7 billion": 7_000_000_000}
+PREDICTED_STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
+BACKWARD = 2 / 3  # of a pass, if a backward pass takes twice as long as a forward pass
+FORECAST_CONTROLS = [
+    Control("gigabits", "Bandwidth, Gbit/s", BANDWIDTHS, 10),
+    Control("world_size", "Processes W", (2, 8, 64, 512), 8),
+    Control("pass_seconds", "One pass takes, s", (0.03, 0.1, 0.3, 1.0), 0.1),
+    Control("model", "Gradients, float32:", tuple(PARAMETERS), "RoBERTa-base (125 M)", None, "choice"),
+    Control("hidden", "Overlap:", (0.0, BACKWARD), BACKWARD, ("none", "the whole backward pass"), "choice"),
+]
+
+
+def traffic_explorer(lab: Lab | None = None) -> GridExplorer:
+    """One update as it was measured here, K and the way of averaging; and all of them beside each other."""
+    found = lab or measure_here()
+
+    def picture_of(accumulation_steps: int, every_micro_batch: bool) -> Picture:
+        chosen = found.at(accumulation_steps, every_micro_batch)
+        return figure.traffic_picture(chosen, found.traffic)
+
+    steps = Control("accumulation_steps", "Accumulation steps K", STEPS, 4)
+    return GridExplorer([steps, AVERAGING], picture_of)
+
+
+def forecast_explorer() -> GridExplorer:
+    """Seconds per example on networks and with numbers of processes that are not here. A prediction."""
+
+    def picture_of(
+        gigabits: float, world_size: int, pass_seconds: float, model: str, hidden: float
+    ) -> Picture:
+        network = Network(LATENCY, gigabits * 1e9 / 8)
+        workload = Workload(4.0 * PARAMETERS[model], 32, pass_seconds, 0.0, hidden=hidden)
+        words = f"{model}, {world_size} processes, {gigabits} Gbit/s, M = 32 in {pass_seconds:g} s."
+        return figure.forecast_picture(forecast(workload, network, world_size, PREDICTED_STEPS), words)
+
+    return GridExplorer(FORECAST_CONTROLS, picture_of)

@@ -1,0 +1,134 @@
+"""What processes send each other: one update over time, bytes and time per example against K, a forecast."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from accum_lib.figures import theme
+from accum_lib.figures.picture import Picture
+from accum_lib.records.communication import Forecast, Span, Traffic
+
+ROWS = (("all-reduce", theme.VERMILION), ("backward", theme.BLUE), ("forward", theme.SKY))  # from below
+TOP, BOTTOM = (0.62, 0.95), (0.0, 0.36)
+LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
+MODES = (  # in the last pass only or in every pass: words, colour, dash, marker
+    (False, "in the last pass", theme.BLUE, "solid", "circle"),
+    (True, "in every pass", theme.VERMILION, "dash", "square"),
+)
+
+
+def traffic_picture(chosen: Traffic, everything: Sequence[Traffic]) -> Picture:
+    """One update of process 0 over time; below, all measured settings.
+
+    Args:
+        chosen: whose timeline is drawn.
+        everything: every setting that was measured.
+    """
+    data = [_row(chosen.timeline, kind, colour, y) for y, (kind, colour) in enumerate(ROWS)]
+    for every, words, colour, dash, symbol in MODES:
+        of_mode = [t for t in everything if t.every_micro_batch == every]
+        steps = [t.accumulation_steps for t in of_mode]
+        style = (colour, dash, "lines+markers", symbol)
+        data.append(theme.line(steps, [t.bytes_per_example / 1e3 for t in of_mode], "2", words, *style))
+        per_example = [t.seconds / t.examples * 1e3 for t in of_mode]
+        data.append({**theme.line(steps, per_example, "3", words, *style), "showlegend": False})
+    layout = theme.layout(
+        height=520,
+        annotations=[theme.heading("one update of process 0", 0.5, TOP[1])],
+        legend={"orientation": "h", "x": 0, "y": 0.5, "yanchor": "top"},
+        xaxis=theme.axis("milliseconds since the update began", (0.0, 1.0)),
+        yaxis=theme.axis("what it does", TOP, range=[-0.5, 2.5], tickvals=[0, 1, 2],
+                         ticktext=[kind for kind, _ in ROWS]),
+        xaxis2=_steps_axis(LEFT, "y2", everything),
+        yaxis2=theme.axis("kB per example", BOTTOM, anchor="x2", rangemode="tozero"),
+        xaxis3=_steps_axis(RIGHT, "y3", everything),
+        yaxis3=theme.axis("ms per example", BOTTOM, anchor="x3", rangemode="tozero"),
+        margin={"l": 80, "r": 16, "t": 24, "b": 48},
+    )  # fmt: skip
+    return Picture(data, layout, traffic_summary(chosen))
+
+
+def traffic_summary(t: Traffic) -> str:
+    """Calls, bytes and times of one setting, in words."""
+    when = "every pass" if t.every_micro_batch else "the last pass only"
+    return (
+        f"{t.world_size} processes, M = {t.micro_batch_size}, K = {t.accumulation_steps}, averaging in "
+        f"{when}: {t.calls} all-reduces, {t.bytes / 1e6:.2f} MB in all, "
+        f"{t.bytes_per_example / 1e3:.1f} kB per example. "
+        f"The update took {t.seconds * 1e3:.1f} ms. For {t.communicating * 1e3:.1f} ms an all-reduce was "
+        f"under way, for {t.overlap:.0%} of that while gradients were still being computed."
+    )
+
+
+def forecast_picture(found: Forecast, words: str) -> Picture:
+    """Predicted time per example and bytes per example, against K.
+
+    Args:
+        found: the forecast.
+        words: what it was made for.
+    """
+    series = (
+        ("in the last pass", found.deferred, found.bytes_deferred, *MODES[0][2:]),
+        ("in every pass", found.every, found.bytes_every, *MODES[1][2:]),
+    )
+    data = []
+    for name, seconds, sent, colour, dash, symbol in series:
+        style = (colour, dash, "lines+markers", symbol)
+        data.append(theme.line(found.steps, seconds * 1e3, "", name, *style))
+        data.append({**theme.line(found.steps, sent / 1e6, "2", name, *style), "showlegend": False})
+    data.append(theme.line(found.steps, found.alone * 1e3, "", "no communication", theme.BLACK, "dot"))
+    at = [] if found.enough is None else [found.enough]
+    there = [found.deferred[list(found.steps).index(k)] * 1e3 for k in at]
+    data.append(theme.line(at, there, "", "enough", theme.GREEN, "solid", "markers", "star", 15))
+    layout = theme.layout(
+        height=420,
+        annotations=[theme.heading("PREDICTION: time", 0.22), theme.heading("bytes of each process", 0.78)],
+        xaxis=_steps_axis(LEFT, "y", found.steps),
+        yaxis=_log_axis("ms per example", (0.0, 0.86), "x", data[0]["y"], data[2]["y"], found.alone * 1e3),
+        xaxis2=_steps_axis(RIGHT, "y2", found.steps),
+        yaxis2=_log_axis("MB per example", (0.0, 0.86), "x2", data[1]["y"], data[3]["y"]),
+    )
+    return Picture(data, layout, forecast_summary(found, words))
+
+
+def forecast_summary(found: Forecast, words: str) -> str:
+    """What accumulation brings, and from where on it brings no more."""
+    last = found.steps[-1]
+    faster = [times[0] / times[-1] for times in (found.deferred, found.every)]
+    fewer = found.bytes_deferred[0] / found.bytes_deferred[-1]
+    pays = (
+        f"From K = {found.enough} on, waiting costs less than {found.tolerance:.0%}: more steps hardly help."
+        if found.enough
+        else f"Even at K = {last}, waiting costs more than {found.tolerance:.0%}."
+    )
+    return (
+        f"A prediction, not a measurement. {words} K = {last} instead of 1, averaging in the last pass: an "
+        f"example takes {faster[0]:.3g} times less time and {fewer:.0f} times fewer bytes. Averaging in "
+        f"every pass: {faster[1]:.3g} times less time, and no fewer bytes. {pays}"
+    )
+
+
+def _row(spans: Sequence[Span], kind: str, colour: str, y: int) -> dict[str, Any]:
+    """A thick stroke for each span; a NaN between two of them lifts the pen."""
+    of_kind = [s for s in spans if s.kind == kind]
+    x = np.array([t for s in of_kind for t in (s.start * 1e3, s.stop * 1e3, np.nan)])
+    row = theme.line(x, np.where(np.isnan(x), np.nan, y), "", "", colour, "solid")
+    return {**row, "line": {"color": colour, "dash": "solid", "width": 14}}
+
+
+def _steps_axis(domain: tuple[float, float], anchor: str, settings: Any) -> dict[str, Any]:
+    steps = sorted({int(getattr(s, "accumulation_steps", s)) for s in settings})
+    ends = [float(np.log10(steps[0] * 0.85)), float(np.log10(steps[-1] * 1.18))]
+    labels = [str(k) for k in steps]
+    title = "accumulation steps K"
+    return theme.axis(title, domain, anchor=anchor, type="log", range=ends, tickvals=steps, ticktext=labels)
+
+
+def _log_axis(title: str, domain: tuple[float, float], anchor: str, *series: Any) -> dict[str, Any]:
+    """Whole decades, so that neighbouring settings can be compared, with room for the legend."""
+    low, high = min(map(np.min, series)), max(map(np.max, series))
+    ends = [float(np.floor(np.log10(low))), float(np.ceil(np.log10(high)))]
+    ticks = [10.0**n for n in range(int(ends[0]), int(ends[1]) + 1)]
+    labels = [f"{t:g}" for t in ticks]
+    return theme.axis(title, domain, anchor=anchor, type="log", range=ends, tickvals=ticks, ticktext=labels)

@@ -1,0 +1,84 @@
+"""What an update would take on another network or with more processes: a fitted model. **A prediction.**
+
+``t(K) = K (c + a) + u`` if every pass averages the gradients, and ``t(K) = K c + a + u`` if only the last one
+does, with ``c`` the seconds of a pass, ``u`` those that occur once, and ``a`` what an averaging adds.
+Measurements of both at several K give the three. ``a`` is what a ring all-reduce takes, ``2 (W - 1)
+(latency + bytes / W / bandwidth)``, minus what hides behind the backward pass.
+
+References: Patarasuk and Yuan (2009), doi 10.1016/j.jpdc.2008.09.002 (a ring sends the least possible);
+Thakur et al. (2005), doi 10.1177/1094342005051521 (latency and bandwidth as a cost model).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from accum_lib.records.communication import Forecast, Network, Traffic, Workload
+
+
+def network_from(payload: np.ndarray, seconds: np.ndarray, world_size: int) -> Network:
+    """Latency and bandwidth from bare all-reduces: least squares of relative errors, neither below 0.
+
+    Args:
+        payload: (P,) bytes of each.
+        seconds: (P,) what each took.
+        world_size: how many processes took part, 2 or more.
+    """
+    steps = 2 * (world_size - 1)
+    rows = np.stack([np.full(len(payload), steps), steps * payload / world_size], axis=1)
+    (latency, per_byte), _ = _nnls(rows / seconds[:, None], np.ones(len(payload)))
+    return Network(float(latency), float(1 / max(per_byte, 1e-15)))
+
+
+def fit(traffic: Sequence[Traffic], network: Network) -> Workload:
+    """The workload that explains the times of several K, with averaging deferred and in every pass.
+
+    Args:
+        traffic: of one M, with two K or more each way.
+        network: the one that it was measured on.
+    """
+    rows = [_row(t) for t in traffic]
+    seconds = np.array([t.seconds for t in traffic])
+    (c, a, u), _ = _nnls(np.array(rows) / seconds[:, None], np.ones(len(rows)))
+    one = next(t for t in traffic if not t.every_micro_batch)
+    found = Workload(one.bytes, one.micro_batch_size, float(c), float(u), one.calls)
+    needed = found.averaging_seconds(network, one.world_size)
+    return replace(found, hidden=float(np.clip((needed - a) / c, 0, 1)) if c > 0 else 0.0)
+
+
+def _row(t: Traffic) -> list[float]:
+    """How often an update has a pass, an averaging, and everything else."""
+    return [t.accumulation_steps, t.accumulation_steps if t.every_micro_batch else 1, 1]
+
+
+def forecast(
+    workload: Workload, network: Network, world_size: int, steps: Sequence[int], tolerance: float = 0.1
+) -> Forecast:
+    """Seconds and bytes per example over K, at fixed M. **A prediction.**
+
+    Args:
+        workload, network: measured, or assumed.
+        world_size: processes.
+        steps: the K to look at.
+        tolerance: how much longer than without communication counts as worth no more accumulation.
+    """
+    k = np.array(steps)
+    examples = k * workload.micro_batch_size
+    times = {
+        every: np.array([workload.update_time(network, world_size, int(n), every) for n in steps]) / examples
+        for every in (False, True)
+    }
+    alone = (k * workload.pass_seconds + workload.update_seconds) / examples
+    enough = np.flatnonzero(times[False] <= (1 + tolerance) * alone)
+    sent = workload.gradient_bytes / workload.micro_batch_size
+    return Forecast(
+        k, times[False], times[True], alone, sent / k, np.full(len(k), sent),
+        int(k[enough[0]]) if len(enough) else None, tolerance,
+    )  # fmt: skip
+
+
+def _nnls(rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
+    from scipy.optimize import nnls  # takes a while to import
+
+    return nnls(rows, values)
