@@ -15,13 +15,13 @@ from accum_lib.lenses.memory.workloads import Workload, of_model
 from accum_lib.records.memory import GIB
 from accum_lib.records.training import TrainingPlan
 from accum_lib.roberta import random_state
+from accum_lib.roberta.machinery import planned_windows
 from accum_lib.roberta.models import Loaded
 from accum_lib.roberta.optimizer import make_optimizer
 from accum_lib.roberta.order import epoch_windows
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.sizes import cut
 from accum_lib.roberta.tasks import Task
-from accum_lib.roberta.trainer import planned_windows
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
 SIDE = 1024  # of the matrices whose product is timed
