@@ -114,11 +114,16 @@ def _free_bytes(device: str) -> float:
 
 
 def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
-    """On the CPU the system kills what is too large, without a word: so ask the prediction first."""
+    """On the CPU the system kills what is too large, without a word: so ask the prediction first.
+
+    For the prediction to hold, freed memory has to go back to the system.
+    """
     from accum_lib.lenses.memory.guard import guard
+    from accum_lib.roberta.allocator import give_freed_blocks_back
     from accum_lib.roberta.forecast import SMALL, lens_settings, workload
 
     if device == "cpu" and loaded.parameters > SMALL:
+        give_freed_blocks_back()
         lens = lens_settings(settings, device)
         guard(workload(loaded.model, train), settings.micro_batch_size, settings.accumulation_steps, lens)
 
