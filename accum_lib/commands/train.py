@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from accum_lib.commands.train_arguments import add_arguments
@@ -53,10 +54,19 @@ def _run(arguments: argparse.Namespace) -> int:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu")
     loaded, data, train, held_out = _load(arguments)
-    if arguments.dry_run:
-        return _dry_run(loaded, train, held_out, settings, data.name, device)
-    _guard(loaded, train, settings, device)
-    return _train(arguments, settings, loaded, data, train, held_out, device)
+    with _threads(loaded, device):
+        if arguments.dry_run:
+            return _dry_run(loaded, train, held_out, settings, data.name, device)
+        _guard(loaded, train, settings, device)
+        return _train(arguments, settings, loaded, data, train, held_out, device)
+
+
+def _threads(loaded: Any, device: str) -> AbstractContextManager[None]:
+    """Small models on one thread: on a busy machine, several would wait for one another most of the time."""
+    from accum_lib.roberta.forecast import SMALL
+    from accum_lib.threads import one_thread
+
+    return one_thread() if device == "cpu" and loaded.parameters <= SMALL else nullcontext()
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -125,7 +135,12 @@ def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
     if device == "cpu" and loaded.parameters > SMALL:
         give_freed_blocks_back()
         lens = lens_settings(settings, device)
-        guard(workload(loaded.model, train), settings.micro_batch_size, settings.accumulation_steps, lens)
+        guard(
+            workload(loaded.model, train, settings),
+            settings.micro_batch_size,
+            settings.accumulation_steps,
+            lens,
+        )
 
 
 def _train(
