@@ -83,7 +83,7 @@ class TrainingPlan:
         epochs: passes over the data, the last perhaps cut short.
         updates: optimizer updates in all.
         trailing_window: examples in the last window of an epoch, B if it is a full one.
-        longest: tokens of the longest example.
+        longest: tokens of the longest example that the run reads.
         device: "cpu" or "cuda".
         peak_bytes: predicted, of tensors in one update.
         interpreter_bytes: what the process holds besides, measured before it begins; 0 on a GPU.

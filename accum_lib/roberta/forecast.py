@@ -15,13 +15,13 @@ from accum_lib.lenses.memory.workloads import Workload, of_model
 from accum_lib.records.memory import GIB
 from accum_lib.records.training import TrainingPlan
 from accum_lib.roberta import random_state
+from accum_lib.roberta.machinery import planned_windows
 from accum_lib.roberta.models import Loaded
 from accum_lib.roberta.optimizer import make_optimizer
 from accum_lib.roberta.order import epoch_windows
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.sizes import cut
 from accum_lib.roberta.tasks import Task
-from accum_lib.roberta.trainer import planned_windows
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
 SIDE = 1024  # of the matrices whose product is timed
@@ -45,7 +45,7 @@ def forecast(
         data=data, model=loaded.name, num_samples=n, held_out=len(held_out), parameters=loaded.parameters,
         micro_batch_size=settings.micro_batch_size, accumulation_steps=settings.accumulation_steps,
         epochs=-(-updates // per_epoch), updates=updates, trailing_window=n % b or b,
-        longest=max(train.lengths), device=device,
+        longest=max(train.lengths[i] for i in examples_read(train, settings)), device=device,
         peak_bytes=prediction.peak_bytes(settings.micro_batch_size, settings.accumulation_steps),
         interpreter_bytes=interpreter_bytes(loaded.model) if device == "cpu" else 0,
         seconds=seconds, seconds_source=source,
@@ -53,19 +53,28 @@ def forecast(
 
 
 def predict_memory(model: nn.Module, task: Task, settings: TrainingSettings, device: str) -> Prediction:
-    """The memory lens's prediction for this model and the longest texts of these data."""
-    return predict(workload(model, task), lens_settings(settings, device), device)
+    """The memory lens's prediction for this model and the longest text that will be read."""
+    return predict(workload(model, task, settings), lens_settings(settings, device), device)
 
 
-def workload(model: nn.Module, task: Task) -> Workload:
+def workload(model: nn.Module, task: Task, settings: TrainingSettings) -> Workload:
     """For the memory lens: micro-batches of the longest text, and one short one, so that a mask is there."""
-    longest, shortest = (choose(range(len(task)), key=lambda i: task.lengths[i]) for choose in (max, min))
+    read = examples_read(task, settings)
+    longest, shortest = (choose(read, key=lambda i: task.lengths[i]) for choose in (max, min))
 
     def make_batch(micro_batch_size: int) -> Any:
         rows = [longest] * (micro_batch_size - 1) + [shortest]
         return task.batch(rows if micro_batch_size > 1 else [longest])
 
     return of_model(model, make_batch, task.loss_sum)
+
+
+def examples_read(task: Task, settings: TrainingSettings) -> list[int]:
+    """The examples that a run will read: all of them, unless it is shorter than an epoch."""
+    windows = epoch_windows(
+        task.lengths, settings.effective_batch_size, settings.length_pool, settings.seed, 0
+    )
+    return [i for window in windows[: planned_windows(settings, len(task))] for i in window]
 
 
 def lens_settings(settings: TrainingSettings, device: str) -> Settings:
@@ -104,7 +113,8 @@ def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> fl
 def estimated_window(prediction: Prediction, task: Task, settings: TrainingSettings, device: str) -> float:
     """Seconds of one window, from its operations and how fast this device multiplies matrices."""
     operations = prediction.flops(settings.micro_batch_size, settings.accumulation_steps)
-    shorter = sum(task.lengths) / len(task) / max(task.lengths)  # the prediction is for the longest text
+    read = [task.lengths[i] for i in examples_read(task, settings)]
+    shorter = sum(read) / len(read) / max(read)  # the prediction is for the longest text
     return operations * shorter / operations_per_second(device, settings.dtype or torch.float32)
 
 
@@ -134,7 +144,7 @@ def explain(plan: TrainingPlan, free_bytes: float) -> str:
     return "\n".join(
         [
             f"data     {plan.data}: {plan.num_samples} examples to train on, {plan.held_out} held out; "
-            f"the longest has {plan.longest} tokens",
+            f"the longest that is read has {plan.longest} tokens",
             f"model    {plan.model}: {plan.parameters:,} parameters, on {plan.device}",
             f"update   M = {plan.micro_batch_size}, K = {plan.accumulation_steps}: "
             f"B = {plan.effective_batch_size} examples; {trailing}",

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from accum_lib.roberta import checkpoints, random_state
+from accum_lib.roberta.machinery import Machinery
 from accum_lib.roberta.settings import TrainingSettings, differences
 from accum_lib.roberta.tasks import Task
 
@@ -31,16 +31,6 @@ class Progress:
     updates: int = 0
     skipped: int = 0
     skips_in_a_row: int = 0
-
-
-@dataclass(frozen=True)
-class Machinery:
-    """What changes while a model is trained, besides the progress and the random states."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: Any
-    scaler: torch.amp.GradScaler | None
 
 
 def facts(model: nn.Module, train: Task, held_out: Task, settings: TrainingSettings, more: dict) -> dict:

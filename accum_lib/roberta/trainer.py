@@ -15,13 +15,12 @@ import torch
 from torch import nn
 
 from accum_lib.accumulate import Count, WindowResult, apply_update
-from accum_lib.lenses.memory.workloads import checkpoint, longest_list
 from accum_lib.lenses.variance import NoiseScaleMonitor
 from accum_lib.records.training import Evaluation, Training, Update
 from accum_lib.roberta import checkpoints, random_state, recovery, resumption
 from accum_lib.roberta.evaluation import evaluate
 from accum_lib.roberta.logs import Reporter
-from accum_lib.roberta.optimizer import make_optimizer, make_schedule
+from accum_lib.roberta.machinery import make_machinery, planned_windows
 from accum_lib.roberta.order import epoch_windows
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.sizes import cut
@@ -247,23 +246,3 @@ class Trainer:
             except ValueError:  # nothing is measured yet: windows of one micro-batch, or all overflowed
                 self._noise_scale = None
         return self._noise_scale
-
-
-def planned_windows(settings: TrainingSettings, num_samples: int) -> int:
-    """How many windows a run reads; each is an update, unless it is left out."""
-    in_epochs = settings.epochs * -(-num_samples // settings.effective_batch_size)
-    return in_epochs if settings.max_updates is None else min(in_epochs, settings.max_updates)
-
-
-def make_machinery(
-    model: nn.Module, settings: TrainingSettings, updates: int, device: torch.device
-) -> resumption.Machinery:
-    """Optimizer, schedule and scaler; the model is told to checkpoint activations, or to be compiled."""
-    if settings.checkpointing:
-        checkpoint(model, longest_list(model))
-    if settings.compile:
-        model.compile(dynamic=True)
-    optimizer = make_optimizer(model, settings.learning_rate, settings.weight_decay)
-    schedule = make_schedule(optimizer, updates, settings.warmup)
-    scaler = torch.amp.GradScaler(device.type) if settings.precision == "fp16" else None
-    return resumption.Machinery(model, optimizer, schedule, scaler)

@@ -156,6 +156,17 @@ def test_the_memory_is_that_of_the_lens_and_falls_with_m() -> None:
     assert 5e7 < interpreter_bytes(loaded.model) < 5e9
 
 
+def test_a_short_run_is_predicted_for_the_texts_that_it_reads() -> None:
+    from accum_lib.roberta.forecast import examples_read
+    from accum_lib.roberta.order import epoch_windows
+
+    _, _, (train, _) = made(TrainingSettings())
+    short = TrainingSettings(micro_batch_size=2, accumulation_steps=1, max_updates=2)
+    windows = epoch_windows(train.lengths, 2, 1, 0, 0)
+    assert examples_read(train, short) == windows[0] + windows[1]
+    assert sorted(examples_read(train, TrainingSettings())) == list(range(90))
+
+
 def test_a_time_that_was_not_measured_says_so(monkeypatch) -> None:
     monkeypatch.setattr("accum_lib.roberta.forecast.SMALL", 0)
     _, plan, _ = made(TrainingSettings(max_updates=1))

@@ -1,0 +1,26 @@
+"""Freed memory goes back to the system, so that what a process holds is what its tensors need.
+
+glibc maps large blocks one by one and unmaps them when they are freed; but each time it does so it raises its
+idea of "large", up to 32 MiB, and keeps what is smaller for itself. A RoBERTa-base has its gradients in that
+range: its process then holds hundreds of megabytes that no tensor uses, and a prediction would be too low.
+Source: mallopt(3), M_MMAP_THRESHOLD; a threshold that is set is not raised any more.
+"""
+
+import ctypes
+
+M_MMAP_THRESHOLD = -3  # glibc's number for it, malloc.h
+LARGE_BYTES = 2**20
+
+
+def give_freed_blocks_back(large_bytes: int = LARGE_BYTES) -> bool:
+    """Let blocks from ``large_bytes`` on be unmapped when they are freed; it holds for the whole process.
+
+    To map a block anew costs time, so this is for models whose memory is worth it.
+
+    Returns:
+        Whether the C library could be told; others than glibc have ways of their own.
+    """
+    try:
+        return bool(ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, large_bytes))
+    except (AttributeError, OSError, TypeError):
+        return False

@@ -1,0 +1,43 @@
+"""Freed blocks of some megabytes leave the process; without the setting they stay, which this test sees."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys, psutil
+from accum_lib.roberta.allocator import give_freed_blocks_back
+if sys.argv[1] == "set":
+    assert give_freed_blocks_back()
+bytearray(30 << 20)  # freed at once: from here on glibc takes 30 MiB for small, if it may
+before = psutil.Process().memory_info().rss
+blocks, pins = [], []
+for _ in range(20):
+    blocks.append(b"x" * (8 << 20))
+    pins.append(b"x" * 100_000)  # what stays keeps the heap from shrinking
+del blocks
+print((psutil.Process().memory_info().rss - before) / 2**20)
+"""
+
+
+def kept_mebibytes(how: str) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True, env=os.environ
+    )
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_what_is_freed_is_gone() -> None:
+    assert kept_mebibytes("set") < 10
+    assert kept_mebibytes("not set") > 100  # of 160
+
+
+def test_another_c_library_is_left_alone(monkeypatch) -> None:
+    from accum_lib.roberta import allocator
+
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    assert allocator.give_freed_blocks_back() is False
