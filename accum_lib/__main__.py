@@ -4,9 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from accum_lib.commands import check, plan, scoreboard
+from accum_lib.commands import check, plan, scoreboard, train
 
-COMMANDS = (check, plan, scoreboard)  # each has a name in the parser, its arguments, and run(arguments)
+COMMANDS = (
+    check,
+    plan,
+    scoreboard,
+    train,
+)  # each has a name in the parser, its arguments, and run(arguments)
 
 
 def main(words: Sequence[str] | None = None) -> int:

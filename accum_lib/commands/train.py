@@ -1,0 +1,156 @@
+"""``python -m accum_lib train``: fine-tune RoBERTa, or another encoder, for real."""
+
+import argparse
+import sys
+from typing import Any
+
+from accum_lib.commands.train_arguments import add_arguments
+
+DESCRIPTION = """\
+Trains with exact gradient accumulation: every update is that of one big batch of B = M K examples, whatever
+M and K are. Without further arguments it works offline: an untrained tiny RoBERTa learns to tell
+docstrings of four packages apart.
+
+  python -m accum_lib train --output runs/first
+  python -m accum_lib train --output runs/first --resume          after a crash
+  python -m accum_lib train --output runs/second --dry-run --model base -M 4 -B 32
+  python -m accum_lib train --output runs/third --model FacebookAI/roberta-base --data mine.csv
+"""
+RATES = {"tiny": 1e-3, "base": 1e-4, "large": 1e-4}  # untrained models learn from nothing
+FINE_TUNING_RATE = 2e-5  # for checkpoints: Liu et al. 2019 (arXiv 1907.11692), table 10
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "train", help="fine-tune RoBERTa for real", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or print the plan; 0 if it went well, 2 if memory does not suffice, 130 if interrupted."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted: the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except MemoryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    settings = _settings(arguments)
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu")
+    loaded, data, train, held_out = _load(arguments)
+    if arguments.dry_run:
+        return _dry_run(loaded, train, held_out, settings, data.name, device)
+    _guard(loaded, train, settings, device)
+    return _train(arguments, settings, loaded, data, train, held_out, device)
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from dataclasses import fields
+
+    from accum_lib.roberta.settings import TrainingSettings
+    from accum_lib.roberta.sizes import batch_sizes
+
+    m, k = batch_sizes(
+        arguments.micro_batch_size, arguments.accumulation_steps, arguments.effective_batch_size
+    )
+    given = {f.name: getattr(arguments, f.name) for f in fields(TrainingSettings)}
+    rate = arguments.learning_rate or RATES.get(arguments.model, FINE_TUNING_RATE)
+    clip = arguments.max_grad_norm or None
+    derived = dict(micro_batch_size=m, accumulation_steps=k, learning_rate=rate, max_grad_norm=clip)
+    return TrainingSettings(**{**given, **derived})
+
+
+def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    """Model, data, and the two tasks."""
+    from accum_lib.roberta.data import load_data
+    from accum_lib.roberta.models import load_model
+    from accum_lib.roberta.tasks import TASKS
+
+    if arguments.max_held_out is not None and arguments.max_held_out < 1:
+        raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
+    data = load_data(arguments.data)
+    loaded = load_model(arguments.model, arguments.task, data, arguments.dropout, arguments.seed)
+    if not 5 <= arguments.max_tokens <= loaded.max_tokens:
+        raise ValueError(
+            f"--max-tokens must be from 5 to {loaded.max_tokens}, which is what {loaded.name} reads; "
+            f"got {arguments.max_tokens}"
+        )
+    make = TASKS[arguments.task]
+    train, held_out = (
+        make(part, loaded.tokenizer, arguments.max_tokens, arguments.seed)
+        for part in (data.train, data.held_out[: arguments.max_held_out])
+    )
+    return loaded, data, train, held_out
+
+
+def _dry_run(loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str) -> int:
+    from accum_lib.roberta.forecast import explain, forecast
+
+    print(explain(forecast(loaded, train, held_out, settings, data, device), _free_bytes(device)))
+    return 0
+
+
+def _free_bytes(device: str) -> float:
+    import torch
+
+    from accum_lib.machine import this_machine
+
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else this_machine().free_bytes
+
+
+def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
+    """On the CPU the system kills what is too large, without a word: so ask the prediction first."""
+    from accum_lib.lenses.memory.guard import guard
+    from accum_lib.roberta.forecast import SMALL, lens_settings, workload
+
+    if device == "cpu" and loaded.parameters > SMALL:
+        lens = lens_settings(settings, device)
+        guard(workload(loaded.model, train), settings.micro_batch_size, settings.accumulation_steps, lens)
+
+
+def _train(
+    arguments: argparse.Namespace, settings: Any, loaded: Any, data: Any, train: Any, held_out: Any,
+    device: str,
+) -> int:  # fmt: skip
+    from accum_lib.roberta.models import export
+    from accum_lib.roberta.trainer import Trainer
+
+    facts = {"model": loaded.name, "dropout": arguments.dropout, "labels": list(data.labels)}
+    trainer = Trainer(
+        loaded.model, train, held_out, settings, arguments.output, facts=facts, device=device,
+        show=not arguments.quiet, tensorboard=arguments.tensorboard,
+    )  # fmt: skip
+    done = trainer.run(resume=arguments.resume)
+    folder = export(loaded, arguments.output / "model")
+    print(_summary(loaded, data, held_out, done))
+    print(f"The model is in {folder}; load it with --model {folder}, or from_pretrained.")
+    return 0
+
+
+def _summary(loaded: Any, data: Any, held_out: Any, done: Any) -> str:
+    lines = [f"{loaded.name} on {data.name}: {done.updates} updates, {done.seconds:.0f} s."]
+    if done.evaluations:
+        last = done.evaluations[-1]
+        lines.append(f"Held out: loss {last.loss:.3f}, accuracy {last.accuracy:.1%} of {last.count}.")
+    if held_out.name == "classification":
+        given = [example.label for example in held_out.examples]
+        most = max(given.count(label) for label in given)
+        lines.append(f"The most frequent label alone would be right in {most / len(given):.1%}.")
+    if done.skipped_windows:
+        lines.append(f"{done.skipped_windows} windows were left out: their loss or gradient was not finite.")
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""Measure on held-out data without leaving a trace: neither in random states nor in training mode."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accum_lib.losses import IGNORE_INDEX
+from accum_lib.records.training import Evaluation
+from accum_lib.roberta import random_state
+from accum_lib.roberta.sizes import cut
+from accum_lib.roberta.tasks import HELD_OUT, Task
+
+Predict = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, Tensor]]
+
+
+def evaluate(
+    model: nn.Module, task: Task, batch_size: int, update: int = 0, predict: Predict | None = None
+) -> Evaluation:
+    """Mean loss in nats and share of right answers over all examples of the task.
+
+    Args:
+        model: as it was before, when this returns.
+        task: the held-out examples.
+        batch_size: how many at a time; it changes rounding only.
+        update: noted in the result.
+        predict: ``task.predict``, or that under autocast.
+    """
+    longest_first = sorted(range(len(task)), key=lambda i: -task.lengths[i])
+    loss, right, count = 0.0, 0, 0
+    with random_state.preserved(), evaluating(model), torch.no_grad():
+        for indices in cut(longest_first, batch_size):
+            logits, labels = (predict or task.predict)(model, task.batch(indices, HELD_OUT))
+            loss += float(F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX))
+            counts = labels != IGNORE_INDEX
+            right += int((logits.argmax(dim=1) == labels)[counts].sum())
+            count += int(counts.sum())
+    return Evaluation(update, loss / count, right / count, count)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards each module has the mode that it had (some may be frozen)."""
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training

@@ -1,0 +1,180 @@
+"""The reader's own data: a CSV, TSV, JSONL or Parquet file with a text, and perhaps a pair and a label.
+
+Everything that can be wrong in such a file is said with its name, the row, and what to do about it. Rows
+are counted as an editor or ``head`` counts them: the line of the file where the row begins, for Parquet
+the row's number from 1 on.
+"""
+
+import os
+import random
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accum_lib.roberta.data import Example, TextData
+from accum_lib.roberta.rows import Row, Table, read_table
+
+MISSING = ("nan", "none", "null", "na", "n/a", "<na>")  # how other programs write out a missing label
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold what. ``pair`` and ``label`` may be absent, unless another name is given."""
+
+    text: str = "text"
+    pair: str = "pair"
+    label: str = "label"
+
+
+def load_file(
+    path: str | os.PathLike[str],
+    held_out: str | os.PathLike[str] | None = None,
+    columns: Columns | None = None,
+    held_out_fraction: float = 0.2,
+    seed: int = 0,
+    labelled: bool | None = None,
+) -> TextData:
+    """Load the reader's file, and a second one to measure on, or else a part of the first.
+
+    Without a ``held_out`` file the split is stratified (each class gives about the same fraction) and
+    rows with the same text stay together, so no text is in both parts. It depends on the rows and the
+    seed alone.
+
+    Args:
+        path: a .csv, .tsv, .jsonl or .parquet file (UTF-8; the first line of a CSV names the columns).
+        held_out: another such file.
+        columns: the names of the columns, if they are not text, pair and label.
+        held_out_fraction: of each class, when one file is split.
+        seed: draws the split.
+        labelled: True demands a label column, False ignores it (masked language modelling); None takes
+            labels where there are any.
+
+    Raises:
+        ValueError: the contents are malformed, or cannot be split; names the file, the row and the fix.
+        FileNotFoundError, IsADirectoryError: there is no such file.
+    """
+    columns = columns or Columns()
+    if not 0 < held_out_fraction < 1:
+        raise ValueError(f"held_out_fraction must be between 0 and 1; got {held_out_fraction}")
+    table = read_table(path)
+    label_column = _label_column(table, columns, labelled)
+    labels = _label_names(table, label_column)
+    examples = _examples(table, columns, label_column, labels)
+    if held_out is None:
+        train, rest = _split(examples, held_out_fraction, seed, table.file)
+    else:
+        train, rest = examples, _examples(read_table(held_out), columns, label_column, labels)
+        _warn_of_overlap(train, rest, os.fspath(held_out))
+    return TextData(Path(path).name, tuple(train), tuple(rest), labels)
+
+
+def _label_column(table: Table, columns: Columns, labelled: bool | None) -> str | None:
+    if labelled is False:
+        return None
+    demanded = labelled or columns.label != Columns.label
+    return table.demand(columns.label) if demanded or columns.label in table.columns else None
+
+
+def _label_names(table: Table, column: str | None) -> tuple[str, ...]:
+    """The classes: numbers in their order, else words in theirs."""
+    if column is None:
+        return ()
+    names = {_label(row, column) for row in table.rows}
+    if len(names) < 2:
+        raise ValueError(
+            f"{table.file}: every row has the label {names.pop()!r}: a classifier needs two classes or more. "
+            "Was the file cut, or is another column the label?"
+        )
+    by_number = all(name.lstrip("-").isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name) if by_number else 0, name)))
+
+
+def _label(row: Row, column: str) -> str:
+    value = row.values[column]
+    if value is None or value != value or str(value).strip() == "" or str(value).lower() in MISSING:
+        raise row.error(
+            f"the label in column {column!r} is missing ({value!r}): fill it in, remove the row, or load the "
+            "file with labelled=False"
+        )
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise row.error(
+            f"the label must be a word or a whole number; got {value!r} ({type(value).__name__}). "
+            "Write it as text"
+        )
+    return str(value).strip()
+
+
+def _examples(
+    table: Table, columns: Columns, label_column: str | None, labels: Sequence[str]
+) -> list[Example]:
+    text_column = table.demand(columns.text)
+    pair_column = columns.pair if columns.pair in table.columns else None
+    if pair_column is None and columns.pair != Columns.pair:
+        table.demand(columns.pair)
+    if label_column:
+        table.demand(label_column)
+    index = {name: i for i, name in enumerate(labels)}
+    return [
+        Example(
+            _text(row, text_column),
+            _text(row, pair_column) if pair_column else None,
+            _index(row, label_column, index) if label_column else None,
+        )
+        for row in table.rows
+    ]
+
+
+def _text(row: Row, column: str) -> str:
+    value = row.values[column]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise row.error(f"the text in column {column!r} is empty: fill it in, or remove the row")
+    if not isinstance(value, str):
+        raise row.error(
+            f"column {column!r} must hold text; got {value!r} ({type(value).__name__}). "
+            "Is another column the text?"
+        )
+    return value
+
+
+def _index(row: Row, column: str, index: dict[str, int]) -> int:
+    name = _label(row, column)
+    if name not in index:
+        known = ", ".join(list(index)[:10])
+        raise row.error(
+            f"the label {name!r} does not occur in the training file, which has {known}: correct it, or add "
+            "training examples of it"
+        )
+    return index[name]
+
+
+def _split(
+    examples: list[Example], fraction: float, seed: int, file: str
+) -> tuple[list[Example], list[Example]]:
+    """Draw ``fraction`` of each class's distinct texts, at least one of two (of one, none)."""
+    strata: dict[int | None, dict[tuple[str, str | None], None]] = defaultdict(dict)
+    for example in examples:
+        strata[example.label].setdefault((example.text, example.pair))
+    draw, held = random.Random(seed), set[tuple[str, str | None]]()
+    for texts in strata.values():
+        size = min(len(texts) - 1, max(1, round(fraction * len(texts))))
+        held.update(draw.sample(list(texts), size))
+    train = [e for e in examples if (e.text, e.pair) not in held]
+    if not held or not train or {e.label for e in train} != set(strata):
+        raise ValueError(
+            f"{file}: its {len(examples)} rows can't be split: each class needs two different texts or "
+            "so, and no text two labels. Add rows, or give a held-out file of its own"
+        )
+    return train, [e for e in examples if (e.text, e.pair) in held]
+
+
+def _warn_of_overlap(train: list[Example], held_out: list[Example], file: str) -> None:
+    known = {(example.text, example.pair) for example in train}
+    shared = sum((example.text, example.pair) in known for example in held_out)
+    if shared:
+        warnings.warn(
+            f"{file}: {shared} of {len(held_out)} held-out texts are in the training file too, so the "
+            "accuracy on them says little: remove them from one of the two",
+            stacklevel=3,
+        )

@@ -1,0 +1,158 @@
+"""What a run would be, before it starts: its updates, its memory by a prediction, its time."""
+
+import copy
+import time
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from accum_lib.accumulate import accumulate, apply_update
+from accum_lib.lenses.memory.prediction import Prediction, predict
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.workloads import Workload, of_model
+from accum_lib.records.memory import GIB
+from accum_lib.records.training import TrainingPlan
+from accum_lib.roberta import random_state
+from accum_lib.roberta.machinery import planned_windows
+from accum_lib.roberta.models import Loaded
+from accum_lib.roberta.optimizer import make_optimizer
+from accum_lib.roberta.order import epoch_windows
+from accum_lib.roberta.settings import TrainingSettings
+from accum_lib.roberta.sizes import cut
+from accum_lib.roberta.tasks import Task
+
+SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
+SIDE = 1024  # of the matrices whose product is timed
+
+
+def forecast(
+    loaded: Loaded, train: Task, held_out: Task, settings: TrainingSettings, data: str, device: str = "cpu"
+) -> TrainingPlan:
+    """The plan of a run, with predicted memory, and a time that was measured or is called an estimate."""
+    n, b = len(train), settings.effective_batch_size
+    per_epoch = -(-n // b)
+    updates = planned_windows(settings, n)
+    prediction = predict_memory(loaded.model, train, settings, device)
+    if loaded.parameters <= SMALL and device == "cpu":
+        seconds = updates * timed_window(loaded.model, train, settings)
+        source = "measured: one window, times the number of updates"
+    else:
+        seconds = updates * estimated_window(prediction, train, settings, device)
+        source = "an estimate, not measured: its arithmetic at the speed of a matrix product here"
+    return TrainingPlan(
+        data=data, model=loaded.name, num_samples=n, held_out=len(held_out), parameters=loaded.parameters,
+        micro_batch_size=settings.micro_batch_size, accumulation_steps=settings.accumulation_steps,
+        epochs=-(-updates // per_epoch), updates=updates, trailing_window=n % b or b,
+        longest=max(train.lengths), device=device,
+        peak_bytes=prediction.peak_bytes(settings.micro_batch_size, settings.accumulation_steps),
+        interpreter_bytes=interpreter_bytes(loaded.model) if device == "cpu" else 0,
+        seconds=seconds, seconds_source=source,
+    )  # fmt: skip
+
+
+def predict_memory(model: nn.Module, task: Task, settings: TrainingSettings, device: str) -> Prediction:
+    """The memory lens's prediction for this model and the longest texts of these data."""
+    return predict(workload(model, task), lens_settings(settings, device), device)
+
+
+def workload(model: nn.Module, task: Task) -> Workload:
+    """For the memory lens: micro-batches of the longest text, and one short one, so that a mask is there."""
+    longest, shortest = (choose(range(len(task)), key=lambda i: task.lengths[i]) for choose in (max, min))
+
+    def make_batch(micro_batch_size: int) -> Any:
+        rows = [longest] * (micro_batch_size - 1) + [shortest]
+        return task.batch(rows if micro_batch_size > 1 else [longest])
+
+    return of_model(model, make_batch, task.loss_sum)
+
+
+def lens_settings(settings: TrainingSettings, device: str) -> Settings:
+    """The same settings in the memory lens's words; AdamW's implementation is PyTorch's default there."""
+    return Settings(
+        implementation="for-loop" if device == "cpu" else "foreach",
+        precision=settings.precision,
+        checkpointing=settings.checkpointing,
+    )
+
+
+def interpreter_bytes(model: nn.Module) -> int:
+    """Resident memory of this process now, without the model: Python, PyTorch, Transformers, the data."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return psutil.Process().memory_info().rss - sum(t.nbytes for t in tensors)
+
+
+def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> float:
+    """Seconds of one window and its update, after one to warm up, on a copy of the model on the CPU."""
+    twin = copy.deepcopy(model)
+    optimizer = make_optimizer(twin, settings.learning_rate, settings.weight_decay)
+    examples = epoch_windows(
+        task.lengths, settings.effective_batch_size, settings.length_pool, settings.seed, 0
+    )[0]
+    loss_sum = torch.autocast("cpu", settings.dtype)(task.loss_sum) if settings.dtype else task.loss_sum
+    with random_state.preserved():
+        for _ in range(2):
+            started = time.perf_counter()
+            window = [task.batch(part) for part in cut(examples, settings.micro_batch_size)]
+            accumulate(twin, window, loss_sum, task.count)
+            apply_update(twin, optimizer, max_grad_norm=settings.max_grad_norm)
+            seconds = time.perf_counter() - started
+    return seconds
+
+
+def estimated_window(prediction: Prediction, task: Task, settings: TrainingSettings, device: str) -> float:
+    """Seconds of one window, from its operations and how fast this device multiplies matrices."""
+    operations = prediction.flops(settings.micro_batch_size, settings.accumulation_steps)
+    shorter = sum(task.lengths) / len(task) / max(task.lengths)  # the prediction is for the longest text
+    return operations * shorter / operations_per_second(device, settings.dtype or torch.float32)
+
+
+def operations_per_second(device: str, dtype: torch.dtype) -> float:
+    """Floating-point operations in a second, in matrix products of ``SIDE`` by ``SIDE``."""
+    with torch.no_grad():
+        a = torch.ones(SIDE, SIDE, device=device, dtype=dtype)
+        _synchronize(a @ a)
+        started, products = time.perf_counter(), 0
+        while time.perf_counter() - started < 0.2:
+            _synchronize(a @ a)
+            products += 1
+    return 2 * SIDE**3 * products / (time.perf_counter() - started)
+
+
+def explain(plan: TrainingPlan, free_bytes: float) -> str:
+    """The plan in words."""
+    trailing = (
+        "all windows are full"
+        if plan.trailing_window == plan.effective_batch_size
+        else f"the last window of an epoch has {plan.trailing_window}"
+    )
+    beside = (
+        f", and {plan.interpreter_bytes / GIB:.3f} GiB for the interpreter" if plan.interpreter_bytes else ""
+    )
+    fits = "fits" if plan.peak_bytes <= free_bytes else "DOES NOT FIT"
+    return "\n".join(
+        [
+            f"data     {plan.data}: {plan.num_samples} examples to train on, {plan.held_out} held out; "
+            f"the longest has {plan.longest} tokens",
+            f"model    {plan.model}: {plan.parameters:,} parameters, on {plan.device}",
+            f"update   M = {plan.micro_batch_size}, K = {plan.accumulation_steps}: "
+            f"B = {plan.effective_batch_size} examples; {trailing}",
+            f"run      {plan.updates} optimizer updates in {plan.epochs} epochs",
+            f"memory   predicted peak {plan.peak_bytes / GIB:.3f} GiB of tensors{beside}; "
+            f"{free_bytes / GIB:.2f} GiB are free: it {fits}",
+            f"time     about {_duration(plan.seconds)} ({plan.seconds_source})",
+        ]
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _synchronize(result: torch.Tensor) -> None:
+    """Wait until a GPU has really computed it."""
+    if result.is_cuda:
+        torch.cuda.synchronize()

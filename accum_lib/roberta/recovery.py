@@ -1,0 +1,146 @@
+"""A window's gradient, whatever happens: out of memory, it is done anew in smaller micro-batches.
+
+``accumulate`` leaves ``.grad`` as it was if anything goes wrong, so a window can be begun again: nothing is
+lost and nothing counted twice. M does not change the gradient, which is why halving it is a safe way out.
+"""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accum_lib.accumulate import Count, LossSum, WindowResult, accumulate
+from accum_lib.roberta import random_state
+from accum_lib.roberta.sizes import halved
+
+ON_THE_CPU = ("DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough memory")
+
+
+class OutOfMemoryAtOneError(MemoryError):
+    """Not even a micro-batch of one example fits into memory."""
+
+
+class NonFiniteError(ValueError):
+    """A loss or a gradient is NaN or infinite; nothing has moved."""
+
+
+def accumulate_or_halve(
+    model: nn.Module,
+    make_window: Callable[[int], Sequence[Any]],
+    loss_sum: LossSum,
+    count: Count,
+    micro_batch_size: int,
+    *,
+    scaler: torch.amp.GradScaler | None = None,
+    on_halved: Callable[[int, str], None] = lambda size, error: None,
+) -> tuple[WindowResult, int]:
+    """Accumulate a window; if memory runs out, again from its start with M halved, until it fits.
+
+    Each attempt begins with the random state that the first one had, so the dropout of the attempt that
+    succeeds is the same as if M had been that small from the beginning.
+
+    Args:
+        model, loss_sum, count, scaler: as ``accumulate`` takes them.
+        make_window: ``make_window(M)``, the same examples in micro-batches of M.
+        micro_batch_size: M to begin with.
+        on_halved: told the new M and the error each time.
+
+    Returns:
+        What ``accumulate`` returns, and the M that it took.
+
+    Raises:
+        OutOfMemoryAtOneError: it does not fit with M = 1 either.
+        NonFiniteError: a loss is NaN or infinite.
+    """
+    size, before = micro_batch_size, random_state.capture()
+    while True:
+        watched = Watched(loss_sum)
+        try:
+            return accumulate(model, make_window(size), watched, count, scaler=scaler), size
+        except Exception as error:
+            if watched.not_finite():
+                raise NonFiniteError(str(error)) from error
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise at_one(error) from error
+            message = _first_line(error)
+        # Only here is the error gone, and with it the activations that its traceback held.
+        size = halved(size)
+        free_memory()
+        random_state.restore(before)
+        on_halved(size, message)
+
+
+class Watched:
+    """A loss sum that remembers the losses of its window, to tell what an error was about."""
+
+    def __init__(self, loss_sum: LossSum) -> None:
+        self.loss_sum = loss_sum
+        self.losses: list[Tensor] = []
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        loss = self.loss_sum(model, batch)
+        self.losses.append(loss.detach())
+        return loss
+
+    def not_finite(self) -> bool:
+        return any(not bool(loss.isfinite().all()) for loss in self.losses)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or on the CPU (which has no error class of its own for it)."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in ON_THE_CPU)
+
+
+def at_one(error: BaseException) -> OutOfMemoryAtOneError:
+    return OutOfMemoryAtOneError(
+        f"out of memory with micro-batches of one example ({_first_line(error)}): smaller ones do not exist. "
+        "Turn activation checkpointing on, cut texts shorter, use 16 bits, or take a smaller model"
+    )
+
+
+@contextmanager
+def no_way_out() -> Iterator[None]:
+    """Around the optimizer's update, which needs the same memory whatever M is.
+
+    Raises:
+        MemoryError: memory ran out there.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"out of memory in the optimizer's update ({_first_line(error)}), where a smaller M does not "
+            "help, and parameters may have moved in part. Resume from the last checkpoint with more memory, "
+            "or take a smaller model"
+        ) from error
+
+
+def free_memory() -> None:
+    """Give what a failed attempt held back to the device."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def check_gradients(model: nn.Module) -> None:
+    """Look before the optimizer moves: after it, a NaN would be in every parameter.
+
+    Raises:
+        NonFiniteError: a gradient is NaN or infinite though the loss is not.
+    """
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = float(nn.utils.get_total_norm(gradients))
+    if not norm < float("inf"):
+        raise NonFiniteError(f"the norm of the window's gradient is {norm}, though its loss is finite")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

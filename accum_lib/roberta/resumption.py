@@ -1,0 +1,106 @@
+"""What a run has to remember so that it can go on as if nothing had been: taken apart, put together again."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from accum_lib.roberta import checkpoints, random_state
+from accum_lib.roberta.machinery import Machinery
+from accum_lib.roberta.settings import TrainingSettings, differences
+from accum_lib.roberta.tasks import Task
+
+FOLDER = "checkpoints"
+
+
+@dataclass
+class Progress:
+    """Where a run is.
+
+    Attributes:
+        windows: read so far; they say where in the data it is. Not all were updates if some were left out.
+        updates: optimizer updates made.
+        skipped, skips_in_a_row: windows that were left out since they were not finite.
+        micro_batch_size: M now; smaller than in the settings if memory ran out.
+    """
+
+    micro_batch_size: int
+    windows: int = 0
+    updates: int = 0
+    skipped: int = 0
+    skips_in_a_row: int = 0
+
+
+def facts(model: nn.Module, train: Task, held_out: Task, settings: TrainingSettings, more: dict) -> dict:
+    """Everything that has to be the same in a resumed run, as JSON would give it back."""
+    parameters = list(model.parameters())
+    known = {
+        "task": train.name,
+        "data": train.fingerprint(),
+        "held_out_data": held_out.fingerprint(),
+        "parameters": sum(p.numel() for p in parameters),
+        "dtype": str(parameters[0].dtype),
+        "device": parameters[0].device.type,
+    }
+    return json.loads(json.dumps({**asdict(settings), **known, **more}))
+
+
+def take(machinery: Machinery, progress: Progress, facts: dict) -> dict[str, Any]:
+    """The state of a run, by the names of a checkpoint's files."""
+    scaler = machinery.scaler
+    return {
+        checkpoints.SETTINGS: facts,
+        "model.pt": machinery.model.state_dict(),
+        "optimizer.pt": machinery.optimizer.state_dict(),
+        "progress.pt": {
+            "progress": asdict(progress),
+            "scheduler": machinery.scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler else None,
+            "random": random_state.capture(),
+        },
+    }
+
+
+def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) -> None:
+    """The reverse of ``take``, in place; the random states of this process too."""
+    rest = state["progress.pt"]
+    machinery.model.load_state_dict(state["model.pt"])
+    machinery.optimizer.load_state_dict(state["optimizer.pt"])
+    machinery.scheduler.load_state_dict(rest["scheduler"])
+    if machinery.scaler:
+        machinery.scaler.load_state_dict(rest["scaler"])
+    random_state.restore(rest["random"])
+    for field in fields(progress):
+        setattr(progress, field.name, rest["progress"][field.name])
+
+
+def find(output: Path, facts: dict) -> checkpoints.Found:
+    """The newest whole checkpoint of a run in this folder; damaged ones after it are removed.
+
+    Raises:
+        CheckpointError: there is none, or it was made with other settings.
+    """
+    root = output / FOLDER
+    found = checkpoints.newest(root)
+    other = differences(found.state[checkpoints.SETTINGS], facts)
+    if other:
+        raise checkpoints.CheckpointError(
+            f"{found.folder} was made with other settings ({'; '.join(other)}): resume with the same ones, "
+            "or start anew in another folder"
+        )
+    checkpoints.discard_newer(root, found.folder)
+    return found
+
+
+def refuse_to_overwrite(output: Path) -> None:
+    """A run that is there is not begun anew by mistake.
+
+    Raises:
+        CheckpointError: there are checkpoints.
+    """
+    if checkpoints.folders(output / FOLDER):
+        raise checkpoints.CheckpointError(
+            f"{output} holds a run already: go on with it (--resume), or choose another folder"
+        )

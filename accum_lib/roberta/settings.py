@@ -1,0 +1,109 @@
+"""What is decided about a run before it starts. Two equal settings give the same run, bit for bit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+ON_NON_FINITE = ("stop", "skip")
+MAY_DIFFER = ("evaluate_every", "save_every")  # a resumed run may change them: they do not touch the training
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train. ``sizes.batch_sizes`` derives M and K; the defaults are RoBERTa's own for fine-tuning.
+
+    Source: Liu et al. 2019 (arXiv 1907.11692), table 10.
+
+    Attributes:
+        micro_batch_size, accumulation_steps: M and K; an update averages over B = M K examples.
+        epochs: passes over the data.
+        max_updates: stop after so many optimizer updates; the learning rate then decays until there.
+        learning_rate: the highest one, reached after the warm-up.
+        weight_decay: of weight matrices and embeddings; biases and LayerNorm have none.
+        warmup: part of all updates in which the learning rate rises; then it falls to 0 in a line.
+        max_grad_norm: clip the 2-norm of the whole window's gradient to this; None does not clip.
+        precision: "fp32", or "bf16" or "fp16" by autocast around the forward pass.
+        checkpointing: recompute each layer's activations in the backward pass and do not keep them.
+        compile: let ``torch.compile`` translate the forward and backward pass.
+        length_pool: sort examples by length within so many windows, which saves padding. 0 does not; 1 (the
+            default) leaves every update as it is, since the order within a window does not matter.
+        seed: of the order of the data, dropout and masks.
+        evaluate_every: updates between two evaluations; None evaluates at the end of each epoch.
+        save_every: updates between two checkpoints; None saves at the end of each epoch.
+        on_non_finite: what to do if a loss or a gradient is NaN or infinite: "stop", or "skip" the window.
+        max_skips: with "skip", at most so many windows in a row.
+        noise_scale: estimate the gradient noise scale on the way (needs K >= 2).
+    """
+
+    micro_batch_size: int = 8
+    accumulation_steps: int = 4
+    epochs: int = 3
+    max_updates: int | None = None
+    learning_rate: float = 2e-5
+    weight_decay: float = 0.1
+    warmup: float = 0.06
+    max_grad_norm: float | None = 1.0
+    precision: str = "fp32"
+    checkpointing: bool = False
+    compile: bool = False
+    length_pool: int = 1
+    seed: int = 0
+    evaluate_every: int | None = None
+    save_every: int | None = None
+    on_non_finite: str = "stop"
+    max_skips: int = 3
+    noise_scale: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("micro_batch_size", "accumulation_steps", "epochs", "max_skips"):
+            _check_at_least(name, getattr(self, name), 1)
+        for name in ("max_updates", "evaluate_every", "save_every"):
+            if getattr(self, name) is not None:
+                _check_at_least(name, getattr(self, name), 1)
+        _check_at_least("length_pool", self.length_pool, 0)
+        _check_one_of("precision", self.precision, tuple(PRECISIONS))
+        _check_one_of("on_non_finite", self.on_non_finite, ON_NON_FINITE)
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup is a part of all updates, from 0 to 1; got {self.warmup}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate must be above 0 and finite; got {self.learning_rate}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be 0 or more and finite; got {self.weight_decay}")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be above 0, or None; got {self.max_grad_norm}")
+        if self.noise_scale and self.accumulation_steps < 2:
+            raise ValueError("noise_scale compares the micro-batches of a window: take K = 2 or more")
+
+    @property
+    def effective_batch_size(self) -> int:
+        """B = M K, the examples in one update."""
+        return self.micro_batch_size * self.accumulation_steps
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The 16-bit type of autocast, or None."""
+        return PRECISIONS[self.precision]
+
+
+def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What a resumed run would do otherwise than the saved one, each as "name: saved there, now here"."""
+    names = [name for name in sorted(saved.keys() | now.keys()) if name not in MAY_DIFFER]
+    return [
+        f"{name}: {saved.get(name)!r} in the checkpoint, {now.get(name)!r} now"
+        for name in names
+        if saved.get(name) != now.get(name)
+    ]
+
+
+def _check_at_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number; got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more; got {value}")
+
+
+def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")

@@ -1,0 +1,133 @@
+"""What is learned: to classify texts, or to guess hidden tokens. Examples in; batches, losses, counts out."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accum_lib.losses import IGNORE_INDEX, count_tokens
+from accum_lib.roberta.data import Example
+from accum_lib.roberta.masking import mask_tokens
+
+HELD_OUT = -1  # the "epoch" of evaluations: their masks are the same every time
+FILLERS = {"input_ids": 0, "attention_mask": 0, "token_type_ids": 0, "labels": IGNORE_INDEX}
+Batch = dict[str, Tensor]
+
+
+class Task:
+    """Encoded examples, and how micro-batches are made of them.
+
+    Args:
+        examples: texts, with labels if the task needs them.
+        tokenizer: of Transformers.
+        max_tokens: longer texts are cut to this.
+        seed: for tasks that draw something.
+
+    Raises:
+        ValueError: there is no example, or one has no label and needs one.
+    """
+
+    name = ""
+
+    def __init__(
+        self, examples: Sequence[Example], tokenizer: Any, max_tokens: int = 128, seed: int = 0
+    ) -> None:
+        if not examples:
+            raise ValueError("no examples: the data set is empty")
+        self.examples, self.seed, self.tokenizer = tuple(examples), seed, tokenizer
+        self.pad = {**FILLERS, "input_ids": tokenizer.pad_token_id}
+        self.encoded = [_encode(example, tokenizer, max_tokens) for example in examples]
+        self.lengths = [len(e["input_ids"]) for e in self.encoded]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
+        """``input_ids`` and ``attention_mask`` (micro_batch, longest), and ``labels``."""
+        raise NotImplementedError
+
+    def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Summed cross-entropy in nats of the labels that count."""
+        logits, labels = self.predict(model, batch)
+        return F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX)
+
+    def count(self, batch: Batch) -> int:
+        """How many labels count: samples, or hidden tokens."""
+        return count_tokens(batch)
+
+    def predict(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (labels, classes) and labels (labels,), on the model's device."""
+        device = next(model.parameters()).device
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+        labels = moved.pop("labels")
+        logits = model(**moved).logits
+        return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the encoded examples: other data, or another tokenizer, have another one."""
+        content = [self.encoded, [example.label for example in self.examples]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _padded(self, rows: list[dict[str, list[int]]]) -> Batch:
+        return {
+            name: nn.utils.rnn.pad_sequence(
+                [torch.tensor(row[name]) for row in rows], batch_first=True, padding_value=self.pad[name]
+            )
+            for name in rows[0]
+        }
+
+
+class Classification(Task):
+    """Each text has one label (micro_batch,); its loss counts samples."""
+
+    name = "classification"
+
+    def __init__(
+        self, examples: Sequence[Example], tokenizer: Any, max_tokens: int = 128, seed: int = 0
+    ) -> None:
+        super().__init__(examples, tokenizer, max_tokens, seed)
+        for i, example in enumerate(self.examples):
+            if example.label is None:
+                raise ValueError(f"example {i} has no label; without labels there is the task 'mlm'")
+
+    def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
+        labels = torch.tensor([self.examples[i].label for i in indices])
+        return {**self._padded([self.encoded[i] for i in indices]), "labels": labels}
+
+
+class MaskedLanguageModelling(Task):
+    """Guess hidden tokens, labels (micro_batch, longest); the loss counts hidden tokens.
+
+    They are drawn from (seed, epoch, example), so the count is known before any forward pass.
+    """
+
+    name = "mlm"
+
+    def __init__(
+        self, examples: Sequence[Example], tokenizer: Any, max_tokens: int = 128, seed: int = 0
+    ) -> None:
+        super().__init__(examples, tokenizer, max_tokens, seed)
+        self._special = frozenset(tokenizer.all_special_ids)
+        self._vocabulary = [i for i in range(len(tokenizer)) if i not in self._special]
+
+    def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
+        return self._padded([self._masked(i, epoch) for i in indices])
+
+    def _masked(self, index: int, epoch: int) -> dict[str, list[int]]:
+        row, key = self.encoded[index], f"masks {self.seed} {epoch} {index}"
+        inputs, labels = mask_tokens(
+            row["input_ids"], self._special, self.tokenizer.mask_token_id, self._vocabulary, key
+        )
+        return {**row, "input_ids": inputs, "labels": labels}
+
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, MaskedLanguageModelling)}
+
+
+def _encode(example: Example, tokenizer: Any, max_tokens: int) -> dict[str, list[int]]:
+    encoded = tokenizer(example.text, example.pair, truncation=True, max_length=max_tokens)
+    return {name: list(encoded[name]) for name in FILLERS if name in encoded}

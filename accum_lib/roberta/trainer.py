@@ -1,0 +1,248 @@
+"""Train for real: every window through ``accumulate``, every update through ``apply_update``, and recovery.
+
+All that happens between two updates (evaluation, logging, saving) leaves the training as it is, so a run that
+is killed and resumed ends with the same parameters, bit for bit on the CPU, as one that was left in peace.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from accum_lib.accumulate import Count, WindowResult, apply_update
+from accum_lib.lenses.variance import NoiseScaleMonitor
+from accum_lib.records.training import Evaluation, Training, Update
+from accum_lib.roberta import checkpoints, random_state, recovery, resumption
+from accum_lib.roberta.evaluation import evaluate
+from accum_lib.roberta.logs import Reporter
+from accum_lib.roberta.machinery import make_machinery, planned_windows
+from accum_lib.roberta.order import epoch_windows
+from accum_lib.roberta.settings import TrainingSettings
+from accum_lib.roberta.sizes import cut
+from accum_lib.roberta.tasks import Task
+
+NOISE_EVERY, NOISE_WINDOWS = 16, 50  # how often it is read, and the windows that make the estimate
+PROCESS = psutil.Process()
+
+
+class Trainer:
+    """Trains a model on a task, once.
+
+    Args:
+        model: moved to the device, and trained in place.
+        train, held_out: what to learn and what to measure on.
+        settings: how.
+        output: the folder for checkpoints and the log; None keeps nothing.
+        facts: what else must be the same in a resumed run, such as the model's name; JSON values.
+        device: "cpu" or "cuda"; None takes a GPU if there is one.
+        show: draw a progress bar.
+        tensorboard: write for TensorBoard too.
+        on_update: called with each ``Update`` once it is done.
+    """
+
+    def __init__(
+        self, model: nn.Module, train: Task, held_out: Task, settings: TrainingSettings,
+        output: Path | str | None = None, *, facts: dict[str, Any] | None = None, device: str | None = None,
+        show: bool = False, tensorboard: bool = False,
+        on_update: Callable[[Update], Any] = lambda update: None,
+    ) -> None:  # fmt: skip
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model, self.task, self.held_out, self.settings = model.to(self.device), train, held_out, settings
+        self.output = Path(output) if output is not None else None
+        self.show, self.tensorboard, self.on_update = show, tensorboard, on_update
+        self.windows_per_epoch = -(-len(train) // settings.effective_batch_size)
+        self.planned = planned_windows(settings, len(train))
+        self.machinery = make_machinery(self.model, settings, self.planned, self.device)
+        self.facts = resumption.facts(self.model, train, held_out, settings, facts or {})
+        self.progress = resumption.Progress(settings.micro_batch_size)
+        self.evaluations: list[Evaluation] = []
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._noise_scale: float | None = None
+
+    def run(self, resume: bool = False) -> Training:
+        """Train to the end, from the start or from the newest whole checkpoint.
+
+        Raises:
+            CheckpointError: there is nothing to resume from, or other settings were saved there; or, without
+                ``resume``, the output folder holds a run already.
+            OutOfMemoryAtOneError, NonFiniteError: see ``recovery``. The last checkpoint remains.
+            NotSavedError: the last checkpoint of all could not be written.
+        """
+        started = time.perf_counter()
+        with random_state.preserved(), ExitStack() as stack:  # the caller's random numbers are left alone
+            random_state.seed_all(self.settings.seed)
+            found = self._find(resume)
+            done = self.progress.windows
+            self.reporter = Reporter(self.output, self.planned, done, self.show, self.tensorboard)
+            stack.callback(self.reporter.close)
+            self._tell_beginning(found)
+            self._prepare(stack)
+            while self.progress.windows < self.planned:
+                self._one_window()
+                self._between_windows()
+            if not self.evaluations:  # a finished run was resumed
+                self._evaluate()
+        seconds, now = time.perf_counter() - started, self.progress
+        return Training(now.updates, tuple(self.evaluations), now.skipped, now.micro_batch_size, seconds)
+
+    # --- One window, one update
+
+    def _one_window(self) -> None:
+        started, now = time.perf_counter(), self.progress
+        epoch, examples = self._examples()
+        rate = self.machinery.scheduler.get_last_lr()[0]
+        now.windows += 1
+        try:
+            result = self._gradient(examples, epoch)
+        except recovery.NonFiniteError as error:
+            return self._leave_out(error)
+        now.skips_in_a_row = 0
+        norm, skipped = self._move()
+        now.updates += not skipped
+        update = Update(
+            now.updates, epoch, result.loss, result.count, norm, rate, now.micro_batch_size,
+            result.micro_batches, sum(self.task.lengths[i] for i in examples), time.perf_counter() - started,
+            self._memory(), self._noise(), skipped,
+        )  # fmt: skip
+        self.reporter.update(update)
+        self.on_update(update)
+
+    def _gradient(self, examples: list[int], epoch: int) -> WindowResult:
+        """Leave the window's gradient in ``.grad``, with a smaller M from here on if memory runs out."""
+
+        def make_window(size: int) -> list[Any]:
+            return [self.task.batch(part, epoch) for part in cut(examples, size)]
+
+        result, self.progress.micro_batch_size = recovery.accumulate_or_halve(
+            self.model, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
+            scaler=self.machinery.scaler, on_halved=self._tell_halved,
+        )  # fmt: skip
+        if self.machinery.scaler is None:  # a scaler looks for itself
+            recovery.check_gradients(self.model)
+        return result
+
+    def _move(self) -> tuple[float | None, bool]:
+        """The optimizer's update: the gradient's norm, and whether a scaler skipped it."""
+        with recovery.no_way_out():
+            done = apply_update(
+                self.model, self.machinery.optimizer, max_grad_norm=self.settings.max_grad_norm,
+                scheduler=self.machinery.scheduler, scaler=self.machinery.scaler,
+            )  # fmt: skip
+        return done.grad_norm, done.skipped
+
+    def _leave_out(self, error: recovery.NonFiniteError) -> None:
+        """A window whose loss or gradient is not finite: stop, or go on without it."""
+        now = self.progress
+        self.machinery.optimizer.zero_grad(set_to_none=True)
+        now.skips_in_a_row += 1
+        now.skipped += 1
+        where = f"window {now.windows}, after update {now.updates}: {error}"
+        self.reporter.event("not_finite", window=now.windows, update=now.updates, error=str(error))
+        if self.settings.on_non_finite == "stop":
+            raise recovery.NonFiniteError(f"stopped at {where}. The parameters are as they were before it")
+        if now.skips_in_a_row > self.settings.max_skips:
+            raise recovery.NonFiniteError(
+                f"stopped: {now.skips_in_a_row} windows in a row were not finite, and max_skips is "
+                f"{self.settings.max_skips}. The last was {where}"
+            )
+        self.reporter.say(f"left out {where}")
+
+    def _examples(self) -> tuple[int, list[int]]:
+        """The epoch, and the examples of the window that comes next."""
+        settings, (epoch, i) = self.settings, divmod(self.progress.windows, self.windows_per_epoch)
+        if self._epoch[0] != epoch:
+            made = epoch_windows(
+                self.task.lengths, settings.effective_batch_size, settings.length_pool, settings.seed, epoch
+            )
+            self._epoch = epoch, made
+        return epoch, self._epoch[1][i]
+
+    # --- Between windows
+
+    def _between_windows(self) -> None:
+        last = self.progress.windows == self.planned
+        if last or self._due(self.settings.evaluate_every):
+            self._evaluate()
+        if self.output is not None and (last or self._due(self.settings.save_every)):
+            self._save(self.output / resumption.FOLDER, must=last)
+
+    def _due(self, every: int | None) -> bool:
+        return self.progress.windows % (every or self.windows_per_epoch) == 0
+
+    def _evaluate(self) -> None:
+        now = self.progress
+        found = evaluate(self.model, self.held_out, now.micro_batch_size, now.updates, self._predict)
+        self.evaluations.append(found)
+        self.reporter.evaluation(found)
+
+    def _save(self, root: Path, must: bool) -> None:
+        """Save; a full disk in the middle of a run does not end it, but is said."""
+        now = self.progress
+        try:
+            checkpoints.save(root, now.windows, resumption.take(self.machinery, now, self.facts))
+        except checkpoints.NotSavedError as error:
+            self.reporter.event("checkpoint_failed", update=now.updates, error=str(error))
+            if must:
+                raise
+            self.reporter.say(f"{error}. Training goes on")
+        else:
+            self.reporter.event("checkpoint", update=now.updates)
+
+    # --- Beginning
+
+    def _find(self, resume: bool) -> checkpoints.Found | None:
+        if self.output is None:
+            return None
+        if not resume:
+            resumption.refuse_to_overwrite(self.output)
+            return None
+        found = resumption.find(self.output, self.facts)
+        resumption.put_back(self.machinery, self.progress, found.state)
+        return found
+
+    def _tell_beginning(self, found: checkpoints.Found | None) -> None:
+        if found is None:
+            return self.reporter.event("start", update=0, settings=self.facts)
+        self.reporter.event("resume", update=self.progress.updates, rejected=list(found.rejected))
+        for problem in found.rejected:
+            self.reporter.say(f"{problem}; an earlier checkpoint is used")
+        self.reporter.say(f"resumed from {found.folder}, after update {self.progress.updates}")
+
+    def _prepare(self, stack: ExitStack) -> None:
+        """Wrap the loss as the settings ask."""
+        self._count: Count = self.task.count
+        self._loss_sum, self._predict, self._monitor = self.task.loss_sum, self.held_out.predict, None
+        self.model.train()
+        if self.settings.dtype is not None:  # the forward passes alone
+            autocast = torch.autocast(self.device.type, self.settings.dtype)
+            self._loss_sum, self._predict = autocast(self._loss_sum), autocast(self._predict)
+        if self.settings.noise_scale:
+            self._monitor = stack.enter_context(
+                NoiseScaleMonitor(self.model, self._loss_sum, self._count, scaler=self.machinery.scaler)
+            )
+            self._loss_sum, self._count = self._monitor.loss_sum, self._monitor.count
+
+    # --- What is measured on the way
+
+    def _tell_halved(self, size: int, error: str) -> None:
+        self.reporter.event("out_of_memory", update=self.progress.updates, micro_batch_size=size, error=error)
+        self.reporter.say(f"out of memory: the window is done anew with M = {size} ({error})")
+
+    def _memory(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return PROCESS.memory_info().rss
+
+    def _noise(self) -> float | None:
+        """The estimate now and then, since to read numbers makes a GPU wait."""
+        if self._monitor is not None and self.progress.windows % NOISE_EVERY == 0:
+            try:
+                self._noise_scale = self._monitor.estimate(last=NOISE_WINDOWS).noise_scale
+            except ValueError:  # nothing is measured yet: windows of one micro-batch, or all overflowed
+                self._noise_scale = None
+        return self._noise_scale

@@ -1,0 +1,225 @@
+"""Files of the reader: what is right loads the same from every format, what is wrong is named."""
+
+import json
+import re
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from accum_lib.roberta import Example, load_data
+from accum_lib.roberta.files import Columns, load_file
+
+ROWS = [{"text": f"text number {i}, with a comma", "label": ("spam", "ham")[i % 2]} for i in range(20)]
+
+
+def as_csv(rows, delimiter=",", end="\n") -> str:
+    header = delimiter.join(rows[0])
+    return end.join([header, *(delimiter.join(f'"{v}"' for v in row.values()) for row in rows)]) + end
+
+
+def as_jsonl(rows) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def parquet(path, columns: dict) -> None:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+def write(folder, name: str, content) -> str:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def ragged(row: str) -> str:
+    """A right CSV with ``row`` as its line 3."""
+    return f"text,label\na good text,spam\n{row}\nanother text,ham\nyet another,spam\nand one more,ham\n"
+
+
+# name of the file, its contents, what the message must say besides the file (the place, the fault, the fix)
+MALFORMED = {
+    "empty file": ("a.csv", b"", ["is empty"]),
+    "header only": ("a.csv", "text,label\n", ["no rows", "add some"]),
+    "blank lines only": ("a.csv", "\n\n", ["only blank lines"]),
+    "no text column": ("a.csv", "body,label\nx,a\ny,b\n", ["'text'", "'body', 'label'", "Columns("]),
+    "semicolons": ("a.csv", "text;label\nx;a\n", ["'text;label'", "separated"]),
+    "too few fields": ("a.csv", ragged("no label here"), ["line 3", "1 fields", "has 2"]),
+    "too many fields": ("a.csv", ragged("a, comma,ham"), ["line 3", "3 fields", "double quotes"]),
+    "label missing": ("a.csv", ragged("some text,"), ["line 3", "missing", "fill it in"]),
+    "NaN label": ("a.csv", ragged("some text,nan"), ["line 3", "missing ('nan')"]),
+    "text empty": ("a.csv", ragged('"  ",ham'), ["line 3", "'text' is empty", "remove the row"]),
+    "invalid UTF-8": (
+        "a.csv",
+        ragged("caf_,ham").encode().replace(b"_", b"\xe9"),
+        ["line 3", "0xe9", "UTF-8"],
+    ),
+    "NUL bytes": ("a.csv", ragged("a\0b,ham"), ["line 3", "NUL"]),
+    "UTF-16": ("a.csv", ragged("x,ham").encode("utf-16"), ["line 1", "UTF-8"]),
+    "unclosed quote": ("a.csv", ragged('"never closed,ham'), ["line 3", "quote"]),
+    "text after a quote": ("a.csv", ragged('"closed"too soon,ham'), ["line 3", "quote"]),
+    "duplicate columns": ("a.csv", "text,label,text\nx,a,y\n", ["line 1", "'text'", "more than once"]),
+    "one class only": ("a.csv", "text,label\nx,spam\ny,spam\n", ["'spam'", "two classes"]),
+    "too small to split": ("a.csv", "text,label\nx,spam\ny,ham\n", ["2 rows can't be split", "Add rows"]),
+    "unknown ending": ("a.xlsx", "text,label\nx,spam\n", ["'.xlsx'", ".csv", ".parquet"]),
+    "broken JSON": (
+        "a.jsonl",
+        '{"text": "x", "label": 1}\n{"text": "y", \n',
+        ["line 2", "not JSON", "column"],
+    ),
+    "JSON of two lines": ("a.jsonl", '{"text":\n "x"}\n', ["line 1", "not JSON", "each line"]),
+    "JSON list": ("a.jsonl", '{"text": "x", "label": 1}\n["y", 2]\n', ["line 2", "must be an object"]),
+    "JSON without a key": (
+        "a.jsonl",
+        '{"text": "x", "label": 1}\n{"text": "y"}\n',
+        ["line 2", "'label'", "keys"],
+    ),
+    "JSON key twice": ("a.jsonl", '{"text": "x", "text": "y"}\n', ["line 1", "'text'", "more than once"]),
+    "text is a number": (
+        "a.jsonl",
+        '{"text": "x", "label": 1}\n{"text": 7, "label": 2}\n',
+        ["line 2", "7 (int)"],
+    ),
+    "label is NaN": ("a.jsonl", '{"text": "x", "label": NaN}\n', ["line 1", "missing (nan)"]),
+    "label is null": ("a.jsonl", '{"text": "x", "label": null}\n', ["line 1", "missing (None)"]),
+    "label is a float": (
+        "a.jsonl",
+        '{"text": "x", "label": 0.5}\n',
+        ["line 1", "0.5 (float)", "Write it as text"],
+    ),
+    "label is a list": ("a.jsonl", '{"text": "x", "label": [1]}\n', ["line 1", "[1] (list)"]),
+    "not Parquet": ("a.parquet", "text,label\nx,spam\n", ["not a whole Parquet file", "again"]),
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_malformed_file_is_refused_with_its_name_the_place_and_the_fix(kind, tmp_path) -> None:
+    name, content, parts = MALFORMED[kind]
+    path = write(tmp_path, name, content)
+    with pytest.raises(ValueError, match=re.escape(path)) as caught:
+        load_data(path)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_the_rows_that_the_malformed_files_are_made_from_are_right(tmp_path) -> None:
+    """Else each of them could be refused for another reason than the one it is there for."""
+    data = load_data(write(tmp_path, "a.csv", ragged("some text,ham")))
+    assert len(data.train) + len(data.held_out) == 5
+
+
+def test_a_parquet_file_cut_short_is_refused(tmp_path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet(path, {"text": ["x"] * 50, "label": ["a", "b"] * 25})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="cut short"):
+        load_data(path)
+
+
+def test_a_parquet_row_is_named_by_its_number(tmp_path) -> None:
+    parquet(tmp_path / "a.parquet", {"text": ["x", None, "z"], "label": [0, 1, 0]})
+    with pytest.raises(ValueError, match=r"a\.parquet, row 2: the text"):
+        load_data(tmp_path / "a.parquet")
+
+
+def test_no_file_a_directory_and_no_source_are_told_apart(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no file .*gone\.csv: is the path right"):
+        load_data(tmp_path / "gone.csv")
+    with pytest.raises(IsADirectoryError, match="is a directory"):
+        load_data(tmp_path)
+    with pytest.raises(ValueError, match=r"no data source 'docstring'.*glue:"):
+        load_data("docstring")
+
+
+def test_a_label_that_training_has_not_is_refused(tmp_path) -> None:
+    train = write(tmp_path, "train.csv", as_csv(ROWS))
+    held = write(tmp_path, "held.csv", "text,label\nx,spam\ny,eggs\n")
+    with pytest.raises(ValueError, match=r"held\.csv, line 3: the label 'eggs'.*has ham, spam"):
+        load_data(train, held_out=held)
+
+
+def test_a_column_that_the_reader_names_must_exist(tmp_path) -> None:
+    path = write(tmp_path, "a.csv", as_csv(ROWS))
+    for columns in (Columns(label="class"), Columns(pair="other")):
+        with pytest.raises(ValueError, match=r"no column '(class|other)'; it has 'text', 'label'"):
+            load_file(path, columns=columns)
+    unlabelled = write(tmp_path, "b.csv", "text\nx\ny\n")
+    with pytest.raises(ValueError, match="no column 'label'"):
+        load_file(unlabelled, labelled=True)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1])
+def test_a_fraction_out_of_range_is_refused(fraction, tmp_path) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        load_file(write(tmp_path, "a.csv", as_csv(ROWS)), held_out_fraction=fraction)
+
+
+def test_every_format_gives_the_same_data(tmp_path) -> None:
+    parquet(tmp_path / "a.parquet", {key: [row[key] for row in ROWS] for key in ROWS[0]})
+    paths = [
+        str(tmp_path / "a.parquet"),
+        write(tmp_path, "a.csv", as_csv(ROWS)),
+        write(tmp_path, "bom.csv", b"\xef\xbb\xbf" + as_csv(ROWS).encode()),
+        write(tmp_path, "crlf.csv", as_csv(ROWS, end="\r\n")),
+        write(tmp_path, "a.tsv", as_csv(ROWS, "\t")),
+        write(tmp_path, "a.jsonl", as_jsonl(ROWS)),
+        write(tmp_path, "crlf.ndjson", as_jsonl(ROWS).replace("\n", "\r\n")),
+    ]
+    first, *others = [load_data(path) for path in paths]
+    assert first.labels == ("ham", "spam")
+    assert first.train[0] in [Example(r["text"], None, first.labels.index(r["label"])) for r in ROWS]
+    for other in others:
+        assert (other.train, other.held_out, other.labels) == (first.train, first.held_out, first.labels)
+
+
+def test_line_breaks_and_quotes_inside_a_text_survive_and_do_not_shift_the_row_number(tmp_path) -> None:
+    text = 'text,label\n"two\nlines, ""quoted""",a\nplain,b\n,a\n'
+    with pytest.raises(ValueError, match="line 5: the text"):
+        load_data(write(tmp_path, "a.csv", text))
+    rows = load_file(write(tmp_path, "c.csv", text.replace("\n,a", "\nmore,a")), labelled=False)
+    assert 'two\nlines, "quoted"' in {e.text for e in rows.train + rows.held_out}
+
+
+def test_whole_number_labels_are_ordered_as_numbers(tmp_path) -> None:
+    rows = [{"text": f"t{i}", "label": i % 11} for i in range(44)]
+    assert load_data(write(tmp_path, "a.jsonl", as_jsonl(rows))).labels == tuple(map(str, range(11)))
+
+
+def test_pairs_and_files_without_labels(tmp_path) -> None:
+    rows = [{"premise": f"p{i}", "other": f"h{i}"} for i in range(10)]
+    data = load_file(write(tmp_path, "a.jsonl", as_jsonl(rows)), columns=Columns("premise", "other"))
+    assert data.labels == ()
+    assert {(e.text[1:] == e.pair[1:], e.label) for e in data.train} == {(True, None)}
+
+
+def test_the_split_is_stratified_deterministic_and_shares_no_text(tmp_path) -> None:
+    rows = [
+        {"text": f"t{i // 2}", "label": "rare" if i >= 180 else "common"} for i in range(200)
+    ]  # each twice
+    path = write(tmp_path, "a.jsonl", as_jsonl(rows))
+    data, again, other = load_data(path), load_data(path), load_data(path, seed=1)
+    assert data == again
+    assert data.held_out != other.held_out
+    assert len(data.train) + len(data.held_out) == 200
+    rare = data.labels.index("rare")
+    assert sum(e.label == rare for e in data.held_out) == 4  # a fifth of 10 texts, each twice
+    assert sum(e.label != rare for e in data.held_out) == 36
+    assert shared_texts(data.train, data.held_out) == set()
+    every_fifth = [e for i, e in enumerate(data.train + data.held_out) if i % 5 == 0]
+    rest = [e for i, e in enumerate(data.train + data.held_out) if i % 5]
+    assert shared_texts(rest, every_fifth)  # the naive split by row is caught
+
+
+def shared_texts(train, held_out) -> set[str]:
+    return {e.text for e in train} & {e.text for e in held_out}
+
+
+def test_a_class_of_one_stays_in_training(tmp_path) -> None:
+    data = load_data(write(tmp_path, "a.jsonl", as_jsonl([*ROWS, {"text": "once", "label": "only"}])))
+    assert "once" in {e.text for e in data.train}
+
+
+def test_an_overlap_of_two_files_is_said(tmp_path) -> None:
+    path, held = write(tmp_path, "a.csv", as_csv(ROWS)), write(tmp_path, "h.csv", as_csv(ROWS[:3]))
+    with pytest.warns(UserWarning, match=r"h\.csv: 3 of 3 held-out texts are in the training file"):
+        load_data(path, held_out=held)

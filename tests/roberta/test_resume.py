@@ -1,0 +1,184 @@
+"""A run that breaks off and is resumed ends with the same bits; one that forgets anything does not."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from small_training import make_trainer, parameters, same_bits
+
+from accum_lib.roberta import checkpoints, resumption
+from accum_lib.roberta.checkpoints import CheckpointError
+
+SETTINGS = dict(dtype=torch.float32, save_every=1, epochs=2)  # six windows
+
+
+class CrashError(Exception):
+    """What ends a run in a test."""
+
+
+def crash_at(window: int):
+    """An ``on_update`` that breaks the run off after an update, before its checkpoint."""
+
+    def on_update(update) -> None:
+        if update.update == window:
+            raise CrashError
+
+    return on_update
+
+
+def broken_off(folder, window: int, **settings) -> None:
+    with pytest.raises(CrashError):
+        make_trainer(folder, on_update=crash_at(window), **{**SETTINGS, **settings}).run()
+
+
+def resumed(folder, **settings):
+    trainer = make_trainer(folder, **{**SETTINGS, **settings})
+    trainer.run(resume=True)
+    return trainer
+
+
+@pytest.fixture(scope="module", params=["classification", "mlm", "fp16", "noise scale", "long pool"])
+def settings(request) -> dict:
+    return {
+        "classification": {},
+        "mlm": {"task": "mlm"},
+        "fp16": {"precision": "fp16"},
+        "noise scale": {"noise_scale": True},
+        "long pool": {"length_pool": 2, "evaluate_every": 1},
+    }[request.param]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(settings):
+    trainer = make_trainer(**{**SETTINGS, **settings})
+    trainer.run()
+    return parameters(trainer)
+
+
+@pytest.mark.parametrize("window", [2, 3, 4, 6])
+def test_resumed_it_ends_with_the_same_bits(tmp_path, settings, undisturbed, window) -> None:
+    broken_off(tmp_path, window, **settings)
+    trainer = resumed(tmp_path, **settings)
+    assert trainer.progress.windows == 6
+    assert same_bits(parameters(trainer), undisturbed)
+
+
+FORGOTTEN = {
+    "random state": lambda state: state["progress.pt"].update(random=state_of_another_seed()),
+    "data position": lambda state: state["progress.pt"]["progress"].update(windows=1),
+    "optimizer": lambda state: state["optimizer.pt"].update(state={}),
+    "schedule": lambda state: state["progress.pt"]["scheduler"].update(last_epoch=0),
+    "parameters": lambda state: state["model.pt"].update({k: v + 1e-7 for k, v in state["model.pt"].items()}),
+}
+
+
+def state_of_another_seed() -> dict:
+    from accum_lib.roberta import random_state
+
+    with random_state.preserved():
+        random_state.seed_all(1)
+        return random_state.capture()
+
+
+@pytest.mark.parametrize("forgotten", FORGOTTEN)
+def test_whatever_is_forgotten_is_seen(tmp_path, monkeypatch, forgotten) -> None:
+    """The comparison above fails on each resumption that leaves one thing out."""
+    whole = make_trainer(**SETTINGS)
+    whole.run()
+    broken_off(tmp_path, 4)
+    put_back = resumption.put_back
+
+    def forgetful(machinery, progress, state) -> None:
+        FORGOTTEN[forgotten](state)
+        put_back(machinery, progress, state)
+
+    monkeypatch.setattr(resumption, "put_back", forgetful)
+    assert not same_bits(parameters(resumed(tmp_path)), parameters(whole))
+
+
+def test_a_smaller_m_after_out_of_memory_is_remembered(tmp_path) -> None:
+    progress = resumption.Progress(8)
+    trainer = make_trainer(**SETTINGS)
+    trainer.progress.micro_batch_size = 3
+    state = resumption.take(trainer.machinery, trainer.progress, trainer.facts)
+    checkpoints.save(tmp_path, 1, state)
+    resumption.put_back(trainer.machinery, progress, checkpoints.newest(tmp_path).state)
+    assert progress.micro_batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"learning_rate": 5e-3}, "learning_rate: 0.01 in the checkpoint, 0.005 now"),
+        ({"micro_batch_size": 4, "accumulation_steps": 8}, "accumulation_steps: 4 in the checkpoint, 8 now"),
+        ({"seed": 1}, "seed: 0 in the checkpoint, 1 now"),
+        ({"task": "mlm"}, "task: 'classification' in the checkpoint, 'mlm' now"),
+        ({"dtype": torch.float64}, "dtype: 'torch.float32' in the checkpoint, 'torch.float64' now"),
+        ({"facts": {"model": "other"}}, "model: None in the checkpoint, 'other' now"),
+    ],
+)
+def test_other_settings_are_refused_by_name(tmp_path, other, message) -> None:
+    broken_off(tmp_path, 2)
+    with pytest.raises(CheckpointError, match=message):
+        resumed(tmp_path, **other)
+
+
+def test_other_data_are_refused(tmp_path) -> None:
+    from small_training import made_data
+
+    broken_off(tmp_path, 2)
+    with pytest.raises(CheckpointError, match=r"data: '.*' in the checkpoint, '.*' now"):
+        resumed(tmp_path, data=made_data(88, 18))
+
+
+def test_what_does_not_touch_the_training_may_change(tmp_path) -> None:
+    whole = make_trainer(**SETTINGS)
+    whole.run()
+    broken_off(tmp_path, 4)
+    assert same_bits(parameters(resumed(tmp_path, save_every=2, evaluate_every=1)), parameters(whole))
+
+
+def test_a_run_is_not_begun_anew_over_another(tmp_path) -> None:
+    broken_off(tmp_path, 2)
+    with pytest.raises(CheckpointError, match="holds a run already: go on with it"):
+        make_trainer(tmp_path, **SETTINGS).run()
+
+
+def test_nothing_to_resume_from_is_said(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint\. Start anew without --resume"):
+        resumed(tmp_path)
+
+
+def test_a_finished_run_stays_as_it_is(tmp_path) -> None:
+    whole = make_trainer(tmp_path, **SETTINGS)
+    whole.run()
+    again = make_trainer(tmp_path, **SETTINGS)
+    done = again.run(resume=True)
+    assert (done.updates, len(done.evaluations)) == (6, 1)
+    assert same_bits(parameters(again), parameters(whole))
+
+
+def test_the_callers_random_numbers_are_left_alone() -> None:
+    def draws() -> tuple:
+        return random.random(), np.random.rand(), float(torch.rand(()))
+
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    expected = draws()
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    make_trainer(**SETTINGS).run()
+    assert draws() == expected
+
+
+def test_all_generators_are_put_back() -> None:
+    from accum_lib.roberta import random_state
+
+    def draws() -> list:
+        return [random.random(), random.gauss(0, 1), *np.random.standard_normal(3), *torch.rand(3).tolist()]
+
+    draws()
+    state = random_state.capture()
+    first = draws()
+    assert draws() != first
+    random_state.restore(state)
+    assert draws() == first

@@ -1,0 +1,92 @@
+"""A tokenizer trained here has RoBERTa's ids and loses nothing; GLUE without a network says what to do."""
+
+import pytest
+
+from accum_lib.roberta import load_data
+from accum_lib.roberta.glue import load_glue
+from accum_lib.roberta.tokenizer import SMALLEST, load_tokenizer, train_tokenizer
+
+TEXTS = ["Return the sum of array elements over a given axis.", "Compute naïve 日本 \U0001f600."] * 3
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(TEXTS, 300)
+
+
+def test_special_tokens_have_robertas_ids(tokenizer) -> None:
+    assert tokenizer.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>"]) == [0, 1, 2, 3]
+    assert tokenizer.mask_token_id == len(tokenizer) - 1
+    assert len(tokenizer) <= 300
+    assert tokenizer.is_fast
+
+
+def test_single_texts_and_pairs_are_framed_as_roberta_frames_them(tokenizer) -> None:
+    one, two = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("sum", "axis"))
+    assert tokenizer("sum")["input_ids"] == [0, *one, 2]
+    assert tokenizer("sum", "axis")["input_ids"] == [0, *one, 2, 2, *two, 2]
+
+
+@pytest.mark.parametrize(
+    "text", [TEXTS[0], "naïve 日本 \U0001f600", "never seen: \x00\x7f ÿ", "  two  spaces "]
+)
+def test_no_byte_is_lost(tokenizer, text) -> None:
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert 3 not in ids  # <unk>
+    assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+def test_it_learns_merges_and_is_the_same_each_time(tokenizer) -> None:
+    ids = tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"]
+    assert len(ids) < len(TEXTS[0].encode())
+    assert train_tokenizer(TEXTS, 300).get_vocab() == tokenizer.get_vocab()
+
+
+def test_it_loads_from_the_folder_it_was_saved_to(tokenizer, tmp_path) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert loaded("sum <mask>", "axis")["input_ids"] == tokenizer("sum <mask>", "axis")["input_ids"]
+    assert loaded.pad_token_id == 1
+
+
+def test_bad_settings_and_missing_folders_are_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match=f"vocab_size must be {SMALLEST}"):
+        train_tokenizer(TEXTS, SMALLEST - 1)
+    with pytest.raises(ValueError, match="no texts"):
+        train_tokenizer(["", ""])
+    with pytest.raises(ValueError, match="max_tokens must be 5"):
+        train_tokenizer(TEXTS, max_tokens=4)
+    with pytest.raises(OSError, match=r"no tokenizer at .*train_tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+def test_glue_offline_says_what_to_do(monkeypatch) -> None:
+    datasets = pytest.importorskip("datasets")
+
+    def unreachable(*args, **kwargs):
+        raise datasets.exceptions.DatasetNotFoundError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(ConnectionError, match=r"Offline, use the source 'docstrings'.*HF_HOME"):
+        load_data("glue:sst2")
+
+
+def test_glue_reads_the_columns_of_each_task(monkeypatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    label = datasets.ClassLabel(names=["no", "yes"])
+    features = datasets.Features(
+        sentence1=datasets.Value("string"), sentence2=datasets.Value("string"), label=label
+    )
+    rows = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [1, 0]}
+    part = datasets.Dataset.from_dict(rows, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_: {"train": part, "validation": part})
+    data = load_data("glue:rte", num_train=1)
+    assert [(e.text, e.pair, e.label) for e in data.train] == [("a", "c", 1)]
+    assert len(data.held_out) == 2
+    assert data.labels == ("no", "yes")
+
+
+@pytest.mark.parametrize("task", ["stsb", "sst", ""])
+def test_an_unknown_task_is_refused(task) -> None:
+    with pytest.raises(ValueError, match="GLUE task must be one of cola"):
+        load_glue(task)

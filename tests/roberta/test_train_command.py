@@ -1,0 +1,163 @@
+"""``python -m accum_lib train``: trains, resumes, plans; and says what is wrong in one line."""
+
+import re
+
+import pytest
+import torch
+from small_training import made_data, same_bits
+
+from accum_lib.__main__ import main
+from accum_lib.records.memory import GIB
+from accum_lib.roberta import checkpoints
+from accum_lib.roberta.forecast import explain, forecast, interpreter_bytes, predict_memory
+from accum_lib.roberta.logs import read_log
+from accum_lib.roberta.models import load_model
+from accum_lib.roberta.settings import TrainingSettings
+from accum_lib.roberta.tasks import Classification
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A CSV file of the reader's own, with texts and labels."""
+    path = tmp_path_factory.mktemp("data") / "mine.csv"
+    rows = [f"{e.text},{('arrays', 'models')[e.label]}" for e in made_data().train]
+    path.write_text("\n".join(["text,label", *rows]))
+    return path
+
+
+def words(file, output, *more: str) -> list[str]:
+    return ["train", "--data", str(file), "--output", str(output), "--quiet", "--device", "cpu", *more]
+
+
+def test_it_trains_and_what_it_leaves_can_be_used(file, tmp_path, capsys) -> None:
+    assert main(words(file, tmp_path / "a", "--epochs", "1", "-M", "4", "-B", "16")) == 0
+    said = capsys.readouterr().out
+    assert "RoBERTa (tiny, untrained) on" in said
+    assert re.search(r"Held out: loss \d\.\d+, accuracy \d+\.\d% of \d+", said)
+    events = read_log(tmp_path / "a" / "log.jsonl")
+    updates = [e for e in events if e["event"] == "update"]
+    assert {e["micro_batch_size"] for e in updates} == {4}
+    more = ["--model", str(tmp_path / "a" / "model"), "--max-updates", "1"]
+    assert main(words(file, tmp_path / "b", *more)) == 0
+    assert main(words(file, tmp_path / "c", *more, "--task", "mlm")) == 0
+
+
+def test_it_resumes_to_the_same_bits(file, tmp_path, capsys) -> None:
+    run = ["--epochs", "2", "--save-every", "1"]
+    assert main(words(file, tmp_path / "a", *run)) == 0
+    root = tmp_path / "a" / "checkpoints"
+    newest, older = checkpoints.folders(root)
+    whole = checkpoints.load(newest)["model.pt"]
+    (newest / "model.pt").write_bytes(b"")
+    assert main(words(file, tmp_path / "a", *run, "--resume")) == 0
+    assert same_bits(list(checkpoints.load(newest)["model.pt"].values()), list(whole.values()))
+    assert main(words(file, tmp_path / "a", "--epochs", "3", "--resume")) == 2
+    assert "epochs: 2 in the checkpoint, 3 now" in capsys.readouterr().err
+    assert older.exists()
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(file, tmp_path, capsys) -> None:
+    assert main(words(file, tmp_path / "a", "--dry-run", "-M", "4", "-K", "4", "--epochs", "3")) == 0
+    said = capsys.readouterr().out
+    n = int(re.search(r"(\d+) examples to train on", said)[1])
+    per_epoch = -(-n // 16)
+    assert "M = 4, K = 4: B = 16 examples" in said
+    assert f"the last window of an epoch has {n % 16}" in said
+    assert f"{3 * per_epoch} optimizer updates in 3 epochs" in said
+    assert re.search(r"predicted peak 0\.0\d\d GiB of tensors, and \d\.\d+ GiB for the interpreter", said)
+    assert "measured: one window" in said
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["-M", "5", "-B", "12"], "B = 12 is no multiple of M = 5"),
+        (["--model", "no/such/folder"], "no model at 'no/such/folder'"),
+        (["--data", "nonsense"], "no data source 'nonsense'"),
+        (["--max-tokens", "1000"], "--max-tokens must be from 5 to 256"),
+        (["--max-held-out", "0"], "--max-held-out must be 1 or more"),
+        (["--resume"], "there is no checkpoint. Start anew without --resume"),
+        (["--warmup", "7"], "from 0 to 1; got 7"),
+        (["--epochs", "0"], "epochs must be 1 or more; got 0"),
+    ],
+)
+def test_what_cannot_be_run_exits_with_2_and_says_why(
+    file, tmp_path, more, message, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main(words(file, tmp_path, *more)) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_said(file, tmp_path, capsys) -> None:
+    assert main([*words(file, tmp_path), "--device", "cuda"]) == 2
+    assert "PyTorch finds no GPU here" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_not_begun(file, tmp_path, capsys, monkeypatch) -> None:
+    from accum_lib.machine import Machine
+
+    small = Machine(2, 2**20, 2**20, None, None, "", "")
+    monkeypatch.setattr("accum_lib.lenses.memory.guard.this_machine", lambda: small)
+    monkeypatch.setattr("accum_lib.roberta.forecast.SMALL", 0)
+    assert main(words(file, tmp_path / "a")) == 2
+    assert "is predicted to need" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_interrupt_says_how_to_go_on(file, tmp_path, capsys, monkeypatch) -> None:
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("accum_lib.roberta.trainer.Trainer._move", interrupted)
+    assert main(words(file, tmp_path / "a")) == 130
+    assert "with --resume goes on" in capsys.readouterr().err
+
+
+def test_help_names_every_argument(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = capsys.readouterr().out
+    for name in ("--model", "--data", "-M", "-K", "-B", "--resume", "--dry-run", "--noise-scale", "--output"):
+        assert name in said
+    assert "python -m accum_lib train --output runs/first" in said
+
+
+# --- The forecast itself
+
+
+def made(task_settings: TrainingSettings):
+    loaded = load_model("tiny", "classification", made_data())
+    parts = [Classification(part, loaded.tokenizer, 64) for part in (made_data().train, made_data().held_out)]
+    return loaded, forecast(loaded, *parts, task_settings, "made up"), parts
+
+
+def test_the_plan_counts_as_a_person_would() -> None:
+    _, plan, parts = made(TrainingSettings(micro_batch_size=4, accumulation_steps=5, epochs=2, max_updates=7))
+    assert (plan.num_samples, plan.effective_batch_size, plan.trailing_window) == (90, 20, 10)
+    assert (plan.updates, plan.epochs) == (7, 2)  # five windows in an epoch
+    assert plan.longest == max(parts[0].lengths)
+    assert plan.seconds > 0
+    assert "it fits" in explain(plan, GIB)
+    assert "it DOES NOT FIT" in explain(plan, 1)
+
+
+def test_the_memory_is_that_of_the_lens_and_falls_with_m() -> None:
+    """The floor by hand: parameters, gradients and two moments, 4 bytes each."""
+    loaded, _, (train, _) = made(TrainingSettings())
+    prediction = predict_memory(loaded.model, train, TrainingSettings(), "cpu")
+    floor = 16 * loaded.parameters
+    assert floor < prediction.peak_bytes(1, 2) < prediction.peak_bytes(8, 2) < prediction.peak_bytes(64, 2)
+    assert prediction.floor_bytes(2) < 1.5 * floor
+    checkpointed = predict_memory(loaded.model, train, TrainingSettings(checkpointing=True), "cpu")
+    assert checkpointed.peak_bytes(64, 2) < prediction.peak_bytes(64, 2)
+    assert 5e7 < interpreter_bytes(loaded.model) < 5e9
+
+
+def test_a_time_that_was_not_measured_says_so(monkeypatch) -> None:
+    monkeypatch.setattr("accum_lib.roberta.forecast.SMALL", 0)
+    _, plan, _ = made(TrainingSettings(max_updates=1))
+    assert "an estimate, not measured" in explain(plan, GIB)
+    assert plan.seconds > 0
