@@ -43,9 +43,9 @@ def traffic_picture(chosen: Traffic, everything: Sequence[Traffic]) -> Picture:
         yaxis=theme.axis("process 0", TOP, range=[-0.5, 2.5], tickvals=[0, 1, 2],
                          ticktext=[kind for kind, _ in ROWS]),
         xaxis2=_steps_axis(LEFT, "y2", everything),
-        yaxis2=theme.axis("kB per example", BOTTOM, anchor="x2", rangemode="tozero"),
+        yaxis2=theme.axis("kB per example", BOTTOM, anchor="x2", range=_from_zero(data[3::2])),
         xaxis3=_steps_axis(RIGHT, "y3", everything),
-        yaxis3=theme.axis("ms per example", BOTTOM, anchor="x3", rangemode="tozero"),
+        yaxis3=theme.axis("ms per example", BOTTOM, anchor="x3", range=_from_zero(data[4::2])),
         margin={"l": 104, "r": 16, "t": 24, "b": 48},
     )  # fmt: skip
     return Picture(data, layout, traffic_summary(chosen))
@@ -118,6 +118,11 @@ def _row(spans: Sequence[Span], kind: str, colour: str, row: int) -> dict[str, A
     heights = [row + (LIFT * (-1) ** i if kind == "all-reduce" else 0) for i in range(len(of_kind))]
     stroke = theme.line(x, np.repeat(heights, 3), "", "", colour, "solid")
     return {**stroke, "line": {"color": colour, "dash": "solid", "width": 10}}
+
+
+def _from_zero(lines: Sequence[dict[str, Any]]) -> list[float]:
+    """A little more than the highest value."""
+    return [0.0, 1.08 * float(max(trace["y"].max() for trace in lines))]
 
 
 def _steps_axis(domain: tuple[float, float], anchor: str, settings: Any) -> dict[str, Any]:

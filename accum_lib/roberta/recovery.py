@@ -77,8 +77,8 @@ def accumulate_or_halve(
                 raise
             if ranks.world_size > 1:
                 raise MemoryError(
-                    f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). The others "
-                    "cannot begin the window anew: start with a smaller -M and a larger -K"
+                    f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). The "
+                    "others cannot begin the window anew: start with a smaller -M and a larger -K"
                 ) from error
             if size == 1:
                 raise at_one(error) from error

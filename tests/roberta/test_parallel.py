@@ -69,8 +69,9 @@ def test_processes_draw_different_dropout_masks() -> None:
 
 def test_torchrun_takes_the_same_command_line(tmp_path) -> None:
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "accum_lib",
-        "train", "--output", str(tmp_path), "--max-updates", "2", "-M", "4", "-B", "16", "--max-held-out", "8",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+        "accum_lib", "train", "--output", str(tmp_path), "--max-updates", "2", "-M", "4", "-B", "16",
+        "--max-held-out", "8",
         "--device", "cpu", "--quiet",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
