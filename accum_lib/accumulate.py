@@ -42,6 +42,10 @@ class WindowResult:
     micro_batches: int
 
 
+class NonFiniteElsewhereError(ValueError):
+    """The loss of another process's micro-batch is not finite, so the window's is not either."""
+
+
 class Pass(NamedTuple):
     """One forward and backward pass over a micro-batch of the window; weight 0 makes it a stand-in."""
 
@@ -284,7 +288,7 @@ def _sum(values: list[float]) -> float:
 
 def _check_whole(loss_sum: float) -> None:
     if not math.isfinite(loss_sum):
-        raise ValueError(
+        raise NonFiniteElsewhereError(
             f"the window's loss is {loss_sum}, because of another process's micro-batch: its error says "
             "which. The parameters and the gradients are as they were before this window"
         )

@@ -14,6 +14,7 @@ docstrings of four packages apart.
 
   python -m accum_lib train --output runs/first
   python -m accum_lib train --output runs/first --resume          after a crash
+  torchrun --nproc-per-node 2 -m accum_lib train --output runs/first       the same, in two processes
   python -m accum_lib train --output runs/second --dry-run --model base -M 4 -B 32
   python -m accum_lib train --output runs/third --model FacebookAI/roberta-base --data mine.csv
 """
@@ -33,8 +34,11 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or print the plan; 0 if it went well, 2 if memory does not suffice, 130 if interrupted."""
+    from accum_lib.roberta.parallel import joined
+
     try:
-        return _run(arguments)
+        with joined():
+            return _run(arguments)
     except KeyboardInterrupt:
         print("interrupted: the same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -156,6 +160,8 @@ def _train(
         show=not arguments.quiet, tensorboard=arguments.tensorboard,
     )  # fmt: skip
     done = trainer.run(resume=arguments.resume)
+    if not trainer.first:
+        return 0
     folder = export(loaded, arguments.output / "model")
     print(_summary(loaded, data, held_out, done))
     print(f"The model is in {folder}; load it with --model {folder}, or from_pretrained.")

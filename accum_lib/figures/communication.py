@@ -10,6 +10,7 @@ from accum_lib.figures.picture import Picture
 from accum_lib.records.communication import Forecast, Span, Traffic
 
 ROWS = (("all-reduce", theme.VERMILION), ("backward", theme.BLUE), ("forward", theme.SKY))  # from below
+LIFT = 0.18  # of all-reduces in turn, up and down, for several can be under way at once
 TOP, BOTTOM = (0.62, 0.95), (0.0, 0.36)
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 MODES = (  # in the last pass only or in every pass: words, colour, dash, marker
@@ -35,16 +36,17 @@ def traffic_picture(chosen: Traffic, everything: Sequence[Traffic]) -> Picture:
         data.append({**theme.line(steps, per_example, "3", words, *style), "showlegend": False})
     layout = theme.layout(
         height=520,
-        annotations=[theme.heading("one update of process 0", 0.5, TOP[1])],
+        annotations=[theme.heading("one update", 0.5, TOP[1])],
         legend={"orientation": "h", "x": 0, "y": 0.5, "yanchor": "top"},
-        xaxis=theme.axis("milliseconds since the update began", (0.0, 1.0)),
-        yaxis=theme.axis("what it does", TOP, range=[-0.5, 2.5], tickvals=[0, 1, 2],
+        xaxis=theme.axis("milliseconds since the update began", (0.0, 1.0),
+                         range=[0.0, 1.01e3 * max(span.stop for span in chosen.timeline)]),
+        yaxis=theme.axis("process 0", TOP, range=[-0.5, 2.5], tickvals=[0, 1, 2],
                          ticktext=[kind for kind, _ in ROWS]),
         xaxis2=_steps_axis(LEFT, "y2", everything),
-        yaxis2=theme.axis("kB per example", BOTTOM, anchor="x2", rangemode="tozero"),
+        yaxis2=theme.axis("kB per example", BOTTOM, anchor="x2", range=_from_zero(data[3::2])),
         xaxis3=_steps_axis(RIGHT, "y3", everything),
-        yaxis3=theme.axis("ms per example", BOTTOM, anchor="x3", rangemode="tozero"),
-        margin={"l": 80, "r": 16, "t": 24, "b": 48},
+        yaxis3=theme.axis("ms per example", BOTTOM, anchor="x3", range=_from_zero(data[4::2])),
+        margin={"l": 104, "r": 16, "t": 24, "b": 48},
     )  # fmt: skip
     return Picture(data, layout, traffic_summary(chosen))
 
@@ -95,8 +97,8 @@ def forecast_picture(found: Forecast, words: str) -> Picture:
 def forecast_summary(found: Forecast, words: str) -> str:
     """What accumulation brings, and from where on it brings no more."""
     last = found.steps[-1]
-    faster = [times[0] / times[-1] for times in (found.deferred, found.every)]
-    fewer = found.bytes_deferred[0] / found.bytes_deferred[-1]
+    time, every = (times[-1] / times[0] for times in (found.deferred, found.every))
+    sent = found.bytes_deferred[-1] / found.bytes_deferred[0]
     pays = (
         f"From K = {found.enough} on, waiting costs less than {found.tolerance:.0%}: more steps hardly help."
         if found.enough
@@ -104,17 +106,23 @@ def forecast_summary(found: Forecast, words: str) -> str:
     )
     return (
         f"A prediction, not a measurement. {words} K = {last} instead of 1, averaging in the last pass: an "
-        f"example takes {faster[0]:.3g} times less time and {fewer:.0f} times fewer bytes. Averaging in "
-        f"every pass: {faster[1]:.3g} times less time, and no fewer bytes. {pays}"
+        f"example takes {time:.0%} of the time and {sent:.1%} of the bytes. Averaging in every pass: "
+        f"{every:.0%} of the time, 100% of the bytes. {pays}"
     )
 
 
-def _row(spans: Sequence[Span], kind: str, colour: str, y: int) -> dict[str, Any]:
+def _row(spans: Sequence[Span], kind: str, colour: str, row: int) -> dict[str, Any]:
     """A thick stroke for each span; a NaN between two of them lifts the pen."""
     of_kind = [s for s in spans if s.kind == kind]
     x = np.array([t for s in of_kind for t in (s.start * 1e3, s.stop * 1e3, np.nan)])
-    row = theme.line(x, np.where(np.isnan(x), np.nan, y), "", "", colour, "solid")
-    return {**row, "line": {"color": colour, "dash": "solid", "width": 14}}
+    heights = [row + (LIFT * (-1) ** i if kind == "all-reduce" else 0) for i in range(len(of_kind))]
+    stroke = theme.line(x, np.repeat(heights, 3), "", "", colour, "solid")
+    return {**stroke, "line": {"color": colour, "dash": "solid", "width": 10}}
+
+
+def _from_zero(lines: Sequence[dict[str, Any]]) -> list[float]:
+    """A little more than the highest value."""
+    return [0.0, 1.08 * float(max(trace["y"].max() for trace in lines))]
 
 
 def _steps_axis(domain: tuple[float, float], anchor: str, settings: Any) -> dict[str, Any]:

@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accum_lib.accumulate import Count, LossSum, WindowResult, accumulate
+from accum_lib.accumulate import (
+    ALONE,
+    Count,
+    LossSum,
+    NonFiniteElsewhereError,
+    Ranks,
+    WindowResult,
+    accumulate,
+)
 from accum_lib.roberta import random_state
 from accum_lib.roberta.sizes import halved
 
@@ -35,6 +43,7 @@ def accumulate_or_halve(
     micro_batch_size: int,
     *,
     scaler: torch.amp.GradScaler | None = None,
+    ranks: Ranks = ALONE,
     on_halved: Callable[[int, str], None] = lambda size, error: None,
 ) -> tuple[WindowResult, int]:
     """Accumulate a window; if memory runs out, again from its start with M halved, until it fits.
@@ -43,7 +52,7 @@ def accumulate_or_halve(
     succeeds is the same as if M had been that small from the beginning.
 
     Args:
-        model, loss_sum, count, scaler: as ``accumulate`` takes them.
+        model, loss_sum, count, scaler, ranks: as ``accumulate`` takes them.
         make_window: ``make_window(M)``, the same examples in micro-batches of M.
         micro_batch_size: M to begin with.
         on_halved: told the new M and the error each time.
@@ -53,18 +62,24 @@ def accumulate_or_halve(
 
     Raises:
         OutOfMemoryAtOneError: it does not fit with M = 1 either.
+        MemoryError: memory ran out in one of several processes; the others are already beyond that pass.
         NonFiniteError: a loss is NaN or infinite.
     """
     size, before = micro_batch_size, random_state.capture()
     while True:
         watched = Watched(loss_sum)
         try:
-            return accumulate(model, make_window(size), watched, count, scaler=scaler), size
+            return accumulate(model, make_window(size), watched, count, scaler=scaler, ranks=ranks), size
         except Exception as error:
-            if watched.not_finite():
+            if watched.not_finite() or isinstance(error, NonFiniteElsewhereError):
                 raise NonFiniteError(str(error)) from error
             if not is_out_of_memory(error):
                 raise
+            if ranks.world_size > 1:
+                raise MemoryError(
+                    f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). The "
+                    "others cannot begin the window anew: start with a smaller -M and a larger -K"
+                ) from error
             if size == 1:
                 raise at_one(error) from error
             message = _first_line(error)

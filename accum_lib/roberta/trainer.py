@@ -17,7 +17,7 @@ from torch import nn
 from accum_lib.accumulate import Count, WindowResult, apply_update
 from accum_lib.lenses.variance import NoiseScaleMonitor
 from accum_lib.records.training import Evaluation, Training, Update
-from accum_lib.roberta import checkpoints, random_state, recovery, resumption
+from accum_lib.roberta import checkpoints, parallel, random_state, recovery, resumption
 from accum_lib.roberta.evaluation import evaluate
 from accum_lib.roberta.logs import Reporter
 from accum_lib.roberta.machinery import make_machinery, planned_windows
@@ -31,7 +31,7 @@ PROCESS = psutil.Process()
 
 
 class Trainer:
-    """Trains a model on a task, once.
+    """Trains a model on a task, once. Under torchrun each process has one, and they update together.
 
     Args:
         model: moved to the device, and trained in place.
@@ -53,6 +53,8 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model, self.task, self.held_out, self.settings = model.to(self.device), train, held_out, settings
+        parallel.check(settings)
+        self.first = parallel.rank_and_size()[0] == 0  # it alone writes
         self.output = Path(output) if output is not None else None
         self.show, self.tensorboard, self.on_update = show, tensorboard, on_update
         self.windows_per_epoch = -(-len(train) // settings.effective_batch_size)
@@ -78,7 +80,16 @@ class Trainer:
             random_state.seed_all(self.settings.seed)
             found = self._find(resume)
             done = self.progress.windows
-            self.reporter = Reporter(self.output, self.planned, done, self.show, self.tensorboard)
+            parallel.wait_for_all()  # before the first one saves over what others still read
+            parallel.draw_apart(self.settings.seed, done)
+            self.distributed, self.ranks = parallel.distribute(self.model)
+            self.reporter = Reporter(
+                self.output if self.first else None,
+                self.planned,
+                done,
+                self.show and self.first,
+                self.tensorboard,
+            )
             stack.callback(self.reporter.close)
             self._tell_beginning(found)
             self._prepare(stack)
@@ -116,11 +127,12 @@ class Trainer:
         """Leave the window's gradient in ``.grad``, with a smaller M from here on if memory runs out."""
 
         def make_window(size: int) -> list[Any]:
-            return [self.task.batch(part, epoch) for part in cut(examples, size)]
+            mine = parallel.part(examples)
+            return [self.task.batch(part, epoch) for part in cut(mine, size)]
 
         result, self.progress.micro_batch_size = recovery.accumulate_or_halve(
-            self.model, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
-            scaler=self.machinery.scaler, on_halved=self._tell_halved,
+            self.distributed, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
+            scaler=self.machinery.scaler, ranks=self.ranks, on_halved=self._tell_halved,
         )  # fmt: skip
         if self.machinery.scaler is None:  # a scaler looks for itself
             recovery.check_gradients(self.model)
@@ -183,6 +195,8 @@ class Trainer:
     def _save(self, root: Path, must: bool) -> None:
         """Save; a full disk in the middle of a run does not end it, but is said."""
         now = self.progress
+        if not self.first:
+            return
         try:
             checkpoints.save(root, now.windows, resumption.take(self.machinery, now, self.facts))
         except checkpoints.NotSavedError as error:

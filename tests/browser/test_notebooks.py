@@ -198,11 +198,11 @@ def test_an_interrupt_stops_the_races(open_notebook) -> None:
     notebook.delete_last_cell()
 
 
-def check_axes(explorer, picture) -> None:
+def check_axes(explorer, picture, times: bool) -> None:
     """Ranges as the library says, and labels at the ticks that follow them."""
     for name, (lowest, highest, labels) in explorer.axes().items():
         axis = picture.layout[name]
-        if "range" in axis:
+        if "range" in axis and not (times and name in ("xaxis", "yaxis3")):
             assert [lowest, highest] == pytest.approx(axis["range"])
         numbers = [
             float(t.replace("−", "-").replace(",", "")) for t in labels if re.fullmatch(r"−?[\d.,]+", t)
@@ -220,7 +220,7 @@ def check_plot(explorer, library) -> None:
     rounding = library.shows_rounding
     words = without_numbers if rounding or library.shows_times else str
     assert words(explorer.summary()) == words(picture.summary)
-    check_axes(explorer, picture)
+    check_axes(explorer, picture, library.shows_times)
     for drawn, trace in zip(explorer.plotted(), picture.data, strict=True):
         assert drawn.get("name") == trace.get("name")
         for key in ("x", "y", "base"):

@@ -1,0 +1,81 @@
+"""Several processes make the updates of one, and go on from checkpoints of another number of processes."""
+
+import os
+import subprocess
+import sys
+
+import parallel_jobs as jobs
+import pytest
+import torch
+from small_training import distance, same_bits
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from accum_lib.distributed import launch
+from accum_lib.roberta.checkpoints import folders
+from accum_lib.roberta.logs import read_log
+
+CLOSE = 1e-9  # relative, of float64 parameters after six updates of AdamW
+
+
+@pytest.fixture(scope="module")
+def alone() -> tuple:
+    return jobs.train(None)
+
+
+def run(world_size: int, folder, resume: bool = False, crash_at: int | None = None) -> list[tuple]:
+    return launch(jobs.train, world_size, folder, resume, crash_at)
+
+
+def test_a_run_in_two_processes_is_broken_off_and_goes_on_in_one_and_in_three(tmp_path, alone) -> None:
+    with pytest.raises(ChildFailedError, match="CrashError"):
+        run(2, tmp_path, crash_at=3)
+    assert [f.name for f in folders(tmp_path / "checkpoints")] == ["window-00000002", "window-00000001"]
+    with pytest.raises(ChildFailedError, match="CrashError"):
+        run(3, tmp_path, resume=True, crash_at=5)
+    by_one = jobs.train(tmp_path, resume=True)
+    assert distance(by_one[0], alone[0]) < CLOSE
+    assert by_one[1] == pytest.approx(alone[1][4:], rel=CLOSE), "goes on after the fourth window"
+    logged = [event["loss"] for event in read_log(tmp_path / "log.jsonl") if event["event"] == "update"]
+    assert logged == pytest.approx(alone[1], rel=CLOSE), "every window once, none twice"
+
+
+def test_a_run_of_one_process_goes_on_in_two(tmp_path, alone) -> None:
+    with pytest.raises(jobs.CrashError):
+        jobs.train(tmp_path, crash_at=2)
+    first, second = run(2, tmp_path, resume=True)
+    assert distance(first[0], alone[0]) < CLOSE
+    assert same_bits(first[0], second[0]), "all processes hold the same"
+    assert len(first[1]) == 5, "windows 2 to 6"
+
+
+def test_the_comparison_notices_a_lost_window(alone) -> None:
+    lost = jobs.train(None, max_updates=5)
+    assert distance(lost[0], alone[0]) > 1e-4
+
+
+def test_a_nan_in_one_process_is_left_out_by_all(tmp_path) -> None:
+    first, second = launch(jobs.train_over_a_nan, 2, tmp_path)
+    assert first[1:] == second[1:] == (5, 1)
+    assert same_bits(first[0], second[0])
+    assert all(torch.isfinite(p).all() for p in first[0])
+
+
+def test_processes_draw_different_dropout_masks() -> None:
+    first, second = launch(jobs.dropout_draws, 2)
+    assert first != second
+    torch.manual_seed(0)
+    assert first == torch.rand(3).tolist(), "the first one draws what it would draw alone"
+
+
+def test_torchrun_takes_the_same_command_line(tmp_path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+        "accum_lib", "train", "--output", str(tmp_path), "--max-updates", "2", "-M", "4", "-B", "16",
+        "--max-held-out", "8",
+        "--device", "cpu", "--quiet",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("2 updates") == 1, "the first process alone reports"
+    assert (tmp_path / "model").is_dir()
