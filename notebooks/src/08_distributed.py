@@ -119,15 +119,15 @@ print(
 
 # %% [markdown]
 # Is the model any good? Linux can slow a network of its own down, where the system permits it. Then the same
-# updates are **measured** at 200 Mbit/s, and stand beside what was **predicted** from the fast network.
+# updates are **measured** at 400 Mbit/s, and stand beside what was **predicted** from the fast network.
 
 # %%
 from accum_lib.lenses.communication import NotPermittedError, measure_slowed
 from accum_lib.records.communication import Network
 
-slow = Network(here.latency, 100e6 / 8)  # both directions share 200 Mbit/s
+slow = Network(here.latency, 200e6 / 8)  # both directions share 400 Mbit/s
 try:
-    for t in measure_slowed(megabits=200).traffic:
+    for t in measure_slowed(megabits=400).traffic:
         k, every = t.accumulation_steps, t.every_micro_batch
         foretold = workload.update_time(slow, 2, k, every)
         print(f"K = {k}, in {'every' if every else 'the last'} pass: ", end="")

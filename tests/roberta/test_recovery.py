@@ -108,7 +108,7 @@ def test_a_recovery_that_counts_twice_or_forgets_the_dropout_is_seen(monkeypatch
     assert same_bits(window_gradient(2, fails)[0], expected)
 
 
-def leaves_gradients(model, window, loss_sum, count, scaler=None):
+def leaves_gradients(model, window, loss_sum, count, scaler=None, ranks=None):
     """What a loop does that adds to ``.grad`` and has no way back."""
     total = sum(count(batch) for batch in window)
     for batch in window:

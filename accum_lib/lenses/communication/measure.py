@@ -19,7 +19,7 @@ from accum_lib.records.communication import Sharded, Span, Traffic
 WIDTH, HIDDEN_LAYERS = 512, 3
 BUCKET_MB = 1.0  # DDP's default of 25 would put this model into one bucket, and nothing could overlap
 MICRO_BATCH, STEPS = 32, (1, 4, 16)
-WARM_UP, UPDATES = 1, 6
+WARM_UP, UPDATES = 1, 5
 PROBES = (2**12, 2**16, 2**19, 2**21)  # bytes
 PROBE_ROUNDS = 7
 
