@@ -42,25 +42,34 @@ def train(folder: Path, resume: bool, forgetful: bool = False) -> None:
         os._exit(1)
 
 
-def seconds_undisturbed(folder: Path) -> float:
-    started = time.perf_counter()
+def undisturbed(folder: Path) -> None:
     child = FORK.Process(target=train, args=(folder, False))
     child.start()
     child.join()
     assert child.exitcode == 0
-    return time.perf_counter() - started
 
 
-def killed(folder: Path, after: float) -> tuple[bool, int, bool]:
-    """Whether the kill came in time, the windows that were saved by then, and whether it hit a save."""
+def killed(folder: Path, windows: int, seconds: float) -> tuple[bool, int, bool]:
+    """Kill so many seconds after so many windows were saved (time alone would depend on the machine's load).
+
+    Returns:
+        Whether the kill came in time, the windows that were saved by then, and whether it hit a save.
+    """
+    root = folder / resumption.FOLDER
     child = FORK.Process(target=train, args=(folder, False))
     child.start()
-    time.sleep(after)
-    os.kill(child.pid, signal.SIGKILL)
+    while saved(root) < windows and child.exitcode is None:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    child.kill()  # SIGKILL
     child.join()
-    saved = checkpoints.folders(folder / resumption.FOLDER)
-    amid = any((folder / resumption.FOLDER).glob(f"{checkpoints.ASIDE}*"))
-    return child.exitcode == -signal.SIGKILL, int(saved[0].name[-8:]) if saved else 0, amid
+    amid = any(root.glob(f"{checkpoints.ASIDE}*"))
+    return child.exitcode == -signal.SIGKILL, saved(root), amid
+
+
+def saved(root: Path) -> int:
+    """The windows that the newest checkpoint has behind it; 0 if there is none."""
+    return max((int(folder.name[-8:]) for folder in checkpoints.folders(root)), default=0)
 
 
 def final(folder: Path) -> list[torch.Tensor]:
@@ -76,11 +85,11 @@ def main(kills: int, forgetful: bool) -> None:
     dice, report = random.Random(0), {"killed": 0, "from": [], "amid_a_save": 0, "same": 0, "failed": 0}
     with tempfile.TemporaryDirectory() as place:
         whole = Path(place) / "whole"
-        seconds = seconds_undisturbed(whole)
+        undisturbed(whole)
         expected = final(whole)
         for i in range(kills):
             folder = Path(place) / str(i)
-            in_time, windows, amid = killed(folder, dice.uniform(0.1, 1.0) * seconds)
+            in_time, windows, amid = killed(folder, dice.randrange(11), dice.uniform(0, 0.08))
             child = FORK.Process(target=train, args=(folder, windows > 0, forgetful))
             child.start()
             child.join()
@@ -89,7 +98,7 @@ def main(kills: int, forgetful: bool) -> None:
             report["amid_a_save"] += amid
             report["failed"] += child.exitcode != 0
             report["same"] += child.exitcode == 0 and same_bits(final(folder), expected)
-    print(json.dumps({**report, "seconds": round(seconds, 2)}))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":
