@@ -78,23 +78,30 @@ def cells(small: bool) -> list[Cell]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", choices=["cuda", "cpu"])
-    parser.add_argument("--small", action="store_true", help="a few cells of a two-layer model")
-    parser.add_argument("--seconds", type=float, default=540, help="start no cell after so long")
-    parser.add_argument("--out", default="memory_grid.json")
-    arguments = parser.parse_args()
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        parser.error("PyTorch finds no GPU here: leave --device out, or say --device cpu")
+    arguments = parsed(__doc__, "memory_grid.json")
+    device = arguments.device
     rows = []
     for row in run(cells(arguments.small), device, arguments.seconds):
         rows.append(row)
         print(line(row), flush=True)
         write(arguments.out, device, rows)
     return 0 if rows and all(row["within"] for row in rows) else 1
+
+
+def parsed(description: str, out: str) -> argparse.Namespace:
+    """The command line of a script for a GPU; without ``--device``, the device that is here."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=["cuda", "cpu"])
+    parser.add_argument("--small", action="store_true", help="a two-layer model, and little of it")
+    parser.add_argument("--seconds", type=float, default=540, help="start nothing after so long")
+    parser.add_argument("--out", default=out)
+    arguments = parser.parse_args()
+    arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("PyTorch finds no GPU here: leave --device out, or say --device cpu")
+    return arguments
 
 
 def run(grid: list[Cell], device: str, seconds: float) -> Iterator[dict[str, Any]]:

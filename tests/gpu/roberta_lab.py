@@ -12,7 +12,6 @@ Every part is reported, failures too; what the time did not suffice for is liste
 --small runs the same code on the CPU, except for running out of memory, which a CPU does not survive.
 """
 
-import argparse
 import gc
 import json
 import random
@@ -25,7 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from memory_grid import SMALL, facts
+from memory_grid import SMALL, facts, parsed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -349,20 +348,10 @@ def run(device: str, small: bool, seconds: float) -> Iterator[tuple[str, dict[st
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", choices=["cuda", "cpu"])
-    parser.add_argument("--small", action="store_true", help="a two-layer model")
-    parser.add_argument("--seconds", type=float, default=540, help="start nothing after so long")
-    parser.add_argument("--out", default="roberta_lab.json")
-    arguments = parser.parse_args()
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        parser.error("PyTorch finds no GPU here: leave --device out, or say --device cpu")
+    arguments = parsed(__doc__, "roberta_lab.json")
     found: dict[str, list[dict[str, Any]]] = {}
-    record = {"date": time.strftime("%Y-%m-%d"), "machine": facts(device), "parts": found}
-    for name, each in run(device, arguments.small, arguments.seconds):
+    record = {"date": time.strftime("%Y-%m-%d"), "machine": facts(arguments.device), "parts": found}
+    for name, each in run(arguments.device, arguments.small, arguments.seconds):
         found.setdefault(name, []).append(each)
         print(name, json.dumps(each), flush=True)
         with open(arguments.out, "w") as file:  # anew each time, so that an end in the midst loses none
