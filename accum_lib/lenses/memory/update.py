@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from accum_lib.accumulate import accumulate, apply_update
+from accum_lib.accumulate import Ranks, accumulate, apply_update
 from accum_lib.lenses.memory import autocast, values
 from accum_lib.lenses.memory.categories import categories
 from accum_lib.lenses.memory.devices import Device
@@ -54,8 +54,8 @@ def trace_update(
         _keep_gradients(model, follower)
     loss_sum = in_precision(workload.loss_sum, settings, autocast.CARRIER)
     with _everything_open(follower, settings, device):
-        window = _Watched(batches, follower)
-        accumulate(model, window, _watched(loss_sum, follower), lambda batch: 1.0)
+        ranks = _EndOfPasses(follower)
+        accumulate(model, batches, _watched(loss_sum, follower), lambda batch: 1.0, ranks=ranks)
         follower.tag([*gradients(model), *getattr(optimizer, "buffers", {}).values()], GRADIENTS)
         follower.any_number_will_do = True
         _make_state(optimizer, follower, settings, device)
@@ -119,20 +119,16 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-class _Watched(list):
-    """The window's batches; it notes when the core has been through them for the second time.
+class _EndOfPasses(Ranks):
+    """One process alone; it notes when the window's last pass is through."""
 
-    The core goes through a window once to count, and once to run.
-    """
+    def __init__(self, follower: StorageFollower) -> None:
+        self._follower = follower
 
-    def __init__(self, batches: list[Any], follower: StorageFollower) -> None:
-        super().__init__(batches)
-        self._follower, self._times = follower, 0
-
-    def __iter__(self) -> Iterator[Any]:
-        yield from super().__iter__()
-        self._times += 1
-        if self._times == 2:
+    @contextmanager
+    def synchronized(self, last: bool) -> Iterator[None]:
+        yield
+        if last:
             self._follower.mark("passes done")
 
 
