@@ -17,7 +17,7 @@ help:
 	@echo "make notebooks  rebuild the notebooks from notebooks/src"
 	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
 	@echo "make scoreboard try the installed frameworks against one big batch"
-	@echo "make bench      time our loop beside others, the noise scale, predictions (ten minutes)"
+	@echo "make bench      time our loops beside others, the noise scale, predictions (ten minutes)"
 	@echo "make lock       write constraints.txt anew from the versions in .venv"
 	@echo "make clean      remove .venv and caches"
 
@@ -70,10 +70,11 @@ scoreboard: $(VENV)/test
 	@$(BIN)/python -m accum_lib scoreboard
 
 bench: $(VENV)/test
-	@echo "Timing the loop, then the noise scale, then predictions of memory (ten minutes) ..."
+	@echo "Timing the loop, the noise scale, predictions of memory, RoBERTa (ten minutes) ..."
 	@$(BIN)/python benchmarks/loop_overhead.py
 	@$(BIN)/python benchmarks/noise_scale.py
 	@$(BIN)/python benchmarks/memory_prediction.py
+	@$(BIN)/python benchmarks/roberta_throughput.py
 
 # Versions of everything that gets installed, also of what the requirements need in their turn. A local
 # label such as +cpu names one build and would not be found on another machine.
