@@ -38,7 +38,7 @@ def test_a_killed_process_ends_the_others(tmp_path) -> None:
 
 def test_a_nan_is_found_by_all_at_the_same_place(tmp_path) -> None:
     words, seconds = run("nan", tmp_path)
-    assert "ValueError" in words
+    assert "ValueError" in words or "NonFiniteElsewhereError" in words  # whichever process ended first
     assert seconds < PATIENCE
     mine, other = ((tmp_path / str(rank)).read_text() for rank in (1, 0))
     assert "the loss of micro-batch 1 is nan" in mine
