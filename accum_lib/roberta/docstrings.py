@@ -18,6 +18,7 @@ import importlib
 import inspect
 import random
 import re
+import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -201,8 +202,14 @@ def _described(module: Any, package: str) -> Iterator[tuple[Any, str]]:
         yield member, family
         if inspect.isclass(member):
             for key, method in sorted(vars(member).items()):
-                if callable(method) and not key.startswith("_"):
+                if callable(method) and not key.startswith("_") and not _is_foreign(method, package):
                     yield method, family
+
+
+def _is_foreign(method: Any, package: str) -> bool:
+    """Put into the class by another package: Transformers gives ``logging.Logger`` methods of its own."""
+    home = (getattr(method, "__module__", None) or package).split(".")[0]
+    return home not in (sys.stdlib_module_names if package == "python" else (package,)) and home != package
 
 
 def _is_own(member: Any, module: Any, package: str) -> bool:

@@ -92,7 +92,8 @@ questions.dropout().show()
 # %%
 from accum_lib.explorers import fixed_batch_explorer
 
-fixed_batch_explorer().show()
+explorer = fixed_batch_explorer()
+explorer.show()
 
 # %% [markdown]
 # **Things to try**
