@@ -28,14 +28,15 @@ from typing import Any
 
 from accum_lib.roberta.data import Example, TextData
 
-# A bounded list: importing every submodule would take long and run code that nobody asked for.
+# A bounded list: importing every submodule would take long and run code that nobody asked for. Without sys,
+# whose hooks a notebook, a debugger or a test runner puts others in place of.
 MODULES: dict[str, str] = {
     "python": "argparse array ast asyncio base64 bisect calendar cmath codecs collections configparser "
     "contextlib copy csv dataclasses datetime decimal difflib email.message enum fileinput fnmatch "
     "fractions ftplib functools gettext glob gzip hashlib heapq hmac html http.client inspect io ipaddress "
     "itertools json locale logging lzma mailbox math mimetypes multiprocessing.pool operator os "
     "os.path pathlib pickle platform plistlib pprint queue random re sched secrets selectors shelve "
-    "shlex shutil smtplib socket sqlite3 ssl statistics string subprocess sys tarfile tempfile textwrap "
+    "shlex shutil smtplib socket sqlite3 ssl statistics string subprocess tarfile tempfile textwrap "
     "threading time timeit tokenize traceback types typing unicodedata unittest unittest.mock "
     "urllib.parse urllib.request uuid warnings wave weakref xml.dom.minidom xml.etree.ElementTree zipfile",
     "numpy": "numpy numpy.char numpy.fft numpy.lib.format numpy.lib.recfunctions numpy.lib.scimath "
