@@ -136,3 +136,18 @@ def test_the_package_can_be_told_from_the_words(data) -> None:
     right = model.score(bag.transform([e.text for e in data.held_out]), [e.label for e in data.held_out])
     majority = max(Counter(e.label for e in data.held_out).values()) / len(data.held_out)
     assert right > majority + 0.3
+
+
+def test_what_others_put_into_modules_and_classes_is_left_out(monkeypatch) -> None:
+    """A notebook, a test runner and Transformers replace hooks and add methods; the texts stay the same."""
+    import logging
+    import sys
+
+    def foreign(*_) -> None:
+        """A method of somebody else's that no one should find among the docstrings of the library."""
+
+    foreign.__module__ = "transformers.utils.logging"
+    before = collect()
+    monkeypatch.setattr(logging.Logger, "advise", foreign, raising=False)
+    monkeypatch.setattr(sys, "excepthook", foreign)
+    assert collect() == before
