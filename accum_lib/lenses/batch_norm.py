@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.accumulate import accumulate
+from accum_lib.lenses.vectors import flat, gradient_of
 from accum_lib.problems.digits import Digits
 from accum_lib.records.batch_norm import NormErrors
 
@@ -70,7 +71,7 @@ def _accumulated(problem: Digits, windows: Sequence[Tensor], m: int, momentum: f
     for window in windows:
         batches = [problem.batch(indices) for indices in window.split(m)]
         accumulate(model, batches, problem.loss_sum, problem.count)
-        seen.append((_flat([p.grad for p in model.parameters()]), *_statistics(model)))
+        seen.append((gradient_of(model), *_statistics(model)))
     return seen
 
 
@@ -80,7 +81,7 @@ def _big_batches(problem: Digits, windows: Sequence[Tensor]) -> list[Seen]:
     for window in windows:
         images, labels = problem.batch(window)
         loss = F.cross_entropy(model(images), labels)
-        gradient = _flat(torch.autograd.grad(loss, list(model.parameters())))
+        gradient = flat(torch.autograd.grad(loss, list(model.parameters())))
         seen.append((gradient, *_statistics(model)))
     return seen
 
@@ -103,8 +104,4 @@ def _statistics(model: nn.Module) -> tuple[Tensor, Tensor]:
     if not layers:
         return torch.tensor([torch.nan]), torch.tensor([torch.nan])
     kept = [(layer.running_mean, layer.running_var) for layer in layers]
-    return _flat([mean for mean, _ in kept]), _flat([variance for _, variance in kept])
-
-
-def _flat(tensors: Sequence[Tensor | None]) -> Tensor:
-    return torch.cat([t.detach().flatten() for t in tensors if t is not None])
+    return flat([mean for mean, _ in kept]), flat([variance for _, variance in kept])

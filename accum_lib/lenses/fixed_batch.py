@@ -10,6 +10,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from accum_lib.descent import Run, descend
+from accum_lib.lenses.vectors import flat
 from accum_lib.problems.base import Problem
 from accum_lib.records.fixed_batch import FixedBatch
 
@@ -51,7 +52,7 @@ def fixed_batch(
             )
 
     runs, again = [train(k) for k in steps], train(1, masks=1)
-    start, end = _weights(problem.make_model()), _weights(runs[0].model)
+    start, end = flat(problem.make_model().parameters()), flat(runs[0].model.parameters())
     way = float((end - start).norm())
     return FixedBatch(
         name=problem.name,
@@ -60,11 +61,7 @@ def fixed_batch(
         steps=steps,
         losses=np.array([run.losses for run in runs]),
         again=again.losses,
-        distances=np.array([float((_weights(run.model) - end).norm()) / way for run in runs]),
-        distance_again=float((_weights(again.model) - end).norm()) / way,
+        distances=np.array([float((flat(run.model.parameters()) - end).norm()) / way for run in runs]),
+        distance_again=float((flat(again.model.parameters()) - end).norm()) / way,
         batch_norm=any(isinstance(layer, _BatchNorm) for layer in again.model.modules()),
     )
-
-
-def _weights(model: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([p.detach().flatten().double() for p in model.parameters()])

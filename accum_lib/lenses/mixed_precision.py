@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from accum_lib.accumulate import LossSum, accumulate
 from accum_lib.lenses.equivalence.case import cast
+from accum_lib.lenses.vectors import gradient_of
 from accum_lib.problems.base import Problem
 from accum_lib.records.mixed_precision import PrecisionError
 
@@ -44,4 +45,4 @@ def _gradient(model: nn.Module, problem: Problem, batch_size: int, steps: int, l
     parts = torch.arange(batch_size).split(batch_size // steps)
     window = [cast(problem.batch(rows), dtype) for rows in parts]
     accumulate(model, window, loss_sum, problem.count)
-    return torch.cat([p.grad.flatten().double() for p in model.parameters() if p.grad is not None])
+    return gradient_of(model)

@@ -15,6 +15,7 @@ from accum_lib.accumulate import accumulate
 from accum_lib.lenses.equivalence.case import cast
 from accum_lib.lenses.equivalence.reference import layer_chain, rounding_tolerance
 from accum_lib.lenses.equivalence.standard import token_batch, token_loss_sum, token_model
+from accum_lib.lenses.vectors import flat, gradient_of
 from accum_lib.losses import count_tokens
 from accum_lib.records.rounding import Microscope
 
@@ -94,7 +95,7 @@ def _shares(reduction: str, counts: np.ndarray) -> np.ndarray:
 def _through_the_core(window: list[Batch], dtype: torch.dtype) -> Tensor:
     model = token_model().to(dtype)
     accumulate(model, [cast(batch, dtype) for batch in window], token_loss_sum, count_tokens)
-    return _flat([p.grad for p in model.parameters()])
+    return gradient_of(model)
 
 
 def _added_up(window: list[Batch], shares: np.ndarray, dtype: torch.dtype, buffer: torch.dtype) -> Tensor:
@@ -105,7 +106,7 @@ def _added_up(window: list[Batch], shares: np.ndarray, dtype: torch.dtype, buffe
         mean = token_loss_sum(model, cast(batch, dtype)) / count_tokens(batch) * float(share)
         for kept, gradient in zip(total, torch.autograd.grad(mean, list(model.parameters())), strict=True):
             kept += gradient.to(buffer)
-    return _flat(total)
+    return flat(total)
 
 
 @cache
@@ -113,7 +114,7 @@ def _one_big_batch(ragged: bool, k: int) -> Tensor:
     model, window = token_model().double(), _window(ragged, k)
     inputs, labels = (torch.cat(parts) for parts in zip(*window, strict=True))
     loss = token_loss_sum(model, (inputs.double(), labels)) / count_tokens((inputs, labels))
-    return _flat(torch.autograd.grad(loss, list(model.parameters())))
+    return flat(torch.autograd.grad(loss, list(model.parameters())))
 
 
 @cache
@@ -123,9 +124,5 @@ def _condition(ragged: bool, k: int) -> float:
     norms = 0.0
     for batch, n in zip(window, counts / counts.sum(), strict=True):
         mean = token_loss_sum(model, cast(batch, torch.float64)) / count_tokens(batch) * float(n)
-        norms += float(_flat(torch.autograd.grad(mean, list(model.parameters()))).norm())
+        norms += float(flat(torch.autograd.grad(mean, list(model.parameters()))).norm())
     return norms / float(_one_big_batch(ragged, k).norm())
-
-
-def _flat(tensors: Sequence[Tensor | None]) -> Tensor:
-    return torch.cat([t.detach().double().flatten() for t in tensors if t is not None])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from accum_lib.accumulate import accumulate, apply_update, windows
+from accum_lib.lenses.vectors import flat, gradient_of
 from accum_lib.problems.audio import (
     HOP,
     NAMES,
@@ -120,15 +121,11 @@ def _through_the_core(name: str, problem: Audio, m: int) -> tuple[Tensor, Tensor
     window = [problem.batch(indices) for indices in torch.arange(BATCH).split(m)]
     accumulate(model, window, loss_sum, count)
     shares = torch.cat([losses.grad for losses in kept if losses.grad is not None])
-    return _flat([p.grad for p in model.parameters()]), shares
+    return gradient_of(model), shares
 
 
 def _one_big_batch(problem: Audio, whole: Utterances) -> Tensor:
     """The gradient of the mean over all syllables, in one pass and without the core."""
     model = problem.make_model()
     loss = problem.losses(model, whole).sum() / whole.lengths.sum()
-    return _flat(list(torch.autograd.grad(loss, list(model.parameters()))))
-
-
-def _flat(tensors: list[Tensor | None] | list[Tensor]) -> Tensor:
-    return torch.cat([t.detach().flatten() for t in tensors if t is not None])
+    return flat(torch.autograd.grad(loss, list(model.parameters())))

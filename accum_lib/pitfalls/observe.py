@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from accum_lib.lenses.equivalence import check_case
 from accum_lib.lenses.equivalence.calling import Loop, call_loop
+from accum_lib.lenses.vectors import flat
 from accum_lib.pitfalls.catalogue import Fault
 from accum_lib.pitfalls.loops import loss_mean, right
 from accum_lib.problems.digits import Digits, mlp
@@ -140,12 +141,8 @@ def _apart(
     one: Loop, other: Loop, pages: Pages, make_optimizer: Any, dtype: torch.dtype, other_dtype: torch.dtype
 ) -> float:
     ends = [
-        _flat(train(loop, pages.train, make_optimizer, 1, 0, kind))
+        flat(train(loop, pages.train, make_optimizer, 1, 0, kind).parameters())
         for loop, kind in ((one, dtype), (other, other_dtype))
     ]
-    start = _flat(train(other, [], make_optimizer, 0, 0, other_dtype))
+    start = flat(train(other, [], make_optimizer, 0, 0, other_dtype).parameters())
     return float((ends[0] - ends[1]).norm() / (ends[1] - start).norm())
-
-
-def _flat(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().double().flatten() for p in model.parameters()])

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lenses.memory.planner import plan
 from accum_lib.lenses.memory.workloads import Workload, named
+from accum_lib.lenses.vectors import gradient_of
 from accum_lib.losses import count_samples, count_tokens, sum_of_mean
 from accum_lib.roberta.recovery import accumulate_or_halve
 
@@ -220,7 +221,7 @@ def recovery(setting: Setting, device: str) -> dict[str, Any]:
         )  # fmt: skip
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    found = flat(model)
+    found = gradient_of(model)
     return {
         **asdict(setting),
         "halved_to": halvings,
@@ -299,13 +300,9 @@ def moved(batch: Batch, device: str) -> Batch:
 def gradient(model: nn.Module, window: list[Batch], setting: Setting, device: str) -> Tensor:
     loss_sum = autocast(classify, setting.precision, device)
     accumulate(model, window, loss_sum, count_samples)
-    found = flat(model)
+    found = gradient_of(model)
     model.zero_grad(set_to_none=True)
     return found
-
-
-def flat(model: nn.Module) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).double()
 
 
 def autocast(loss_sum: Any, precision: str, device: str) -> Any:

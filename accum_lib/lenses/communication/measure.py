@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, launch, process_group
 from accum_lib.lenses.communication.meter import TrafficMeter, busy_seconds, exposed_seconds
+from accum_lib.lenses.vectors import gradient_of
 from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.problems.digits import CLASSES, Digits
 from accum_lib.records.communication import Sharded, Span, Traffic
@@ -150,9 +151,7 @@ def _gradient_error() -> float:
     model = DistributedDataParallel(problem.make_model())
     window = shards[rank] if rank < len(shards) else []
     accumulate(model, window, problem.loss_sum, problem.count, ranks=DistributedRanks(model))
-    ours, true = (
-        torch.cat([p.grad.flatten() for p in m.parameters() if p.grad is not None]) for m in (model, big)
-    )
+    ours, true = gradient_of(model), gradient_of(big)
     return float((ours - true).norm() / true.norm())
 
 
