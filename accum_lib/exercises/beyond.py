@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
+from accum_lib.exercises.feedback import Feedback, is_blank, not_yet, right, runs
 
 BLANK_ANSWER = "the function returns nothing yet: put your answer in place of the blank."
 
@@ -16,7 +16,7 @@ BLANK_ANSWER = "the function returns nothing yet: put your answer in place of th
 def check_momentum(momentum: Callable[[float, int], float]) -> Feedback:
     """Exercise 1: ``momentum(big, steps)`` whose K moves forget as much as one move with ``big``."""
     given = momentum(0.1, 4)
-    if given is None or given is ...:
+    if is_blank(given):
         return not_yet(BLANK_ANSWER)
     for big, steps in ((0.1, 1), (0.1, 4), (0.5, 3)):
         left, wanted = _left(momentum(big, steps), steps), _left(big, 1)
@@ -36,7 +36,7 @@ def check_torch_mean(weights: Callable[[list[int]], Sequence[float]]) -> Feedbac
     """Exercise 2: ``weights(lengths)``, what ctc_loss(reduction="mean") multiplies each loss with."""
     lengths = [1, 2, 4, 3]
     given = weights(lengths)
-    if given is None or given is ...:
+    if is_blank(given):
         return not_yet(BLANK_ANSWER)
     if len(given) != len(lengths):
         return not_yet(f"one weight for each of the {len(lengths)} utterances; you give {len(given)}.")
@@ -60,7 +60,7 @@ def check_torch_mean(weights: Callable[[list[int]], Sequence[float]]) -> Feedbac
 @runs
 def check_alignable(alignable: Callable[[int, list[int]], bool]) -> Feedback:
     """Exercise 3: ``alignable(frames, target)``, whether CTC can spell ``target`` in so many frames."""
-    if alignable(4, [1, 2]) in (None, ...):
+    if is_blank(alignable(4, [1, 2])):
         return not_yet(BLANK_ANSWER)
     for target in ([1], [1, 2], [1, 1], [2, 2, 2], [1, 2, 1], [3, 3, 1, 1]):
         for frames in range(1, 8):

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Callable
 
-from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
+from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.lenses.communication import forecast
 from accum_lib.records.communication import Network, Workload
 
-BLANK = "the function returns nothing yet: put your formula in place of the blank."
 SHARDS = ([3.0, 5.0], [4.0])  # gradients of loss sums, of two processes
 COUNTS = (10, 2)  # tokens that they count
 
@@ -20,7 +19,7 @@ def check_share(share: Callable[[int, float], float]) -> Feedback:
     """
     world_size, total = len(SHARDS), sum(COUNTS)
     given = share(world_size, total)
-    if given is None or given is ...:
+    if is_blank(given):
         return not_yet(BLANK)
     averaged = sum(given * sum(shard) for shard in SHARDS) / world_size
     true = sum(map(sum, SHARDS)) / total
@@ -34,7 +33,7 @@ def check_share(share: Callable[[int, float], float]) -> Feedback:
 @runs
 def check_bytes(bytes_per_example: Callable[[float, int, int, bool], float]) -> Feedback:
     """Exercise 2: ``bytes_per_example(gradient_bytes, M, K, every_micro_batch)`` of one process."""
-    if (first := bytes_per_example(1000.0, 4, 1, False)) is None or first is ...:
+    if is_blank(bytes_per_example(1000.0, 4, 1, False)):
         return not_yet(BLANK)
     for m, k in ((4, 1), (4, 5), (8, 2)):
         found = forecast(Workload(1000.0, m, 1.0, 0.0), Network(0.0, 1.0), 2, (k,))
@@ -52,7 +51,7 @@ def check_bytes(bytes_per_example: Callable[[float, int, int, bool], float]) -> 
 @runs
 def check_enough(smallest_steps: Callable[[float, float, float], int]) -> Feedback:
     """Exercise 3: ``smallest_steps(pass_seconds, averaging_seconds, tolerance)``, as the forecast has it."""
-    if (first := smallest_steps(0.1, 0.4, 0.1)) is None or first is ...:
+    if is_blank(smallest_steps(0.1, 0.4, 0.1)):
         return not_yet(BLANK)
     for c, a, tolerance in ((0.1, 0.4, 0.25), (0.1, 0.33, 0.1), (1.0, 0.05, 0.1)):
         network = Network(0.0, 1.0 / a)  # two processes: an all-reduce of one byte takes a seconds

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
+from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.lenses.equivalence import check, check_case
 from accum_lib.lenses.equivalence.calling import Loop
 from accum_lib.lenses.equivalence.standard import token_case
@@ -30,8 +30,8 @@ def check_loop(loop: Loop) -> Feedback:
 @runs
 def check_mean_of_means_weight(weight: Callable[[int, list[int]], float]) -> Feedback:
     """Exercise 2: ``weight(index, counts)`` in a mean of means, 1 being right. Compared with a real loop."""
-    if weight(0, [1, 3]) is None or weight(0, [1, 3]) is ...:
-        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    if is_blank(weight(0, [1, 3])):
+        return not_yet(BLANK)
     for counts in ([1, 3], [5, 1, 6]):
         case = token_case(tuple(counts), len(counts), "exercise")
         found = check_case(loops.mean_of_means, case).updates[0].weights
@@ -50,7 +50,7 @@ def check_mean_of_means_weight(weight: Callable[[int, list[int]], float]) -> Fee
 @runs
 def check_data(answer: tuple[Sequence[int], int]) -> Feedback:
     """Exercise 3: ``(counts, K)``, the smallest data in which none of five faults can hide."""
-    if answer is ... or answer is None:
+    if is_blank(answer):
         return not_yet("give the counts and K: ([4, 4, 4, 4], 2), say.")
     counts, steps = answer
     if not counts or any(n != int(n) or n < 0 for n in counts) or int(steps) != steps or steps < 1:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+BLANK = "the function returns nothing yet: put your formula in place of the blank."
+
 
 @dataclass(frozen=True)
 class Feedback:
@@ -27,14 +29,20 @@ def not_yet(hint: str) -> Feedback:
     return Feedback(False, hint)
 
 
-def runs(check: Callable[[Any], Feedback]) -> Callable[[Any], Feedback]:
-    """Turn an exception in the reader's function into a hint that names it."""
+def is_blank(answer: Any) -> bool:
+    """Nothing has been put in place of the blank."""
+    return answer is None or answer is ...
+
+
+def runs(check: Callable[..., Feedback]) -> Callable[..., Feedback]:
+    """Turn an exception in one of the reader's functions into a hint that names it."""
 
     @wraps(check)
-    def checked(answer: Any) -> Feedback:
+    def checked(*answers: Any) -> Feedback:
         try:
-            return check(answer)
+            return check(*answers)
         except Exception as error:
-            return not_yet(f"your function raised {type(error).__name__}: {error}")
+            yours = "your functions" if len(answers) > 1 else "your function"
+            return not_yet(f"{yours} raised {type(error).__name__}: {error}")
 
     return checked

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
+from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.lenses.memory.planner import predicted, smallest_steps
 from accum_lib.lenses.memory.prediction import Prediction
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import mlp
 
-BLANK = "the function returns nothing yet: put your formula in place of the blank."
 MODEL = mlp(hidden=2048, layers=3)
 NARROW = mlp(hidden=64)  # its activations are most of what it needs
 PARAMETERS = 64 * 2048 + 2048 + 2 * (2048 * 2048 + 2048) + 2048 * 10 + 10
@@ -19,7 +18,7 @@ CLOSE = 0.02  # relative: biases are rounded up, a micro-batch is not quite noth
 def check_floor(floor_bytes: Callable[[int], float]) -> Feedback:
     """Exercise 1: ``floor_bytes(parameters)`` of AdamW in float32, PyTorch's default on a GPU."""
     given = floor_bytes(PARAMETERS)
-    if given is None or given is ...:
+    if is_blank(given):
         return not_yet(BLANK)
     true = _prediction().floor_bytes(2) - _prediction().device.workspace_bytes
     each = given / PARAMETERS
@@ -45,7 +44,7 @@ def check_floor(floor_bytes: Callable[[int], float]) -> Feedback:
 def check_second_buffer(extra_bytes: Callable[[int, int], float]) -> Feedback:
     """Exercise 2: ``extra_bytes(parameters, accumulation_steps)``, beyond K = 1, during a backward pass."""
     given = {k: extra_bytes(PARAMETERS, k) for k in (1, 2, 4)}
-    if given[2] is None or given[2] is ...:
+    if is_blank(given[2]):
         return not_yet(BLANK)
     found = predicted(MODEL, Settings(optimizer="sgd"))
     first = _backward_peak(found, 1)
@@ -72,7 +71,7 @@ def check_steps(steps: Callable[[int, int], int]) -> Feedback:
 
     Compared with the planner, on limits that allow just this largest M.
     """
-    if steps(8, 4) is None or steps(8, 4) is ...:
+    if is_blank(steps(8, 4)):
         return not_yet(BLANK)
     found = predicted(NARROW, Settings(optimizer="sgd"))
     for batch, largest in ((512, 256), (600, 256), (700, 512), (200, 256)):

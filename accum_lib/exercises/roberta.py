@@ -5,29 +5,22 @@ from typing import Any
 
 import torch
 
-from accum_lib.exercises.feedback import Feedback, not_yet, right
+from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.lenses.equivalence import check_case, core_loop
 from accum_lib.lenses.equivalence.case import Case
 from accum_lib.roberta.snippets import case_of
 
-BLANK = "the function returns nothing yet: put your formula in place of the blank."
 CLOSE = 1e-9
 
 
+@runs
 def check_mlm_loss(loss_sum: Callable[..., Any], count: Callable[..., Any]) -> Feedback:
     """Exercise 1: the loss of masked language modelling as a sum and a count."""
-    try:
-        return _check_mlm_loss(loss_sum, count)
-    except Exception as error:
-        return not_yet(f"your functions raised {type(error).__name__}: {error}")
-
-
-def _check_mlm_loss(loss_sum: Callable[..., Any], count: Callable[..., Any]) -> Feedback:
     case = case_of("mlm").in_precision(torch.float64)
     batch = min(case.batches, key=lambda b: float(b["attention_mask"].float().mean()))  # with padding
     model = case.make_model().double()
     given, number = loss_sum(model, dict(batch)), count(dict(batch))
-    if given is ... or given is None or number is ... or number is None:
+    if is_blank(given) or is_blank(number):
         return not_yet(BLANK)
     true, tokens = float(case.loss_sum(model, batch).detach()), case.count(batch)
     value = float(given.detach() if hasattr(given, "detach") else given)
@@ -67,16 +60,10 @@ def _whole_loop(case: Case, loss_sum: Any, count: Any) -> Feedback:
     return not_yet(f"the first micro-batch is right, others are not: {report.diagnoses[0].message}")
 
 
+@runs
 def check_warmup_updates(warmup_updates: Callable[[int, int, int, int, float], int]) -> Feedback:
     """Exercise 2: ``warmup_updates(num_samples, micro_batch_size, accumulation_steps, epochs, part)``."""
-    try:
-        return _check_warmup(warmup_updates)
-    except Exception as error:
-        return not_yet(f"your function raised {type(error).__name__}: {error}")
-
-
-def _check_warmup(warmup_updates: Callable[[int, int, int, int, float], int]) -> Feedback:
-    if warmup_updates(64, 8, 4, 1, 0.5) in (None, ...):
+    if is_blank(warmup_updates(64, 8, 4, 1, 0.5)):
         return not_yet(BLANK)
     for n, m, k, epochs, part in ((640, 8, 4, 5, 0.1), (650, 8, 4, 20, 0.5), (1916, 16, 4, 3, 0.06)):
         given, true = warmup_updates(n, m, k, epochs, part), int(part * epochs * -(-n // (m * k)))

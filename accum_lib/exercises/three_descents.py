@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from accum_lib.accumulate import WindowResult, accumulate
-from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
+from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.problems.regression import Regression
 
 
@@ -19,8 +19,8 @@ def check_updates_per_epoch(updates_per_epoch: Callable[[int, int, int], int]) -
     worked, ragged = ((1000, 100, 2), 5), ((1000, 100, 3), 4)
     uneven, longer = ((10, 4, 2), 2), ((10, 4, 8), 1)
     given = {case: updates_per_epoch(*case) for case, _ in (worked, ragged, uneven, longer)}
-    if given[worked[0]] is None or given[worked[0]] is ...:
-        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    if is_blank(given[worked[0]]):
+        return not_yet(BLANK)
     if given[worked[0]] != worked[1]:
         return not_yet(
             f"for N = 1000, M = 100, K = 2 you say {given[worked[0]]}. There are 10 micro-batches, and each "
@@ -49,8 +49,8 @@ def check_weight(weight: Callable[[int, list[int]], float]) -> Feedback:
     compared with that of one big batch of 9.
     """
     counts = [5, 3, 1]
-    if weight(0, counts) is None or weight(0, counts) is ...:
-        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    if is_blank(weight(0, counts)):
+        return not_yet(BLANK)
     problem = Regression(num_samples=sum(counts))
     model = problem.make_model()
     window = [problem.batch(rows) for rows in torch.arange(sum(counts)).split(counts)]
@@ -79,8 +79,8 @@ def check_weight(weight: Callable[[int, list[int]], float]) -> Feedback:
 @runs
 def check_same_step(learning_rate: Callable[[float, int], float]) -> Feedback:
     """Exercise 3: ``learning_rate(mean_rate, accumulation_steps)`` that makes *sum* step as *mean* does."""
-    if learning_rate(0.1, 4) is None or learning_rate(0.1, 4) is ...:
-        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    if is_blank(learning_rate(0.1, 4)):
+        return not_yet(BLANK)
     for rate, steps in ((0.1, 2), (0.3, 5)):
         given = learning_rate(rate, steps)
         if abs(given - rate / steps) < 1e-12:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
+from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.lenses.variance import draw, example_gradients, from_gradients, from_window, means
 from accum_lib.problems.digits import Digits
 
@@ -17,8 +17,8 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
     Compared with mini-batches of 32 of 64 digits, 2,000 of them, as well as with the law.
     """
     given = variance(1.0, 4, 8)
-    if given is None or given is ...:
-        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    if is_blank(given):
+        return not_yet(BLANK)
     problem = Digits("mlp", torch.float64, 64)
     gradients = example_gradients(problem, problem.make_model())
     trace = from_gradients(gradients).trace
@@ -51,8 +51,8 @@ def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) ->
     m, k = 4, 8
     mean_square, whole = _norms(m, k)
     given = noise_scale(m, k, mean_square, whole)
-    if given is None or given is ...:
-        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    if is_blank(given):
+        return not_yet(BLANK)
     trace, squared_norm = from_window([m] * k, [mean_square / k**2] * k, whole)
     expected = trace / squared_norm
     if abs(given / expected - 1) < 1e-6:
@@ -80,8 +80,8 @@ def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) ->
 def check_beta2(beta2: Callable[[float, int, int], float]) -> Feedback:
     """Exercise 3: ``beta2(reference, reference_batch, batch)`` with the same half-life in examples."""
     given = beta2(0.95, 64, 64)
-    if given is None or given is ...:
-        return not_yet("the function returns nothing yet: put your formula in place of the blank.")
+    if is_blank(given):
+        return not_yet(BLANK)
     for reference, base, batch in ((0.95, 64, 64), (0.95, 64, 1), (0.999, 8, 1024)):
         given = beta2(reference, base, batch)
         wanted = np.log(0.5) / np.log(reference) * base
