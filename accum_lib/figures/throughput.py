@@ -5,11 +5,11 @@ from typing import Any
 
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
+from accum_lib.records.memory import GIB
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP = (0.0, 0.82)
 LOOKS = ((theme.BLUE, "solid", "circle"), (theme.ORANGE, "dash", "square"), (theme.GREEN, "dot", "diamond"))
-GIB = 2**30
 
 
 def picture(rows: Sequence[Mapping[str, Any]]) -> Picture:

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from accum_lib.records.memory import GIB
 from accum_lib.records.training import Evaluation, Update
 
 LOG = "log.jsonl"
-GIB = 2**30
 
 
 class Reporter:

@@ -1,6 +1,7 @@
 """Notebook 07's explorers and predictions without a browser."""
 
 import pytest
+from asking import asked
 
 from accum_lib.explorers import norm_explorer, speech_explorer, weighting_explorer
 from accum_lib.explorers.questions import beyond as questions
@@ -26,13 +27,6 @@ def test_each_epoch_of_the_training_can_be_shown() -> None:
     assert explorer.errors == []
     assert len(explorer.cells) == 3 * 3
     assert all(cell.get("summary") for cell in explorer.cells.values())
-
-
-def asked(prediction, guess: int) -> str:
-    prediction.choice.value = guess
-    prediction.button.click()
-    assert prediction.errors == []
-    return prediction.reply.value
 
 
 @pytest.mark.parametrize(

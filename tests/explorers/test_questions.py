@@ -1,18 +1,12 @@
 """Predictions: the answer comes after the guess, from a run, and a failure is said in words."""
 
 import pytest
+from asking import asked
 
 from accum_lib.explorers import Prediction
 from accum_lib.explorers.questions import descents as questions
 from accum_lib.lenses.paths import DescentComparison
 from accum_lib.problems.regression import Regression
-
-
-def asked(prediction: Prediction, guess: int) -> str:
-    prediction.choice.value = guess
-    prediction.button.click()
-    assert prediction.errors == []
-    return prediction.reply.value
 
 
 @pytest.fixture(scope="module")

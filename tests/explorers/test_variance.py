@@ -1,6 +1,7 @@
 """Notebook 03's explorers, predictions and track without a browser."""
 
 import pytest
+from asking import asked
 from made_races import races
 
 from accum_lib.explorers import RaceTrack, claims_explorer, guess_explorer, races_explorer, variance_explorer
@@ -27,13 +28,6 @@ def test_no_setting_of_the_races_fails(make) -> None:
     explorer.fill()
     assert explorer.errors == []
     assert all(cell.get("summary") for cell in explorer.cells.values())
-
-
-def asked(prediction, guess: int) -> str:
-    prediction.choice.value = guess
-    prediction.button.click()
-    assert prediction.errors == []
-    return prediction.reply.value
 
 
 def test_the_variance_falls_to_nothing(lab) -> None:

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from memory_grid import SMALL, facts, parsed
+from memory_grid import SMALL, Cell, facts, parsed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -49,15 +49,8 @@ classify, guess = sum_of_mean(own_mean, count_samples), sum_of_mean(own_mean, co
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Cell):
     """One line of the table of speeds: B = M K is the same for all of a model."""
-
-    model: str
-    precision: str
-    tokens: int
-    micro_batch_size: int
-    accumulation_steps: int
-    small: bool = False
 
     def workload(self) -> Workload:
         """A sequence classifier without dropout, so that gradients can be compared."""

@@ -1,0 +1,11 @@
+"""Answer a prediction as a reader does."""
+
+from accum_lib.explorers.prediction import Prediction
+
+
+def asked(prediction: Prediction, guess: int) -> str:
+    """Pick an option, press the button; the reply, with no error swallowed on the way."""
+    prediction.choice.value = guess
+    prediction.button.click()
+    assert prediction.errors == []
+    return prediction.reply.value
