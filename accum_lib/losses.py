@@ -5,13 +5,15 @@ micro-batch, the loss sum also takes the model.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.accumulate import Count, LossSum
 
+Forward = TypeVar("Forward", bound=Callable)
 IGNORE_INDEX = -100  # the label that PyTorch's and Transformers' losses leave out
 
 
@@ -55,6 +57,19 @@ def sum_of_mean(mean_loss: Callable[[nn.Module, Any], Tensor], count: Count) -> 
         loss_sum = sum_of_mean(lambda model, batch: model(**batch).loss, count_samples)
     """
     return lambda model, batch: mean_loss(model, batch) * count(batch)
+
+
+def in_precision(forward: Forward, dtype: torch.dtype | None, device_type: str) -> Forward:
+    """A loss sum, or any forward pass, under autocast; None leaves it as it is.
+
+    Autocast belongs around the forward pass alone, not around ``accumulate``: the backward pass follows it.
+
+    Args:
+        forward: a function of the model and a batch.
+        dtype: of the passes, such as ``torch.bfloat16``.
+        device_type: "cuda" or "cpu".
+    """
+    return forward if dtype is None else torch.autocast(device_type, dtype)(forward)
 
 
 def _labels(batch: Any) -> Tensor:

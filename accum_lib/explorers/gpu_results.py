@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from accum_lib.explorers.training import show_still
+from accum_lib.explorers.stills import show_still
 from accum_lib.figures.throughput import picture
 
 SCRIPT = Path(__file__).parents[2] / "tests" / "gpu" / "roberta_lab.py"

@@ -6,7 +6,6 @@ the browser alone redraws (``static/grid.js``). The picture stands before the re
 computation can be interrupted, and an error is shown in words.
 """
 
-import base64
 import gzip
 import hashlib
 import itertools
@@ -24,8 +23,8 @@ import plotly
 import traitlets
 from IPython.display import display
 
+from accum_lib.explorers.stills import still
 from accum_lib.figures.picture import Picture
-from accum_lib.figures.still import png
 from accum_lib.threads import one_thread
 
 STATIC = pathlib.Path(__file__).parent / "static"
@@ -207,13 +206,8 @@ class GridExplorer(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live widget, and beside it a still picture with its text for viewers that run nothing."""
         data, metadata = super()._repr_mimebundle_(**more) or ({}, {})
-        picture = self.picture()
-        data = {
-            **data,
-            "image/png": base64.b64encode(png(picture)).decode(),
-            "text/plain": picture.summary,
-        }
-        return data, {**metadata, "image/png": {"alt": picture.summary}}
+        stand_in, described = still(self.picture())
+        return {**data, **stand_in}, {**metadata, **described}
 
 
 class _Packer:

@@ -1,18 +1,12 @@
 """A real training run under a progress bar, for notebook 06. An interrupt of the kernel (■) stops it."""
 
-import base64
-import textwrap
-
 import ipywidgets
 from IPython.display import display
 
-from accum_lib.figures.picture import Picture
-from accum_lib.figures.still import png
+from accum_lib.explorers.stills import show_still
 from accum_lib.figures.training import picture
 from accum_lib.records.training import Update
-from accum_lib.roberta.rehearsal import Rehearsal, interrupted_and_not, rehearse
-
-__all__ = ["interrupted_and_not", "train_and_show"]
+from accum_lib.roberta.rehearsal import Rehearsal, rehearse
 
 
 def train_and_show(epochs: int = 2) -> Rehearsal | None:
@@ -33,10 +27,3 @@ def train_and_show(epochs: int = 2) -> Rehearsal | None:
         return None
     show_still(picture(done.updates, done.training.evaluations, done.majority))
     return done
-
-
-def show_still(drawn: Picture) -> None:
-    """A picture that has nothing to set, with its text for those who can't see it."""
-    shown = {"image/png": base64.b64encode(png(drawn)).decode(), "text/plain": drawn.summary}
-    display(shown, metadata={"image/png": {"alt": drawn.summary}}, raw=True)
-    print(textwrap.fill(drawn.summary, 96))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from accum_lib.accumulate import LossSum, accumulate
 from accum_lib.lenses.equivalence.case import cast
 from accum_lib.lenses.vectors import gradient_of
+from accum_lib.losses import in_precision
 from accum_lib.problems.base import Problem
 from accum_lib.records.mixed_precision import PrecisionError
 
@@ -32,7 +33,7 @@ def precision_errors(
     model = problem.make_model()
     found = []
     for precision, dtype in PRECISIONS.items():
-        loss_sum = problem.loss_sum if dtype is None else torch.autocast("cpu", dtype)(problem.loss_sum)
+        loss_sum = in_precision(problem.loss_sum, dtype, "cpu")
         for k in steps:
             gradient = _gradient(model, problem, batch_size, k, loss_sum)
             found.append(PrecisionError(precision, k, float((gradient - exact).norm() / exact.norm())))

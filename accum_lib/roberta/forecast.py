@@ -12,6 +12,7 @@ from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, of_model
+from accum_lib.losses import in_precision
 from accum_lib.records.memory import GIB
 from accum_lib.records.training import TrainingPlan
 from accum_lib.roberta import random_state
@@ -99,7 +100,7 @@ def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> fl
     examples = epoch_windows(
         task.lengths, settings.effective_batch_size, settings.length_pool, settings.seed, 0
     )[0]
-    loss_sum = torch.autocast("cpu", settings.dtype)(task.loss_sum) if settings.dtype else task.loss_sum
+    loss_sum = in_precision(task.loss_sum, settings.dtype, "cpu")
     with random_state.preserved():
         for _ in range(2):
             started = time.perf_counter()

@@ -16,6 +16,7 @@ from torch import nn
 
 from accum_lib.accumulate import Count, WindowResult, apply_update
 from accum_lib.lenses.variance import NoiseScaleMonitor
+from accum_lib.losses import in_precision
 from accum_lib.records.training import Evaluation, Training, Update
 from accum_lib.roberta import checkpoints, parallel, random_state, recovery, resumption
 from accum_lib.roberta.evaluation import evaluate
@@ -230,11 +231,11 @@ class Trainer:
     def _prepare(self, stack: ExitStack) -> None:
         """Wrap the loss as the settings ask."""
         self._count: Count = self.task.count
-        self._loss_sum, self._predict, self._monitor = self.task.loss_sum, self.held_out.predict, None
+        dtype, device = self.settings.dtype, self.device.type
+        self._loss_sum = in_precision(self.task.loss_sum, dtype, device)
+        self._predict = in_precision(self.held_out.predict, dtype, device)
+        self._monitor = None
         self.model.train()
-        if self.settings.dtype is not None:  # the forward passes alone
-            autocast = torch.autocast(self.device.type, self.settings.dtype)
-            self._loss_sum, self._predict = autocast(self._loss_sum), autocast(self._predict)
         if self.settings.noise_scale:
             self._monitor = stack.enter_context(
                 NoiseScaleMonitor(self.model, self._loss_sum, self._count, scaler=self.machinery.scaler)

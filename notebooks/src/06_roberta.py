@@ -175,7 +175,7 @@ trained = train_and_show(epochs=2)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.explorers.training import interrupted_and_not
+from accum_lib.roberta.rehearsal import interrupted_and_not
 
 stopped, straight = interrupted_and_not(updates=6, stop_after=3)
 print(f"the same weights, bit for bit: {stopped == straight}")

@@ -32,8 +32,8 @@ from accum_lib.lenses.memory.cuda import CUDA
 from accum_lib.lenses.memory.measure import PRELOADED, measure_on_cpu
 from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.update import in_precision
 from accum_lib.lenses.memory.workloads import Workload, named
+from accum_lib.losses import in_precision
 
 REQUESTED_TOLERANCE, ALLOCATED_TOLERANCE = 0.01, 0.03
 WARM_UP = 2  # updates: the optimizer's state, the allocator's segments and cuBLAS's workspace are there
@@ -180,7 +180,7 @@ def updates(cell: Cell, device: str, warm_up: int) -> Iterator[int]:
     model = trained.model(settings.checkpointing).to(device)
     optimizer = settings.make_optimizer(model.parameters())
     window = [to(trained.make_batch(cell.micro_batch_size), device) for _ in range(cell.accumulation_steps)]
-    loss_sum = in_precision(trained.loss_sum, settings, device)
+    loss_sum = in_precision(trained.loss_sum, settings.dtype, device)
     with pinned(cell.attention, device):
         for number in range(warm_up + 1):
             accumulate(model, window, loss_sum, lambda batch: 1.0)

@@ -30,9 +30,10 @@ from torch.utils.data import DataLoader
 
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lenses.memory.planner import plan
+from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, named
 from accum_lib.lenses.vectors import gradient_of
-from accum_lib.losses import count_samples, count_tokens, sum_of_mean
+from accum_lib.losses import count_samples, count_tokens, in_precision, sum_of_mean
 from accum_lib.roberta.recovery import accumulate_or_halve
 
 WARM_UP, TIMED = 2, 5  # updates of each turn
@@ -74,7 +75,7 @@ Loop = Callable[[nn.Module, list[Batch], Setting, str, Callable[[], None]], None
 def own(model: nn.Module, data: list[Batch], setting: Setting, device: str, tick: Callable[[], None]) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=device == "cuda")
     loader = DataLoader(data, batch_size=setting.micro_batch_size, pin_memory=device == "cuda")  # type: ignore
-    loss_sum = autocast(classify, setting.precision, device)
+    loss_sum = in_precision(classify, setting.settings().dtype, device)
     for window in windows(loader, setting.accumulation_steps):
         accumulate(model, window, lambda m, b: loss_sum(m, moved(b, device)), count_samples)
         apply_update(model, optimizer, max_grad_norm=CLIP)
@@ -207,7 +208,7 @@ def recovery(setting: Setting, device: str) -> dict[str, Any]:
     torch.cuda.set_per_process_memory_fraction(min(1.0, allowed))  # real errors, on a card made smaller
     halvings: list[int] = []
     try:
-        loss_sum = autocast(classify, setting.precision, device)
+        loss_sum = in_precision(classify, setting.settings().dtype, device)
         _, size = accumulate_or_halve(
             model, lambda m: cut_into(data, m, device), loss_sum, count_samples, len(data),
             on_halved=lambda m, _: halvings.append(m),
@@ -230,7 +231,7 @@ def big_batch(device: str, small: bool) -> dict[str, Any]:
     m, k, precision, predicted = planned(workload, device, batch)
     model = workload.model(False).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=device == "cuda")
-    loss_sum = autocast(guess, precision, device)
+    loss_sum = in_precision(guess, Settings(precision=precision).dtype, device)
 
     def micro_batches() -> Iterator[Batch]:
         for number in range(k):
@@ -291,15 +292,11 @@ def moved(batch: Batch, device: str) -> Batch:
 
 
 def gradient(model: nn.Module, window: list[Batch], setting: Setting, device: str) -> Tensor:
-    loss_sum = autocast(classify, setting.precision, device)
+    loss_sum = in_precision(classify, setting.settings().dtype, device)
     accumulate(model, window, loss_sum, count_samples)
     found = gradient_of(model)
     model.zero_grad(set_to_none=True)
     return found
-
-
-def autocast(loss_sum: Any, precision: str, device: str) -> Any:
-    return loss_sum if precision == "fp32" else torch.autocast(device, torch.bfloat16)(loss_sum)
 
 
 def synchronize(device: str) -> None:

@@ -17,8 +17,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.update import in_precision
 from accum_lib.lenses.memory.workloads import Workload
+from accum_lib.losses import in_precision
 
 MARK = "the update that is measured"
 PRELOADED = ["torch._dynamo"] + [
@@ -81,7 +81,7 @@ def _update(
     model: nn.Module, window: list[Any], workload: Workload, optimizer: torch.optim.Optimizer,
     settings: Settings,
 ) -> None:  # fmt: skip
-    accumulate(model, window, in_precision(workload.loss_sum, settings, "cpu"), lambda batch: 1.0)
+    accumulate(model, window, in_precision(workload.loss_sum, settings.dtype, "cpu"), lambda batch: 1.0)
     apply_update(model, optimizer)
 
 

@@ -18,6 +18,7 @@ from accum_lib.lenses.memory.interception import answering
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.storages import StorageFollower, Tape
 from accum_lib.lenses.memory.workloads import Workload
+from accum_lib.losses import in_precision
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ONE = {dtype: torch.ones((), dtype=dtype) for dtype in FLOATS}
@@ -52,7 +53,7 @@ def trace_update(
     follower.reside((t for t in tree_leaves(batches) if isinstance(t, Tensor)), INPUTS)
     if not settings.set_to_none:
         _keep_gradients(model, follower)
-    loss_sum = in_precision(workload.loss_sum, settings, autocast.CARRIER)
+    loss_sum = in_precision(workload.loss_sum, settings.dtype, autocast.CARRIER)
     with _everything_open(follower, settings, device):
         watched, ranks = _watched(loss_sum, follower), _EndOfPasses(follower)
         accumulate(model, batches, watched, lambda batch: 1.0, ranks=ranks)
@@ -77,13 +78,6 @@ def to_meta(batch: Any) -> Any:
         return meta if leaf.dtype.is_floating_point else values.give(meta, leaf)
 
     return tree_map(move, plain)
-
-
-def in_precision(loss_sum: Callable, settings: Settings, device_type: str) -> Callable:
-    """The forward pass alone under autocast, if the settings say so."""
-    if settings.dtype is None:
-        return loss_sum
-    return torch.autocast(device_type, settings.dtype)(loss_sum)
 
 
 def gradients(model: nn.Module) -> list[Tensor]:

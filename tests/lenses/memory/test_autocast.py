@@ -11,7 +11,8 @@ from accum_lib.lenses.memory.cpu import CPU
 from accum_lib.lenses.memory.prediction import predict
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.shapes import tensors_in
-from accum_lib.lenses.memory.update import in_precision, trace_update
+from accum_lib.lenses.memory.update import trace_update
+from accum_lib.losses import in_precision
 
 Log = list[tuple[str, tuple]]
 
@@ -33,7 +34,7 @@ def in_reality(family: str, settings: Settings) -> Log:
     trained = workload(family)
     model, batch = trained.model(settings.checkpointing), trained.make_batch(3)
     with Logging():
-        in_precision(trained.loss_sum, settings, "cpu")(model, batch).backward()
+        in_precision(trained.loss_sum, settings.dtype, "cpu")(model, batch).backward()
     return log
 
 
