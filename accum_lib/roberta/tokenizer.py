@@ -72,7 +72,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 2000, max_tokens: in
 
 
 @lru_cache(maxsize=4)  # one problem builds its model many times, from the same texts
-def _train_bpe(corpus: tuple[str, ...], vocab_size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _train_bpe(corpus: tuple[str, ...], vocab_size: int) -> tuple[dict[str, int], list[Any]]:
     """The vocabulary and merges of a byte-level BPE, ``<mask>`` included as the last id."""
     import json
 
@@ -89,4 +89,4 @@ def _train_bpe(corpus: tuple[str, ...], vocab_size: int) -> tuple[dict[str, int]
     tokenizer.train_from_iterator(corpus, trainer)
     model = json.loads(tokenizer.to_str())["model"]
     vocab = {**model["vocab"], MASK: len(model["vocab"])}
-    return vocab, [(left, right) for left, right in model["merges"]]
+    return vocab, [tuple(pair) for pair in model["merges"]]

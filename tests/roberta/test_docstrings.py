@@ -158,7 +158,7 @@ def test_what_others_put_into_modules_and_classes_changes_nothing(monkeypatch) -
 def test_a_process_that_fails_says_why(monkeypatch) -> None:
     collect_apart.cache_clear()
     monkeypatch.setattr("accum_lib.roberta.docstrings.__name__", "accum_lib.no_such_module")
-    with pytest.raises(RuntimeError, match="could not be read: ModuleNotFoundError.*no_such_module"):
+    with pytest.raises(RuntimeError, match=r"could not be read: ModuleNotFoundError.*no_such_module"):
         load_docstrings()
 
 
