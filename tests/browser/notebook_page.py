@@ -179,7 +179,7 @@ class ExplorerOnPage:
         """Click where the control's value ``position`` lies."""
         if self.is_slider(control):
             slider = self.inputs(control)
-            slider.scroll_into_view_if_needed()
+            self.wait_until_at_rest(slider)
             box, last = slider.bounding_box(), self.positions(control) - 1
             thumb = 16  # the thumb's centre stops half its width before either end
             x = box["x"] + thumb / 2 + (box["width"] - thumb) * position / last
@@ -187,6 +187,22 @@ class ExplorerOnPage:
         else:
             self.inputs(control).nth(position).click()
         self.settle()
+
+    def wait_until_at_rest(self, slider: Locator) -> None:
+        """In view, under the pointer, and not moved for three frames: JupyterLab still lays cells out."""
+        slider.scroll_into_view_if_needed()
+        slider.evaluate(
+            """async (slider) => {
+                 const frame = () => new Promise(requestAnimationFrame);
+                 for (let still = 0, before = null, n = 0; still < 3 && n < 600; n += 1) {
+                   const { x, y, width, height } = slider.getBoundingClientRect();
+                   const hit = document.elementFromPoint(x + width / 2, y + height / 2) === slider;
+                   still = hit && before === `${x},${y}` ? still + 1 : 0;
+                   before = `${x},${y}`;
+                   await frame();
+                 }
+               }"""
+        )
 
     def settle(self) -> None:
         """Until what is drawn is what the controls say."""

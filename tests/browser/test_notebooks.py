@@ -170,6 +170,17 @@ def test_play_walks_through_the_moments(open_notebook) -> None:
     explorer.click("moment", 4)
 
 
+def test_the_check_of_what_is_drawn_can_fail(open_notebook) -> None:
+    explorer = open_notebook("00_start_here").explorers()[0]
+    assert explorer.drawn_as_if_new()
+    move = "plot => plot.querySelector('.cartesianlayer .plot path').setAttribute('transform', '{}')"
+    line = explorer.root.locator(".accum-plot")
+    before = line.evaluate("p => p.querySelector('.cartesianlayer .plot path').getAttribute('transform')")
+    line.evaluate(move.format("translate(9,9)"))
+    assert not explorer.drawn_as_if_new()
+    line.evaluate(move.format(before or ""))
+
+
 def test_a_loop_is_revealed_after_the_guess(open_notebook) -> None:
     notebook = open_notebook("05_when_it_breaks")
     explorer = notebook.explorers()[0]
