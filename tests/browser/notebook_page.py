@@ -220,15 +220,16 @@ class ExplorerOnPage:
         """Whether its lines and markers are those of a new figure with the same data, to a hundredth."""
         return self.root.locator(".accum-plot").evaluate(
             """async (plot) => {
-                 const drawn = (p) => [...p.querySelectorAll('.cartesianlayer .plot path')].map((path) =>
+                 const drawn = (p) => [...p.querySelectorAll('.cartesianlayer .overplot path')].map((path) =>
                    (path.getAttribute('d') + path.getAttribute('transform')).replace(
                      /-?[0-9.]+/g, (number) => Math.round(100 * number) / 100)).join();
                  const fresh = document.createElement('div');
-                 fresh.style.cssText = `position: absolute; left: -9999px; width: ${plot.clientWidth}px`;
+                 fresh.style.cssText = 'position: absolute; left: -9999px';
+                 const { width, height } = plot._fullLayout;
                  document.body.append(fresh);
                  const { newPlot } = globalThis.__accumPlotly;
-                 await newPlot(fresh, plot.data, plot.layout, { displayModeBar: false });
-                 const same = drawn(plot) === drawn(fresh);
+                 await newPlot(fresh, plot.data, { ...plot.layout, width, height }, { displayModeBar: false });
+                 const same = drawn(plot) !== '' && drawn(plot) === drawn(fresh);
                  globalThis.__accumPlotly.purge(fresh);
                  fresh.remove();
                  return same;

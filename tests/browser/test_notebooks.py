@@ -173,9 +173,9 @@ def test_play_walks_through_the_moments(open_notebook) -> None:
 def test_the_check_of_what_is_drawn_can_fail(open_notebook) -> None:
     explorer = open_notebook("00_start_here").explorers()[0]
     assert explorer.drawn_as_if_new()
-    move = "plot => plot.querySelector('.cartesianlayer .plot path').setAttribute('transform', '{}')"
+    move = "plot => plot.querySelector('.cartesianlayer .overplot path').setAttribute('transform', '{}')"
     line = explorer.root.locator(".accum-plot")
-    before = line.evaluate("p => p.querySelector('.cartesianlayer .plot path').getAttribute('transform')")
+    before = line.evaluate("p => p.querySelector('.cartesianlayer .overplot path').getAttribute('transform')")
     line.evaluate(move.format("translate(9,9)"))
     assert not explorer.drawn_as_if_new()
     line.evaluate(move.format(before or ""))
