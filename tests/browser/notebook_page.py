@@ -228,7 +228,8 @@ class ExplorerOnPage:
                  const { width, height } = plot._fullLayout;
                  document.body.append(fresh);
                  const { newPlot } = globalThis.__accumPlotly;
-                 await newPlot(fresh, plot.data, { ...plot.layout, width, height }, { displayModeBar: false });
+                 const layout = { ...plot.layout, width, height };
+                 await newPlot(fresh, plot.data, layout, { displayModeBar: false });
                  const same = drawn(plot) !== '' && drawn(plot) === drawn(fresh);
                  globalThis.__accumPlotly.purge(fresh);
                  fresh.remove();
