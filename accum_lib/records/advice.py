@@ -56,8 +56,8 @@ class Advice:
         steps_low, steps_high: K at the ends of the noise scale's interval, by the same rule.
         batch_low, batch_high: B there.
         largest_micro_batch: the largest M that fits with K >= 2.
-        peak_bytes, floor_bytes, limit_bytes: predicted peak of the choice, what no M goes below, what is
-            allowed. The peak is that of the leanest micro-batch if nothing fits.
+        peak_bytes, floor_bytes, limit_bytes: predicted peak of the choice, what no M and K go below, what is
+            allowed. The peak is that of M = 1, K = 1 if nothing fits.
         updates_factor, examples_factor: predicted updates and examples over the least possible.
         seconds: of one update, by the fitted model; None if nothing was measured.
         fastest: (M, K) that the time model and the noise scale put first; None as before.

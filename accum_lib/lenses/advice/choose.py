@@ -85,9 +85,21 @@ class Chooser:
         return self.fastest(noise_scale) if goal == "time" else self.balance(noise_scale)
 
     def balance(self, noise_scale: float) -> Pair | None:
-        """B at the noise scale, within 1 and N, with the smallest K that fits."""
-        batch = min(max(noise_scale, 1), self.n)
-        return smallest_steps(self.prediction, self.limit, round(batch))
+        """B at the noise scale, within 1 and N, with the smallest K that fits; or the largest B that does.
+
+        The inputs of a whole window are on the card together, so even the smallest M may not reach B.
+        """
+        low, high = 0, round(min(max(noise_scale, 1), self.n)) + 1
+        found = self._reach(high - 1)
+        if found:
+            return found
+        while high - low > 1:  # low can be reached (or is 0), high cannot
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._reach(middle) else (low, middle)
+        return self._reach(low) if low else None
+
+    def _reach(self, batch: int) -> Pair | None:
+        return smallest_steps(self.prediction, self.limit, batch)
 
     def fastest(self, noise_scale: float) -> Pair | None:
         """The (M, K) with the least predicted time to the same progress.
@@ -143,8 +155,8 @@ def _advice(
         steps_low=low[1] if low else 0, steps_high=high[1] if high else 0,
         batch_low=min(low[0] * low[1], n) if low else 0, batch_high=min(high[0] * high[1], n) if high else 0,
         largest_micro_batch=largest,
-        peak_bytes=prediction.peak_bytes(m, max(k, 1)) if m else _leanest(prediction),
-        floor_bytes=prediction.floor_bytes(2), limit_bytes=limit,
+        peak_bytes=prediction.peak_bytes(m, k or 2) if m else _leanest(prediction),
+        floor_bytes=prediction.floor_bytes(1), limit_bytes=limit,
         updates_factor=float(updates_factor(scale, batch)) if batch else math.nan,
         examples_factor=float(examples_factor(scale, batch)) if batch else math.nan,
         seconds=chooser.times.seconds(m, k) if chooser.times and batch else None,
@@ -201,7 +213,8 @@ def _over_least(values: np.ndarray) -> np.ndarray:
 
 
 def _leanest(prediction: Prediction) -> int:
-    return prediction.peak_bytes(1 if prediction.takes(1) else 2, 2)
+    """The lowest peak of all: from K = 2 on there is one more set of gradients."""
+    return prediction.peak_bytes(1 if prediction.takes(1) else 2, 1)
 
 
 def _check(

@@ -50,6 +50,8 @@ def _memory(a: Advice) -> str:
     peak = f"{size(a.peak_bytes)} of {size(a.limit_bytes)} allowed"
     if a.accumulation_steps == 1:
         return f"The whole batch fits ({peak}), so no accumulation is needed."
+    if not a.accumulation_steps:
+        return f"Up to M = {a.largest_micro_batch} fits with accumulation ({peak})."
     return f"Up to M = {a.largest_micro_batch} fits with accumulation; the choice takes {peak}."
 
 
@@ -66,6 +68,11 @@ def _batch(a: Advice) -> str:
         f"the same progress takes {a.updates_factor:.3g} times the least updates and "
         f"{a.examples_factor:.3g} times the least examples"
     )
+    if a.goal == "balance" and a.effective_batch_size < min(round(a.noise.noise_scale), a.num_samples):
+        return (
+            "The inputs of a whole window are on the card together, and no more than these fit. There "
+            f"{work}."
+        )
     if a.noise.noise_scale >= a.num_samples and a.goal == "balance":
         return (
             f"The noise scale is above N = {a.num_samples:,}, so an update takes all examples, and {work}: "

@@ -9,7 +9,7 @@ from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.records.advice import TimeModel
 
-PAIRS = ((1, 1), (4, 1), (16, 1), (64, 1), (1, 8), (4, 4), (16, 4))  # (M, K) that are timed
+PAIRS = ((1, 1), (4, 1), (16, 1), (64, 1), (256, 1), (1, 8), (4, 4), (16, 4))  # (M, K) that are timed
 ROUNDS = 7
 
 
