@@ -1,5 +1,6 @@
 """Automatic checks for the notebooks' exercises."""
 
+from accum_lib.exercises.advice import check_choice, check_fastest_steps, check_work
 from accum_lib.exercises.beyond import check_alignable, check_momentum, check_torch_mean
 from accum_lib.exercises.communication import check_bytes, check_enough, check_share
 from accum_lib.exercises.equivalence import check_data, check_loop, check_mean_of_means_weight
@@ -13,9 +14,11 @@ __all__ = [
     "check_alignable",
     "check_beta2",
     "check_bytes",
+    "check_choice",
     "check_clipped_repair",
     "check_data",
     "check_enough",
+    "check_fastest_steps",
     "check_floor",
     "check_logged_repair",
     "check_loop",
@@ -32,4 +35,5 @@ __all__ = [
     "check_variance",
     "check_warmup_updates",
     "check_weight",
+    "check_work",
 ]

@@ -1,5 +1,6 @@
 """What the reader touches: widgets around figures. The only place that knows a screen is interactive."""
 
+from accum_lib.explorers.advice import choose_k_explorer, trial_explorer, trial_track
 from accum_lib.explorers.beyond import norm_explorer, speech_explorer, weighting_explorer
 from accum_lib.explorers.bug_hunt import BugHunt, clues_explorer, sightings_explorer
 from accum_lib.explorers.communication import forecast_explorer, traffic_explorer
@@ -16,6 +17,7 @@ __all__ = [
     "BugHunt",
     "Prediction",
     "RaceTrack",
+    "choose_k_explorer",
     "claims_explorer",
     "clues_explorer",
     "descents_explorer",
@@ -31,6 +33,8 @@ __all__ = [
     "sightings_explorer",
     "speech_explorer",
     "traffic_explorer",
+    "trial_explorer",
+    "trial_track",
     "variance_explorer",
     "weighting_explorer",
 ]

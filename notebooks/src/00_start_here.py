@@ -97,6 +97,7 @@ print(report())
 # | [06 RoBERTa](06_roberta.ipynb) | Does all of it hold for the model that you fine-tune at work? | 45 |
 # | [07 Beyond text](07_beyond_text.ipynb) | What changes with images and BatchNorm, or with audio and CTC? | 35 |
 # | [08 Distributed](08_distributed.ipynb) | What does accumulation save between processes, and up to where? | 40 |
+# | [09 Choosing K](09_choose_k.ipynb) | Which M and K for your model, your card and your data, and how sure is that? | 35 |
 #
 # The library is short and meant to be read. Begin with `accum_lib/accumulate.py`, the hundred lines that
 # everything here runs through; `accum_lib/descent.py` is the loop around it.

@@ -246,6 +246,10 @@ class ExplorerOnPage:
                    return [k, [...axis.range, labels.map((t) => t.textContent)]]; }))"""
         )
 
+    def facts(self) -> dict[str, Any]:
+        """The measurements that the picture says it was made from."""
+        return self.root.locator(".accum-plot").evaluate("plot => plot.layout.meta.facts")
+
     def summary(self) -> str:
         """Its words, also where JupyterLab does not render them since they are off the screen."""
         return self.root.locator(".accum-summary").text_content() or ""
