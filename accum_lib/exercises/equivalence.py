@@ -13,7 +13,12 @@ HIDING = ("no_division", "mean_of_means", "tail_divided_by_k", "dropped_tail", "
 
 @runs
 def check_loop(loop: Loop) -> Feedback:
-    """Exercise 1: a training loop for one epoch, graded by the checker on its standard cases."""
+    """Exercise 1: a training loop for one epoch."""
+    return grade_loop(loop)
+
+
+def grade_loop(loop: Loop) -> Feedback:
+    """A training loop for one epoch, graded by the checker on its standard cases."""
     reports = check(loop)
     if all(not r.updates for r in reports):
         return not_yet("no update was made: call optimizer.step() at the end of each window.")

@@ -1,10 +1,17 @@
-"""Exercises 2 and 3 of notebook 05, loops to repair; the first is graded by ``check_loop``, like any loop."""
+"""Exercises of notebook 05: loops to repair."""
 
+from accum_lib.exercises.equivalence import grade_loop
 from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
 from accum_lib.lenses.equivalence import check_case
 from accum_lib.lenses.equivalence.calling import Loop, wishes_of
 from accum_lib.lenses.equivalence.standard import COUNTS, token_case
 from accum_lib.records.equivalence import Report
+
+
+@runs
+def check_plain_repair(loop: Loop) -> Feedback:
+    """Exercise 1: a loop as in many tutorials, graded by the checker like any other."""
+    return grade_loop(loop)
 
 
 @runs
