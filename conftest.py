@@ -4,8 +4,10 @@ The limit on memory is a promise (Binder kills at 2 GB), so a cell that takes it
 The time depends on the machine: it is printed and not tested.
 """
 
+import os
 import pathlib
 import re
+import tempfile
 import time
 
 import psutil
@@ -17,6 +19,13 @@ MEASURED: dict[str, tuple[float, float]] = {}  # notebook: seconds in its cells,
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--pictures", help="write the browser suite's pictures of the explorers to this folder")
+
+
+def pytest_configure(config) -> None:
+    """No test writes into the reader's own progress: kernels and servers inherit the variable."""
+    folder = tempfile.TemporaryDirectory(prefix="accum_progress_")
+    os.environ["ACCUM_PROGRESS_FILE"] = str(pathlib.Path(folder.name) / "progress.json")
+    config.add_cleanup(folder.cleanup)
 
 
 @pytest.hookimpl(wrapper=True)

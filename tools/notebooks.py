@@ -10,6 +10,8 @@ import argparse
 import os
 import pathlib
 import sys
+import tempfile
+import unittest.mock
 
 import jupytext
 import nbformat
@@ -31,6 +33,15 @@ def from_script(script: pathlib.Path) -> nbformat.NotebookNode:
     for index, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{index:02}", nbformat.NotebookNode()
     return notebook
+
+
+def build_all(scripts: list[pathlib.Path]) -> None:
+    """Execute them with an empty progress: the reader's own is neither shown in a notebook nor changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        nobodys = {"ACCUM_PROGRESS_FILE": str(pathlib.Path(folder) / "progress.json")}
+        with unittest.mock.patch.dict(os.environ, nobodys):
+            for script in scripts:
+                build(script)
 
 
 def build(script: pathlib.Path) -> None:
@@ -78,8 +89,7 @@ def main() -> int:
     scripts = [SOURCES / f"{n}.py" for n in arguments.names] or sorted(SOURCES.glob("*.py"))
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     if arguments.command == "build":
-        for script in scripts:
-            build(script)
+        build_all(scripts)
         return 0
     stale = [script.stem for script in scripts if drifted(script)]
     orphans = {p.stem for p in SOURCES.parent.glob("*.ipynb")} - {s.stem for s in SOURCES.glob("*.py")}

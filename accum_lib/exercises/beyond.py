@@ -21,14 +21,23 @@ def check_momentum(momentum: Callable[[float, int], float]) -> Feedback:
     for big, steps in ((0.1, 1), (0.1, 4), (0.5, 3)):
         left, wanted = _left(momentum(big, steps), steps), _left(big, 1)
         if abs(left - wanted) > 1e-9:
-            hint = "K moves multiply what is left K times: which momentum m has (1 - m)^K of it left?"
-            if abs(momentum(big, steps) - big / steps) < 1e-12:
-                hint = "close, since (1 - m)^K is about 1 - K m; but only about."
             return not_yet(
                 f"after K = {steps} micro-batches with your {momentum(big, steps):.4g}, a BatchNorm keeps "
-                f"{left:.4f} of its old mean; one big batch with {big} keeps {wanted:.4f}. {hint}"
+                f"{left:.4f} of its old mean; one big batch with {big} keeps {wanted:.4f}. "
+                f"{_momentum_hint(momentum(big, steps), big, steps)}"
             )
     return right("K micro-batches now forget as much of the old statistics as one big batch.")
+
+
+def _momentum_hint(given: float, big: float, steps: int) -> str:
+    near = [
+        (big, "K moves with the same momentum forget more than one does."),
+        (big / steps, "Close, since (1 - m)^K is about 1 - K m; but only about."),
+        (big ** (1 / steps), "What is multiplied K times is not the momentum but what is left."),
+        ((1 - big) ** (1 / steps), "That is what each move should leave; the momentum is the rest."),
+    ]
+    fallback = "K moves multiply what is left K times: which momentum m has (1 - m)^K of it left?"
+    return next((hint for value, hint in near if abs(given - value) < 1e-12), fallback)
 
 
 @runs
@@ -66,13 +75,21 @@ def check_alignable(alignable: Callable[[int, list[int]], bool]) -> Feedback:
         for frames in range(1, 8):
             possible = bool(torch.isfinite(_ctc(frames, target)))
             if bool(alignable(frames, target)) != possible:
-                repeats = any(a == b for a, b in pairwise(target))
-                hint = (
-                    "what must stand between two equal symbols?" if repeats else "each symbol needs a frame."
-                )
+                hint = _alignment_hint(frames, target, possible)
                 fact = "can be spelled" if possible else "cannot be spelled (its loss is infinite)"
                 return not_yet(f"{target} {fact} in {frames} frames, and you say otherwise: {hint}")
     return right("Tried on six targets and one to seven frames, each beside the real loss.")
+
+
+def _alignment_hint(frames: int, target: list[int], possible: bool) -> str:
+    repeats = any(a == b for a, b in pairwise(target))
+    if not possible:
+        return "what must stand between two equal symbols?" if repeats else "each symbol needs a frame."
+    if frames > len(target) + sum(a == b for a, b in pairwise(target)):
+        return "a symbol may last for several frames, so frames to spare do no harm."
+    if not repeats and len(set(target)) < len(target):
+        return "equal symbols need a blank between them only if they are neighbours."
+    return "no blank is needed but between two equal neighbours."
 
 
 def _left(momentum: float, steps: int) -> float:

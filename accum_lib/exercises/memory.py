@@ -80,6 +80,10 @@ def check_steps(steps: Callable[[int, int], int]) -> Feedback:
         given = steps(batch, largest)
         if given == planned[1]:
             continue
+        if given != int(given):
+            return not_yet(
+                f"K = {given:.4g} for B = {batch}, M up to {largest}: there are no parts of a pass."
+            )
         if given == 0 or given * largest < batch:
             return not_yet(
                 f"for B = {batch} and M up to {largest} you say K = {given}: that reaches {given * largest} "

@@ -25,6 +25,10 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
     batches = means(gradients, draw(64, 32, 2000))
     measured = float((batches - gradients.mean(0)).square().sum(1).mean())
     factor = variance(trace, 32, 64) / measured
+    if hint := _variance_hint(variance(trace, 32, 64) / trace, 32, 64):
+        return not_yet(
+            f"for B = 32 of N = 64 you say {factor:.2f} times what 2,000 mini-batches show. {hint}"
+        )
     if abs(variance(trace, 64, 64)) > 1e-9 * trace:
         return not_yet(
             f"for B = 32 of N = 64 you say {factor:.2f} times what 2,000 mini-batches show, and for B = N "
@@ -39,6 +43,17 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
                 f"{expected:.4g}."
             )
     return right(f"For B = 32 of N = 64 it is {factor:.3f} times what 2,000 measured mini-batches show.")
+
+
+def _variance_hint(given: float, b: int, n: int) -> str | None:
+    """What is known about a few likely formulas, by what they give for a trace of 1."""
+    near = [
+        (1 / b, "That holds for draws with replacement. What can vary when a batch is the whole data set?"),
+        (1 - b / n, "It is 0 for B = N, as it should; but a mean of B gradients varies less than one."),
+        (1 / b * (n - b) / (n - 1), "(N - B)/(N - 1) goes with a variance over N; this trace is over N - 1."),
+        ((1 / b * (1 - b / n)) ** 0.5, "That is the standard deviation: leave the root away."),
+    ]
+    return next((hint for value, hint in near if abs(given / value - 1) < 1e-9), None)
 
 
 @runs
@@ -93,11 +108,23 @@ def check_beta2(beta2: Callable[[float, int, int], float]) -> Feedback:
         if abs(found / wanted - 1) > 1e-6:
             return not_yet(
                 f"{reference} at B = {base} forgets half within {wanted:,.0f} examples. Your {given:.5g} at "
-                f"B = {batch} does so within {found:,.0f}."
+                f"B = {batch} does so within {found:,.0f}.{_half_life_hint(given, reference, base, batch)}"
             )
     return right(
         f"At B = 1 it is {beta2(0.95, 64, 1):.5f}: the second moment forgets after as many examples."
     )
+
+
+def _half_life_hint(given: float, reference: float, base: int, batch: int) -> str:
+    near = [
+        (reference, " It forgets after as many updates as before; but each of them has other examples."),
+        (reference ** (base / batch), " A larger batch needs fewer updates to forget, not more."),
+        (
+            1 - (1 - reference) * batch / base,
+            " Scaling 1 - beta2 is close while it is small; but only close.",
+        ),
+    ]
+    return next((hint for value, hint in near if abs(given - value) < 1e-12), "")
 
 
 def _norms(m: int, k: int) -> tuple[float, float]:

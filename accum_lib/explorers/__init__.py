@@ -6,6 +6,7 @@ from accum_lib.explorers.bug_hunt import BugHunt, clues_explorer, sightings_expl
 from accum_lib.explorers.communication import forecast_explorer, traffic_explorer
 from accum_lib.explorers.descents import descents_explorer
 from accum_lib.explorers.fixed_batch import fixed_batch_explorer
+from accum_lib.explorers.lesson_map import progress_map
 from accum_lib.explorers.memory import memory_explorer, planner_explorer
 from accum_lib.explorers.microscope import microscope_explorer
 from accum_lib.explorers.moments import moments_explorer
@@ -29,6 +30,7 @@ __all__ = [
     "moments_explorer",
     "norm_explorer",
     "planner_explorer",
+    "progress_map",
     "races_explorer",
     "sightings_explorer",
     "speech_explorer",
