@@ -99,6 +99,15 @@ class _Anything(Lab):
     def __getattr__(self, name):
         return self
 
+    def __call__(self):
+        return self
+
+    def __getitem__(self, key):
+        return self
+
+    def __iter__(self):
+        return iter([self] * 3)
+
     def __str__(self) -> str:
         return "anything"
 
