@@ -87,8 +87,9 @@ function movesBetween(cell, shown, before, after) {
   const moved = cell.arrays.filter((array, i) => String(array) !== String(shown.arrays[i]));
   if (moved.some((array) => array[1] !== "x" && array[1] !== "y")) return null;
   const ranges = axes.filter((name) => String(after[name].range) !== String(before[name].range));
+  // All traces that have numbers of the cell, also those that stay: Plotly draws what it is given, and loses others.
   return {
-    traces: [...new Set(moved.map((array) => array[0]))],
+    traces: [...new Set(cell.arrays.map((array) => array[0]))],
     layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, after[name].range])),
   };
 }
