@@ -4,6 +4,7 @@ Small problems are sent as their data, and the page computes on them under the r
 (the digits, RoBERTa-base) it gets the library's results over a grid of settings. Tests recompute both.
 """
 
+import inspect
 import itertools
 from dataclasses import asdict
 from functools import cache
@@ -18,6 +19,7 @@ from accum_lib.lenses.memory.planner import plan, predicted
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import named
 from accum_lib.lenses.variance import VarianceLab
+from accum_lib.pitfalls import loops
 from accum_lib.problems import Regression
 from accum_lib.problems.regression import START
 from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
@@ -26,6 +28,7 @@ from accum_lib.threads import one_thread
 EPOCHS = 12  # whose order of examples the page knows
 TOKENS = 51  # of the two-class problem: the lonely token of 1 in 51
 FLOW = (1, 2, 4, 8)  # M, and K
+LOOPS = ("right", "no_division", "mean_of_means", "tail_divided_by_k", "dropped_tail", "leaked_tail")
 SIZES, STEPS = (1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8)
 CARDS = ("RTX 4060", "RTX 3060", "RTX 3090", "A100 40GB", "A100 80GB")
 BATCHES = (8, 32, 128, 512, 2048)
@@ -44,6 +47,7 @@ def everything() -> dict[str, Any]:
             "memory": memory(),
             "norms": {norm: norms(norm) for norm in ("batch", "group")},
             "plans": plans(),
+            "loops": {name: inspect.getsource(getattr(loops, name)) for name in LOOPS},
         }
 
 
