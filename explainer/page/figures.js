@@ -15,7 +15,7 @@ function picture(width, height, options) {
 const xy = { x: (p) => p[0], y: (p) => p[1] };
 
 // Rings of equal loss, the minimum, and what is laid on top of them.
-function lossMap(width, problem, { x, y, marks, height = Math.round(width * 0.66) }) {
+function lossMap(width, problem, { x, y, marks, height = Math.min(440, Math.round(width * (phone(width) ? 0.8 : 0.58))) }) {
   const form = bowl(problem), most = lossMean(problem, problem.start);
   const levels = range(9).map((i) => form.least + (most - form.least) * 1.25 * ((i + 1) / 9) ** 2);
   const rings = levels.map((level) => Plot.line(contour(form, level), { ...xy, stroke: FAINT, strokeWidth: 1 }));
@@ -54,7 +54,7 @@ function legend(entries) {
 }
 
 // Curves against a batch size, on a scale that doubles.
-function curves(width, { series, x, y, rules = [], dots = [], height = Math.round(width * 0.5), xlog = true, ylog = false, marginLeft = 60 }) {
+function curves(width, { series, x, y, rules = [], dots = [], height = Math.round(width * 0.5), xlog = true, ylog = false, zero = true, marginLeft = 60 }) {
   const lines = series.map(({ points, colour, dash = null, marker = null }) =>
     Plot.line(points, { ...xy, stroke: colour, strokeWidth: 2.5, strokeDasharray: dash, marker, markerStart: marker, markerMid: marker, markerEnd: marker }));
   const all = series.flatMap((one) => one.points.map((p) => p[0])).concat(dots.flatMap((d) => d.points.map((p) => p[0])));
@@ -64,7 +64,7 @@ function curves(width, { series, x, y, rules = [], dots = [], height = Math.roun
     picture(width, height, {
       marginLeft,
       x: xlog ? { type: "log", base: 2, label: x, ticks: shown, tickFormat: (value) => String(value) } : { label: x },
-      y: { type: ylog ? "log" : "linear", label: y, grid: true, ...(ylog ? { ticks: 5, tickFormat: (v) => say(v, 1) } : { zero: true }) },
+      y: { type: ylog ? "log" : "linear", label: y, grid: true, ...(ylog ? { ticks: 5, tickFormat: (v) => say(v, 1) } : { zero }) },
       marks: [...lines, ...dots.map(({ points, colour }) => Plot.dot(points, { ...xy, fill: "var(--paper)", stroke: colour, strokeWidth: 2, r: 4.5 })), ...rules],
     }));
 }

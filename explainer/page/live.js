@@ -84,12 +84,13 @@ function bowl(problem) {
   return { a, b, c, minimum, least: lossMean(problem, minimum) };
 }
 
-// The weights at which the loss has one value: an ellipse around the minimum.
+// The weights at which the loss has one value: an ellipse around the minimum, the image of a circle under the
+// inverse of the form's Cholesky factor.
 function contour({ a, b, c, minimum, least }, loss, corners = 90) {
+  const r = Math.sqrt(loss - least), l = [Math.sqrt(a), b / Math.sqrt(a), Math.sqrt(c - (b * b) / a)];
   return range(corners + 1).map((i) => {
-    const [p, q] = [Math.cos((2 * Math.PI * i) / corners), Math.sin((2 * Math.PI * i) / corners)];
-    const r = Math.sqrt((loss - least) / (a * p * p + 2 * b * p * q + c * q * q));
-    return [minimum[0] + r * p, minimum[1] + r * q];
+    const turn = (2 * Math.PI * i) / corners, q = Math.sin(turn) / l[2];
+    return [minimum[0] + (r * (Math.cos(turn) - l[1] * q)) / l[0], minimum[1] + r * q];
   });
 }
 

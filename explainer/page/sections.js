@@ -44,7 +44,7 @@ const updateSection = {
       Plot.line(points, { ...xy, stroke: BLUE, strokeWidth: 2.5 }), Plot.dot(points, { ...xy, fill: BLUE, r: 3.5 })] });
     const map = element("div", {}, legend([[t("B = {b}", { b }), BLUE, "line"], [t("all 44"), INK, "dashed"]]), node);
     const loss = lossMean(problem, points.at(-1)), used = sum(windowsOf(problem, b, updates).map((w) => w.length));
-    const words = t("After {updates} updates of B = {b} at learning rate {rate}: {used} examples used, mean loss of all 44 examples {loss}; it began at {start}.",
+    const words = t("Updates: {updates}, each of B = {b}, learning rate {rate}. Examples used: {used}. Mean loss of all 44: {loss}; it began at {start}.",
       { updates, b, rate, used, loss: say(loss, 4), start: say(lossMean(problem, problem.start), 4) });
     return [{ node: map, words }, opened ? lossesByExamples(width(1), b, rate) : null];
   },
@@ -61,7 +61,7 @@ function lossesByExamples(width, b, rate) {
     });
   };
   const [full, mini] = [path(44), path(b)];
-  const series = [{ name: t("all 44 examples in an update"), points: full, colour: INK, dash: "4 3", marker: "circle-stroke" },
+  const series = [{ name: t("all 44 examples in an update"), points: full, colour: INK, dash: "4 3" },
     { name: t("B = {b}", { b }), points: mini, colour: BLUE }];
   return { node: curves(width, { series, x: t("examples used"), y: t("mean loss of all 44"), xlog: false, ylog: true }),
     words: t("After 528 examples: {mini} with B = {b}, {full} with all 44 in each update.", { b, mini: say(mini.at(-1)[1], 4), full: say(full.at(-1)[1], 4) }) };
@@ -78,8 +78,8 @@ const flowSection = {
       label: () => t("moment"), say: (moment, { k }) => momentName(moment, Number(k)) },
   ],
   repair: (state) => { state.moment = Math.min(state.moment, 2 * Number(state.k) + 1); },
-  figures: () => [{ title: t("Where the examples are") }, { title: t("The gradient buffer: shares, head to tail") },
-    { title: t("What RoBERTa-base needs at this moment") },
+  figures: () => [{ title: t("Where the examples are") }, { title: t("The gradient buffer: shares, head to tail"), half: true },
+    { title: t("What RoBERTa-base needs at this moment"), half: true },
     { title: t("The buffer against one batch of all B examples, relative difference"), veiled: true }],
   question: () => ({
     question: t("All K micro-batches are in. The buffer now holds, compared with the gradient of all B examples in one pass, …"),
@@ -148,8 +148,8 @@ function bufferArrows(width, m, k, done) {
   const tips = [[0, 0], ...buffers], corners = [...tips, whole];
   const [low, high] = [0, 1].map((i) => corners.map((c) => c[i])).map((v) => [Math.min(...v, 0), Math.max(...v, 0)]);
   const pad = ([a, b]) => [a - 0.12 * (b - a || 1), b + 0.12 * (b - a || 1)];
-  const node = picture(width, Math.round(width * 0.5), {
-    x: { domain: pad(low), label: t("gradient of w₁") }, y: { domain: pad(high), label: t("gradient of w₂") },
+  const node = picture(width, Math.max(230, Math.round(width * 0.5)), {
+    x: { domain: pad(low), ticks: 5, label: t("gradient of w₁") }, y: { domain: pad(high), ticks: 5, label: t("gradient of w₂") },
     marks: [Plot.frame({ stroke: FAINT }), arrow([0, 0], whole, { stroke: INK, strokeDasharray: "6 4", strokeWidth: 1.5 }),
       ...range(done).map((i) => arrow(tips[i], tips[i + 1], { stroke: i % 2 ? BLUE : PURPLE })),
       Plot.dot([[0, 0]], { ...xy, fill: INK, r: 3 })],
@@ -227,7 +227,7 @@ function cloudPicture(width, batch, seed) {
   const one = trace(problem, problem.start), reach = 1.6 * Math.sqrt(law(one, 2, 200)), radius = Math.sqrt(law(one, batch, 200));
   const circle = range(61).map((i) => [whole[0] + radius * Math.cos((i * Math.PI) / 30), whole[1] + radius * Math.sin((i * Math.PI) / 30)]);
   const outside = gradients.filter((g) => Math.abs(g[0] - whole[0]) > reach || Math.abs(g[1] - whole[1]) > reach * 0.62).length;
-  const node = picture(width, Math.round(width * 0.62), {
+  const node = picture(width, Math.round(width * 0.58), {
     x: { domain: [whole[0] - reach, whole[0] + reach], label: t("gradient of w₁") },
     y: { domain: [whole[1] - reach * 0.62, whole[1] + reach * 0.62], label: t("gradient of w₂") }, clip: true,
     marks: [Plot.frame({ stroke: FAINT }), Plot.dot(gradients, { ...xy, fill: BLUE, fillOpacity: 0.5, r: 3 }),
@@ -256,12 +256,12 @@ function varianceCurve(width, batch, seed) {
 }
 
 function digitsCurve(width) {
-  const { batch_sizes: sizes, measured, law: said, noise_scale: noise, num_samples: n } = DATA.variance;
+  const { batch_sizes: sizes, measured, law_sizes: fine, law: said, noise_scale: noise, num_samples: n } = DATA.variance;
   const keep = sizes.map((b, i) => i).filter((i) => sizes[i] < n);
-  const node = curves(width, { x: t("batch size B"), y: t("variance"), ylog: true,
-    series: [{ name: t("law"), points: keep.map((i) => [sizes[i], said[i]]), colour: ORANGE }],
+  const node = curves(width, { x: t("batch size B"), y: t("variance over the squared full gradient"), ylog: true,
+    series: [{ name: t("law"), points: fine.map((b, i) => [b, said[i]]).filter(([b]) => b <= sizes[keep.at(-1)]), colour: ORANGE }],
     dots: [{ name: t("measured by the library"), points: keep.map((i) => [sizes[i], measured[i]]), colour: BLUE }] });
-  return { node, words: t("{n} images, mini-batches of 1 to {last}: from {first} down to {least}. Its noise scale, where variance equals the squared gradient, is {noise} examples.",
+  return { node, words: t("{n} images: from {first} times the squared full gradient at B = 1 down to {least} at B = {last}. The noise scale, the B at which 1/B alone would bring it to 1, is {noise} examples.",
     { n, last: sizes[keep.at(-1)], first: say(measured[0]), least: say(measured[keep.at(-1)]), noise: say(noise) }) };
 }
 
@@ -294,7 +294,7 @@ const memorySection = {
     const [i, j] = [steps.indexOf(k), sizes.indexOf(m)], parts = fiveKinds(way.parts[i][j]);
     const rows = [{ name: "M = 64", parts: fiveKinds(way.parts[i].at(-1)) }, { name: `M = ${m}`, parts }].slice(m === 64 ? 1 : 0);
     const most = Math.max(...Object.values(ways).flatMap((w) => w.peak.flat()));
-    const words = t("M = {m}, K = {k}: B = {b} examples in an update, peak {peak}. Weights, optimizer and gradients alone need {floor}: no M and K go below (dashed).",
+    const words = t("M = {m}, K = {k}: B = {b} examples in an update, peak {peak}. Weights, gradients, the optimizer and its temporary copy alone need {floor}: no M and K go below (dashed).",
       { m, k, b: m * k, peak: gib(way.peak[i][j]), floor: gib(way.floor[i]) });
     return [{ node: byteBars(width(0), rows, { kinds: kinds(), limit: way.floor[i], most, height: 152 }), words },
       opened ? peakCurves(width(1), way, m, k) : null];
@@ -339,8 +339,8 @@ const meansSection = {
     const node = picture(width(0), 150, { marginLeft: 118, x: { label: t("part of the update, %"), percent: true, domain: [0, 100] },
       y: { label: null, domain: [t("one batch"), t("mean of means")] }, color: { domain: names, range: [ORANGE, "var(--quiet)"] },
       marks: [Plot.barX(rows, { x: "share", y: "loop", fill: "who" }), Plot.ruleX([0])] });
-    const words = t("Beside {n}: 1/{all} = {right} % of the update in one batch, {wrong} % in a mean of means, {ratio} as much.",
-      { n: tokens, all: tokens + 1, right: say(100 * right), wrong: say(100 * wrong), ratio: times(wrong / right) });
+    const words = t("Beside {n} others: 1/{all} = {right} % of the update in one batch, {wrong} % in a mean of means.",
+      { n: tokens, all: tokens + 1, right: say(100 * right), wrong: say(100 * wrong) });
     return [{ node: element("div", {}, legend([[names[0], ORANGE, "square"], [names[1], "var(--quiet)", "square"]]), node), words },
       opened ? twoClassifiers(width(1), tokens) : null];
   },
@@ -424,7 +424,7 @@ function faultWeights(width, loop) {
 
 function faultCurves(width, loop, optimizer) {
   const [right, wrong] = ["right", loop].map((name) => trained(name, optimizer)), at = (losses) => losses.map((loss, i) => [i, loss]);
-  const node = curves(width, { xlog: false, x: t("epochs"), y: t("mean loss"), series: [
+  const node = curves(width, { xlog: false, zero: false, x: t("epochs"), y: t("mean loss"), series: [
     { name: t("right"), points: at(right.losses), colour: INK, dash: "5 3" }, { name: FAULTS[loop](), points: at(wrong.losses), colour: ORANGE }] });
   const apart = norm(add(right.points.at(-1), scale(wrong.points.at(-1), -1))) / norm(right.points.at(-1));
   return { node, words: t("After {epochs} epochs: {wrong} with the fault, {right} without. The weights differ by {apart} %.",

@@ -38,20 +38,24 @@ class Stage {
   // Everything anew, after a change of language as well: what was picked and opened stays.
   build() {
     this.inputs = {};
-    this.slots = this.figures().map((figure) => this.slot(figure));
+    this.slots = this.figures().map((figure, i) => this.slot(figure, i));
     const scenes = this.slots.filter((slot) => !slot.veiled), results = this.slots.filter((slot) => slot.veiled);
     this.panel = element("div", { class: "controls", role: "group", "aria-label": t("Settings") },
       ...this.controls.map((control) => this.control(control)));
     this.veil = element("div", { class: "results" }, ...results.map((slot) => slot.node));
-    this.root.replaceChildren(this.panel, ...scenes.map((slot) => slot.node), this.ask(), this.veil);
+    this.root.replaceChildren(element("div", { class: "scene" }, this.panel, ...scenes.map((slot) => slot.node)));
+    this.after?.remove();
+    this.after = element("div", { class: "after" }, this.ask(), this.veil);
+    this.root.after(this.after);
     this.show();
   }
 
-  slot({ title, veiled = false }) {
+  // One figure with its words. Of several, only the first tells a screen reader of every change.
+  slot({ title, veiled = false, half = false }, i) {
     const plot = element("div", { class: "plot", role: "img", "aria-label": title });
-    const summary = element("figcaption", { class: "summary", "aria-live": "polite" });
+    const summary = element("figcaption", { class: "summary", "aria-live": i === 0 ? "polite" : "off" });
     const heading = element("p", { class: "figure-title" }, title);
-    return { node: element("figure", {}, heading, plot, summary), plot, summary, veiled, title };
+    return { node: element("figure", { class: half ? "half" : null }, heading, plot, summary), plot, summary, veiled, title };
   }
 
   control(control) {

@@ -160,7 +160,8 @@ async function render({ model, el }) {
     const layout = { ...base.layout, ...cell.layout };
     const moves = movesBetween(cell, shown, { ...base.layout, ...shown?.layout }, layout);
     shown = cell;
-    if (!moves) return Plotly.react(plot, data, layout, base.config);
+    // A copy: Plotly writes the ranges that it moves to into the layout that it was given.
+    if (!moves) return Plotly.react(plot, data, structuredClone(layout), base.config);
     const atOnce = { duration: 0, redraw: false };
     const how = { mode: "immediate", frame: atOnce, transition: atOnce };
     const traces = moves.traces.map((i) => ({ x: data[i].x, y: data[i].y }));
