@@ -1,11 +1,10 @@
 """Build the explainer: one HTML file with its style, its scripts, its numbers and its translation inside.
 
-    python -m explainer.build [FILE]   writes build/explainer.html, or FILE
+python -m explainer.build [FILE]   writes build/explainer.html, or FILE
 """
 
 import json
 import pathlib
-import re
 import sys
 from typing import Any
 

@@ -48,7 +48,7 @@ def extract() -> Catalog:
 
 
 def faults(known: dict[str, str]) -> list[str]:
-    """What is wrong with the translations: missing, of a text that is gone, or with other {values} or tags."""
+    """What is wrong with them: missing, of a text that is gone, or with other {values} or tags."""
     texts = wanted()
     missing = [f"untranslated: {text}" for text in texts if text not in known]
     stale = [f"of a text that is gone: {text}" for text in known if text not in texts]

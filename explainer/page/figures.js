@@ -9,7 +9,7 @@ const phone = (width) => width < 480;
 
 function picture(width, height, options) {
   return Plot.plot({ width, height, style: { fontSize: phone(width) ? "12px" : "13px", overflow: "visible" },
-    marginLeft: 52, marginBottom: 40, marginTop: 22, marginRight: 16, ...options });
+    marginLeft: 52, marginBottom: 40, marginTop: 22, marginRight: 22, ...options });
 }
 
 const xy = { x: (p) => p[0], y: (p) => p[1] };
@@ -54,7 +54,7 @@ function legend(entries) {
 }
 
 // Curves against a batch size, on a scale that doubles.
-function curves(width, { series, x, y, rules = [], dots = [], height = Math.round(width * 0.5), xlog = true, ylog = false, zero = true, marginLeft = 60 }) {
+function curves(width, { series, x, y, rules = [], dots = [], height = Math.round(width * (phone(width) ? 0.75 : 0.5)), xlog = true, ylog = false, zero = true, marginLeft = 60 }) {
   const lines = series.map(({ points, colour, dash = null, marker = null }) =>
     Plot.line(points, { ...xy, stroke: colour, strokeWidth: 2.5, strokeDasharray: dash, marker, markerStart: marker, markerMid: marker, markerEnd: marker }));
   const all = series.flatMap((one) => one.points.map((p) => p[0])).concat(dots.flatMap((d) => d.points.map((p) => p[0])));

@@ -227,7 +227,7 @@ function cloudPicture(width, batch, seed) {
   const one = trace(problem, problem.start), reach = 1.6 * Math.sqrt(law(one, 2, 200)), radius = Math.sqrt(law(one, batch, 200));
   const circle = range(61).map((i) => [whole[0] + radius * Math.cos((i * Math.PI) / 30), whole[1] + radius * Math.sin((i * Math.PI) / 30)]);
   const outside = gradients.filter((g) => Math.abs(g[0] - whole[0]) > reach || Math.abs(g[1] - whole[1]) > reach * 0.62).length;
-  const node = picture(width, Math.round(width * 0.58), {
+  const node = picture(width, Math.round(width * (phone(width) ? 0.75 : 0.58)), {
     x: { domain: [whole[0] - reach, whole[0] + reach], label: t("gradient of w₁") },
     y: { domain: [whole[1] - reach * 0.62, whole[1] + reach * 0.62], label: t("gradient of w₂") }, clip: true,
     marks: [Plot.frame({ stroke: FAINT }), Plot.dot(gradients, { ...xy, fill: BLUE, fillOpacity: 0.5, r: 3 }),

@@ -23,6 +23,7 @@ const say = (value, digits = 3) =>
   Number.isFinite(value) && value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6)
     ? value.toExponential(digits - 1).replace("e+", "e")
     : String(Number(value.toPrecision(digits)));
+const zoom = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
 const gib = (bytes) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 
 class Stage {
@@ -174,6 +175,7 @@ class Stage {
     this.slots.forEach((slot, i) => {
       if (!drawn[i] || (slot.veiled && !this.opened)) return;
       slot.plot.replaceChildren(drawn[i].node);
+      for (const svg of slot.plot.querySelectorAll("svg")) this.finish(svg);
       slot.summary.textContent = drawn[i].words;
       slot.plot.setAttribute("aria-label", `${slot.title}. ${drawn[i].words}`);
       if (drawn[i].table) for (const name of ["role", "aria-label"]) slot.plot.removeAttribute(name);
@@ -182,7 +184,15 @@ class Stage {
     this.root.dispatchEvent(new CustomEvent("accum-drawn", { bubbles: true }));
   }
 
+  // As large as the page's letters ask for; and without the names of its parts, since the figure has words.
+  finish(svg) {
+    svg.style.width = `${svg.getAttribute("width") * zoom()}px`;
+    for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
+  }
+
+  // What there is for figure i, in units that grow with the page's letters, as on a projector.
   width(i) {
-    return Math.max(260, Math.min(this.slots[i].plot.clientWidth || this.root.clientWidth, 900));
+    const there = this.slots[i].plot.clientWidth || this.root.clientWidth;
+    return Math.max(260, Math.min(Math.floor(there / zoom()), 900));
   }
 }
