@@ -18,10 +18,10 @@ const xy = { x: (p) => p[0], y: (p) => p[1] };
 function lossMap(width, problem, { x, y, marks, height = Math.min(440, Math.round(width * (phone(width) ? 0.8 : 0.58))) }) {
   const form = bowl(problem), most = lossMean(problem, problem.start);
   const levels = range(9).map((i) => form.least + (most - form.least) * 1.25 * ((i + 1) / 9) ** 2);
-  const rings = levels.map((level) => Plot.line(contour(form, level), { ...xy, stroke: FAINT, strokeWidth: 1 }));
+  const rings = levels.flatMap((level) => contour(form, level).map(([a, b]) => [a, b, level]));
   return picture(width, height, {
     x: { domain: x, label: t("weight w₁"), ticks: 5 }, y: { domain: y, label: t("weight w₂"), ticks: 5 }, clip: true,
-    marks: [Plot.frame({ stroke: FAINT }), ...rings.map((ring) => ring),
+    marks: [Plot.frame({ stroke: FAINT }), Plot.line(rings, { ...xy, z: (p) => p[2], stroke: FAINT, strokeWidth: 1 }),
       Plot.dot([form.minimum], { ...xy, symbol: "star", r: 6, fill: INK }),
       Plot.text([form.minimum], { ...xy, text: () => t("smallest loss"), dy: 16, fill: INK }),
       Plot.dot([problem.start], { ...xy, symbol: "times", r: 6, stroke: INK, strokeWidth: 2 }), ...marks],

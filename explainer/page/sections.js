@@ -46,7 +46,7 @@ const updateSection = {
     const loss = lossMean(problem, points.at(-1)), used = sum(windowsOf(problem, b, updates).map((w) => w.length));
     const words = t("Updates: {updates}, each of B = {b}, learning rate {rate}. Examples used: {used}. Mean loss of all 44: {loss}; it began at {start}.",
       { updates, b, rate, used, loss: say(loss, 4), start: say(lossMean(problem, problem.start), 4) });
-    return [{ node: map, words }, opened ? lossesByExamples(width(1), b, rate) : null];
+    return [{ node: map, words }, opened ? keep("losses", [width(1), b, rate], () => lossesByExamples(width(1), b, rate)) : null];
   },
 };
 
@@ -93,7 +93,7 @@ const flowSection = {
   draw: (state, width, opened) => {
     const [m, k] = [Number(state.m), Number(state.k)], done = Math.floor(state.moment / 2);
     return [flowDiagram(width(0), m, k, state.moment), bufferArrows(width(1), m, k, Math.min(done, k)),
-      memoryNow(width(2), m, k, state.moment), opened ? differenceTable() : null];
+      memoryNow(width(2), m, k, state.moment), opened ? keep("differences", [], differenceTable) : null];
   },
 };
 
@@ -218,7 +218,7 @@ const varianceSection = {
     },
   }),
   draw: ({ m, k, seed }, width, opened) => [cloudPicture(width(0), m * k, seed),
-    ...(opened ? [varianceCurve(width(1), m * k, seed), digitsCurve(width(2))] : [])],
+    ...(opened ? [varianceCurve(width(1), m * k, seed), keep("digits", [width(2)], () => digitsCurve(width(2)))] : [])],
 };
 
 function cloudPicture(width, batch, seed) {
@@ -244,7 +244,8 @@ function cloudPicture(width, batch, seed) {
 function varianceCurve(width, batch, seed) {
   const problem = DATA.cloud, whole = gradientMean(problem, problem.start, range(200)), one = trace(problem, problem.start);
   const sizes = [1, 2, 4, 8, 16, 32, 64, 128];
-  const found = sizes.map((b) => [b, measuredVariance(cloud(problem, problem.start, b, TIMES, seed), whole)]);
+  const found = keep("measured", [seed], () =>
+    sizes.map((b) => [b, measuredVariance(cloud(problem, problem.start, b, TIMES, seed), whole)]));
   const node = curves(width, { x: t("batch size B"), y: t("variance"), ylog: true,
     series: [{ name: t("law: tr Σ / B · (1 − B/N)"), points: sizes.map((b) => [b, law(one, b, 200)]), colour: ORANGE },
       { name: t("only 1/B"), points: sizes.map((b) => [b, one / b]), colour: INK, dash: "4 3" }],
@@ -398,8 +399,8 @@ const breaksSection = {
         because: t("More than 5 % above after {epochs} epochs: {names}. A loss curve is a poor witness: without the right one beside it, who would notice?", { epochs: FAULT_EPOCHS, names }) };
     },
   }),
-  draw: ({ loop, optimizer }, width, opened) => [faultCode(loop), faultWeights(width(1), loop),
-    ...(opened ? [faultCurves(width(2), loop, optimizer), normCurves(width(3))] : [])],
+  draw: ({ loop, optimizer }, width, opened) => [keep("code", [loop], () => faultCode(loop)), keep("factors", [width(1), loop], () => faultWeights(width(1), loop)),
+    ...(opened ? [faultCurves(width(2), loop, optimizer), keep("norms", [width(3)], () => normCurves(width(3)))] : [])],
 };
 
 function faultCode(loop) {
@@ -459,7 +460,7 @@ const chooseSection = {
       return { right, because: t("{ratio}, and as many times the least number of examples: the balance. It is a model, and notebook 09 races against it.", { ratio: times(ratio) }) };
     },
   }),
-  draw: ({ card, batch, noise }, width, opened) => [planTable(card, batch), opened ? costCurves(width(1), Number(batch), noise) : null],
+  draw: ({ card, batch, noise }, width, opened) => [keep("plan", [card, batch], () => planTable(card, batch)), opened ? costCurves(width(1), Number(batch), noise) : null],
 };
 
 function planTable(card, batch) {

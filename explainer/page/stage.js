@@ -26,6 +26,14 @@ const say = (value, digits = 3) =>
 const zoom = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
 const gib = (bytes) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 
+// A drawing that is made anew only when something that it depends on has changed.
+const kept = new Map();
+function keep(name, dependsOn, make) {
+  const key = JSON.stringify([words.language, zoom(), ...dependsOn]);
+  if (kept.get(name)?.key !== key) kept.set(name, { key, drawn: make() });
+  return kept.get(name).drawn;
+}
+
 class Stage {
   constructor(section) {
     Object.assign(this, section);
@@ -173,7 +181,7 @@ class Stage {
   redraw() {
     const drawn = this.draw(this.state, (i) => this.width(i), this.opened);
     this.slots.forEach((slot, i) => {
-      if (!drawn[i] || (slot.veiled && !this.opened)) return;
+      if (!drawn[i] || slot.plot.firstChild === drawn[i].node) return;
       slot.plot.replaceChildren(drawn[i].node);
       for (const svg of slot.plot.querySelectorAll("svg")) this.finish(svg);
       slot.summary.textContent = drawn[i].words;
