@@ -8,13 +8,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test lint notebooks slides present pictures scoreboard bench lock clean
+.PHONY: help lab test lint notebooks slides present explainer vendor pictures scoreboard bench lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook"
 	@echo "make test       set up and run every check and test"
 	@echo "make lint       style, types, import contract, notebooks against their scripts"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src"
+	@echo "make explainer  the visual explainer: build/explainer.html, one file that needs no kernel and no network"
 	@echo "make slides     slides from the notebooks, without code: build/slides, one file each, no network"
 	@echo "make present    the notebooks with their controls and without their code, in the browser (Voila)"
 	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
@@ -67,6 +68,14 @@ lint: $(VENV)/test
 
 notebooks: $(VENV)/test
 	@$(BIN)/python tools/notebooks.py build
+
+explainer: $(VENV)/lab
+	@$(BIN)/python -m explainer.build
+
+# Only to renew what the explainer draws with; its bundle is committed, so that nobody else needs Node.
+vendor:
+	@cd explainer/vendor && npm ci --silent && npm run --silent build
+	@$(PYTHON) explainer/vendor/licences.py
 
 slides: $(VENV)/lab
 	@$(BIN)/python tools/make_slides.py
