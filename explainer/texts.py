@@ -29,7 +29,8 @@ def wanted() -> list[str]:
 
 def _in_page(html: str) -> list[str]:
     soup = BeautifulSoup(html, "html.parser")
-    return [" ".join(node.decode_contents().split()) for node in soup.select("[data-t]")]
+    labels = [str(node["data-t-label"]) for node in soup.select("[data-t-label]")]
+    return [" ".join(node.decode_contents().split()) for node in soup.select("[data-t]")] + labels
 
 
 def translations() -> dict[str, str]:

@@ -134,17 +134,13 @@ def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
     """
     from accum_lib.lenses.memory.guard import guard
     from accum_lib.roberta.allocator import give_freed_blocks_back
-    from accum_lib.roberta.forecast import SMALL, lens_settings, workload
+    from accum_lib.roberta.forecast import SMALL, lens_settings, places, workload
 
     if device == "cpu" and loaded.parameters > SMALL:
         give_freed_blocks_back()
         lens = lens_settings(settings, device)
-        guard(
-            workload(loaded.model, train, settings),
-            settings.micro_batch_size,
-            settings.accumulation_steps,
-            lens,
-        )
+        for examples, steps in places(train, settings):
+            guard(workload(loaded.model, train, examples), settings.micro_batch_size, steps, lens)
 
 
 def _train(

@@ -47,7 +47,7 @@ def forecast(
         micro_batch_size=settings.micro_batch_size, accumulation_steps=settings.accumulation_steps,
         epochs=-(-updates // per_epoch), updates=updates, trailing_window=n % b or b,
         longest=max(train.lengths[i] for i in examples_read(train, settings)), device=device,
-        peak_bytes=prediction.peak_bytes(settings.micro_batch_size, settings.accumulation_steps),
+        peak_bytes=predicted_peak(loaded.model, train, settings, device),
         interpreter_bytes=interpreter_bytes(loaded.model) if device == "cpu" else 0,
         seconds=seconds, seconds_source=source,
     )  # fmt: skip
@@ -55,13 +55,35 @@ def forecast(
 
 def predict_memory(model: nn.Module, task: Task, settings: TrainingSettings, device: str) -> Prediction:
     """The memory lens's prediction for this model and the longest text that will be read."""
-    return predict(workload(model, task, settings), lens_settings(settings, device), device)
+    return predict(
+        workload(model, task, examples_read(task, settings)), lens_settings(settings, device), device
+    )
 
 
-def workload(model: nn.Module, task: Task, settings: TrainingSettings) -> Workload:
-    """For the memory lens: micro-batches of the longest text, and one short one, so that a mask is there."""
-    read = examples_read(task, settings)
-    longest, shortest = (choose(read, key=lambda i: task.lengths[i]) for choose in (max, min))
+def predicted_peak(model: nn.Module, task: Task, settings: TrainingSettings, device: str) -> int:
+    """The most bytes of any micro-batch that will be read, each with the length and the place that it has."""
+    lens = lens_settings(settings, device)
+    return max(
+        predict(workload(model, task, examples), lens, device).peak_bytes(settings.micro_batch_size, steps)
+        for examples, steps in places(task, settings)
+    )
+
+
+def places(task: Task, settings: TrainingSettings) -> list[tuple[list[int], int]]:
+    """The examples of the windows' first micro-batches, with K = 1, and those of all others, with K.
+
+    The first has no gradients beside its activations yet. Where windows are sorted, it is also the longest,
+    so that the two are far apart.
+    """
+    windows = [cut(window, settings.micro_batch_size) for window in windows_read(task, settings)]
+    firsts = [i for window in windows for i in window[0]]
+    others = [i for window in windows for part in window[1:] for i in part]
+    return [(firsts, 1)] + ([(others, settings.accumulation_steps)] if others else [])
+
+
+def workload(model: nn.Module, task: Task, examples: list[int]) -> Workload:
+    """For the memory lens: micro-batches of the longest of these texts, and of one short one, for a mask."""
+    longest, shortest = (choose(examples, key=lambda i: task.lengths[i]) for choose in (max, min))
 
     def make_batch(micro_batch_size: int) -> Any:
         rows = [longest] * (micro_batch_size - 1) + [shortest]
@@ -72,10 +94,15 @@ def workload(model: nn.Module, task: Task, settings: TrainingSettings) -> Worklo
 
 def examples_read(task: Task, settings: TrainingSettings) -> list[int]:
     """The examples that a run will read: all of them, unless it is shorter than an epoch."""
+    return [i for window in windows_read(task, settings) for i in window]
+
+
+def windows_read(task: Task, settings: TrainingSettings) -> list[list[int]]:
+    """The windows of the first epoch that a run will make."""
     windows = epoch_windows(
         task.lengths, settings.effective_batch_size, settings.length_pool, settings.seed, 0
     )
-    return [i for window in windows[: planned_windows(settings, len(task))] for i in window]
+    return windows[: planned_windows(settings, len(task))]
 
 
 def lens_settings(settings: TrainingSettings, device: str) -> Settings:

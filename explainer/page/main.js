@@ -43,6 +43,10 @@ function speak(language) {
   document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
   document.title = t(title);
   for (const [node, english] of originals) node.innerHTML = t(english, VERSIONS);
+  const folder = language === "en" ? "../notebooks/" : `../notebooks/${language}/`;
+  for (const link of document.querySelectorAll('a[href^="../notebooks/"]'))
+    link.setAttribute("href", folder + link.getAttribute("href").split("/").at(-1));
+  for (const node of document.querySelectorAll("[data-t-label]")) node.setAttribute("aria-label", t(node.dataset.tLabel));
   for (const button of document.querySelectorAll("[data-language]"))
     button.setAttribute("aria-pressed", String(button.dataset.language === language));
   stages.forEach((stage) => stage.build());

@@ -236,7 +236,7 @@ function cloudPicture(width, batch, seed) {
   });
   const wrong = gradients.filter((g) => g[0] * whole[0] + g[1] * whole[1] < 0).length;
   return { node: element("div", {}, legend([[t("a mini-batch"), BLUE, "dot"], [t("all 200 examples"), INK, "cross"], [t("root of the law's variance"), ORANGE, "dashed"]]), node),
-    words: t("B = {batch}: the mean squared distance of {n} mini-batch gradients to the full gradient is {found}; the law says {law}. {wrong} of them point away from it{outside}.",
+    words: t("B = {batch}: the mean squared distance of {n} mini-batch gradients to the full gradient is {found}; the law says {law}. {wrong} of them are more than 90° off its direction{outside}.",
       { batch, n: TIMES, found: say(measuredVariance(gradients, whole)), law: say(law(one, batch, 200)), wrong,
         outside: outside ? t("; {outside} lie outside the picture", { outside }) : "" }) };
 }
@@ -408,9 +408,9 @@ function faultCode(loop) {
   const changed = lines.slice(1).filter((line) => !right.includes(line));
   const missing = right.slice(1).filter((line) => !lines.includes(line));
   const code = element("code", {}, ...lines.map((line) => element("span", { class: changed.includes(line) ? "changed" : "same" }, `${line}\n`)));
-  const said = [changed.length ? t("Changed: {lines}", { lines: changed.map((l) => l.trim()).join(" / ") }) : null,
-    missing.length ? t("In the right loop instead: {lines}", { lines: missing.map((l) => l.trim()).join(" / ") }) : null];
-  return { table: true, node: element("pre", { tabindex: 0, role: "region", "aria-label": t("Code") }, code), words: said.filter(Boolean).join(". ") };
+  const said = [changed.length ? t("Changed: {lines}.", { lines: changed.map((l) => l.trim()).join(" / ") }) : null,
+    missing.length ? t("In the right loop instead: {lines}.", { lines: missing.map((l) => l.trim()).join(" / ") }) : null];
+  return { table: true, node: element("pre", { tabindex: 0, role: "region", "aria-label": t("Code") }, code), words: said.filter(Boolean).join(" ") };
 }
 
 function faultWeights(width, loop) {

@@ -23,6 +23,7 @@ const say = (value, digits = 3) =>
   Number.isFinite(value) && value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6)
     ? value.toExponential(digits - 1).replace("e+", "e")
     : String(Number(value.toPrecision(digits)));
+const gap = () => (words.language === "zh" ? "" : " "); // between two sentences
 const zoom = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
 const gib = (bytes) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 
@@ -143,13 +144,13 @@ class Stage {
     this.tell = () => {
       const { right, because } = answer();
       const said = this.guess === null ? "" : this.guess === right ? t("You were right.") : t("Not so.");
-      verdict.textContent = `${said} ${t("It is: “{option}”.", { option: options[right] })} ${because}`.trim();
+      verdict.textContent = [said, t("It is: “{option}”.", { option: options[right] }), because].filter(Boolean).join(gap());
     };
     show.addEventListener("click", () => this.open());
     skip.addEventListener("click", () => { this.guess = null; radios.forEach((r) => { r.firstChild.checked = false; }); this.open(); });
     this.buttons = element("div", { class: "guess-buttons" }, show, skip);
     return element("fieldset", { class: "prediction" },
-      element("legend", {}, element("strong", {}, t("Your guess first.")), ` ${question}`), ...radios, this.buttons, verdict);
+      element("legend", {}, element("strong", {}, t("Your guess first.")), `${gap()}${question}`), ...radios, this.buttons, verdict);
   }
 
   open() {

@@ -478,6 +478,8 @@ def test_it_speaks_chinese(browser, built) -> None:
     same = [a for a, b in zip(english, chinese, strict=True) if a == b]
     assert same == []
     assert page.page.evaluate("() => document.documentElement.lang") == "zh-Hans"
+    links = page.page.locator("main a[href$='.ipynb']").evaluate_all("(all) => all.map((a) => a.href)")
+    assert all("/notebooks/zh/" in link for link in links)
     page.open_all()
     for section in page.sections():
         for words in [*page.words(section), page.verdict(section)]:

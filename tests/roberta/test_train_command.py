@@ -9,7 +9,14 @@ from small_training import made_data, same_bits
 from accum_lib.__main__ import main
 from accum_lib.records.memory import GIB
 from accum_lib.roberta import checkpoints
-from accum_lib.roberta.forecast import explain, forecast, interpreter_bytes, predict_memory
+from accum_lib.roberta.forecast import (
+    explain,
+    forecast,
+    interpreter_bytes,
+    places,
+    predict_memory,
+    predicted_peak,
+)
 from accum_lib.roberta.logs import read_log
 from accum_lib.roberta.models import load_model
 from accum_lib.roberta.settings import TrainingSettings
@@ -128,6 +135,9 @@ def test_help_names_every_argument(capsys) -> None:
 # --- The forecast itself
 
 
+SORTED = TrainingSettings(micro_batch_size=8, accumulation_steps=4)
+
+
 def made(task_settings: TrainingSettings):
     loaded = load_model("tiny", "classification", made_data())
     parts = [Classification(part, loaded.tokenizer, 64) for part in (made_data().train, made_data().held_out)]
@@ -165,6 +175,27 @@ def test_a_short_run_is_predicted_for_the_texts_that_it_reads() -> None:
     windows = epoch_windows(train.lengths, 2, 1, 0, 0)
     assert examples_read(train, short) == windows[0] + windows[1]
     assert sorted(examples_read(train, TrainingSettings())) == list(range(90))
+
+
+def test_the_peak_is_that_of_each_micro_batch_at_its_place() -> None:
+    """Sorted windows: the longest micro-batch comes first, where no gradients are beside it yet."""
+    loaded, plan, (train, _) = made(SORTED)
+    firsts, others = ([train.lengths[i] for i in examples] for examples, _ in places(train, SORTED))
+    assert (len(firsts), len(others)) == (3 * 8, 90 - 3 * 8)
+    assert max(firsts) == max(train.lengths) > max(others)
+    everywhere = predict_memory(loaded.model, train, SORTED, "cpu").peak_bytes(8, 4)
+    nowhere = predict_memory(loaded.model, train, SORTED, "cpu").peak_bytes(8, 1)
+    assert nowhere <= plan.peak_bytes < everywhere
+    alone = TrainingSettings(micro_batch_size=32, accumulation_steps=1)
+    assert [steps for _, steps in places(train, alone)] == [1]
+
+
+def test_unsorted_windows_may_have_the_longest_text_anywhere() -> None:
+    loaded, _, (train, _) = made(TrainingSettings())
+    unsorted = TrainingSettings(micro_batch_size=1, accumulation_steps=32, length_pool=0)
+    assert max(train.lengths[i] for i in places(train, unsorted)[1][0]) == max(train.lengths)
+    everywhere = predict_memory(loaded.model, train, unsorted, "cpu").peak_bytes(1, 32)
+    assert predicted_peak(loaded.model, train, unsorted, "cpu") == everywhere
 
 
 def test_a_time_that_was_not_measured_says_so(monkeypatch) -> None:
