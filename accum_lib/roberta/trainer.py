@@ -18,7 +18,7 @@ from accum_lib.accumulate import Count, WindowResult, apply_update
 from accum_lib.lenses.variance import NoiseScaleMonitor
 from accum_lib.losses import in_precision
 from accum_lib.records.training import Evaluation, Training, Update
-from accum_lib.roberta import checkpoints, parallel, random_state, recovery, resumption
+from accum_lib.roberta import allocator, checkpoints, parallel, random_state, recovery, resumption
 from accum_lib.roberta.evaluation import evaluate
 from accum_lib.roberta.logs import Reporter
 from accum_lib.roberta.machinery import make_machinery, planned_windows
@@ -137,6 +137,7 @@ class Trainer:
         )  # fmt: skip
         if self.machinery.scaler is None:  # a scaler looks for itself
             recovery.check_gradients(self.model)
+        allocator.trim_heaps()  # before the optimizer, which needs most
         return result
 
     def _move(self) -> tuple[float | None, bool]:

@@ -23,17 +23,17 @@ print((psutil.Process().memory_info().rss - before) / 2**20)
 """
 
 
-def kept_mebibytes(how: str) -> float:
+def mebibytes(program: str, how: str) -> float:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-c", program, how], capture_output=True, text=True, check=True, env=os.environ
     )
     return float(done.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
 def test_what_is_freed_is_gone() -> None:
-    assert kept_mebibytes("set") < 10
-    assert kept_mebibytes("not set") > 100  # of 160
+    assert mebibytes(PROGRAM, "set") < 10
+    assert mebibytes(PROGRAM, "not set") > 100  # of 160
 
 
 def test_another_c_library_is_left_alone(monkeypatch) -> None:
@@ -41,3 +41,25 @@ def test_another_c_library_is_left_alone(monkeypatch) -> None:
 
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
     assert allocator.give_freed_blocks_back() is False
+
+
+HEAP = """
+import sys, psutil
+from accum_lib.roberta import allocator
+if sys.argv[1] != "never asked":
+    allocator.give_freed_blocks_back()
+small = [b"x" * 100_000 for _ in range(1000)]
+pin = b"x" * 100_000  # it lies above them
+del small
+before = psutil.Process().memory_info().rss
+if sys.argv[1] != "not trimmed":
+    allocator.trim_heaps()
+print((before - psutil.Process().memory_info().rss) / 2**20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_a_heap_is_given_back_only_where_blocks_are() -> None:
+    given = {how: mebibytes(HEAP, how) for how in ("trimmed", "not trimmed", "never asked")}
+    assert given["trimmed"] > 80  # of 95
+    assert max(given["not trimmed"], given["never asked"]) < 10
