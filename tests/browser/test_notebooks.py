@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from accessibility import axe
 from meter import WATCH
 
 from accum_lib.explorers import (
@@ -137,6 +138,24 @@ def test_explorers_fit_their_place_and_are_labelled(notebook) -> None:
         for control in explorer.controls():
             assert explorer.inputs(control).first.evaluate("e => e.labels.length") == 1
         assert explorer.root.locator(".accum-plot").get_attribute("aria-label") == explorer.summary()
+
+
+def test_our_outputs_have_no_serious_violation(notebook) -> None:
+    """What our code has put out, not JupyterLab around it; one output after the other, since JupyterLab
+    does not render what is far off the screen."""
+    outputs = notebook.page.locator(".jp-OutputArea-output:has(> *)")
+    seen = [_violations(notebook.page, outputs.nth(i)) for i in range(outputs.count())]
+    assert len(seen) > len(notebook.explorers()), "explorers and at least one prediction"
+    assert [found for found in seen if found] == []
+
+
+def _violations(page, output) -> list[str]:
+    output.scroll_into_view_if_needed()
+    output.evaluate("e => e.setAttribute('data-looked-at', '')")
+    try:
+        return axe(page, "[data-looked-at]")
+    finally:
+        output.evaluate("e => e.removeAttribute('data-looked-at')")
 
 
 def test_a_prediction_is_answered_after_the_guess(notebook) -> None:

@@ -1,10 +1,12 @@
 """`make present` in Chromium: the notebooks with their controls, run by a kernel, without their code."""
 
+import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -108,6 +110,20 @@ def test_a_notebook_works_and_shows_no_code(stage, present, name) -> None:
     predict(shown)
     assert shown.complaints == []
     assert shown.requests_off_the_machine() == []
+
+
+def test_the_kernel_ends_with_its_page(stage, present) -> None:
+    """Several notebooks would not fit into memory together."""
+    shown = present(f"{stage}/voila/render/00_start_here.ipynb")
+    config = json.loads(shown.page.locator("#jupyter-config-data").text_content() or "")
+    kernel = f"{stage}/api/kernels/{config['kernelId']}"
+    shown.explorers()
+    assert shown.page.request.get(kernel).status == 200
+    shown.page.goto(f"{stage}/")
+    end = time.monotonic() + 20
+    while shown.page.request.get(kernel).ok and time.monotonic() < end:
+        time.sleep(0.2)
+    assert shown.page.request.get(kernel).status == 404
 
 
 def move_every_slider(explorer: ExplorerOnPage) -> None:

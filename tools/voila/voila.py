@@ -5,8 +5,12 @@ import re
 c = get_config()  # noqa: F821  (Jupyter puts it there)
 
 
-def without_verdicts(handler, notebook, cwd):
-    """A check's verdict on a blank is nothing to show; its cell still runs, for what it imports."""
+def prepare(handler, notebook, cwd):
+    """A check's verdict on a blank is nothing to show; its cell still runs, for what it imports.
+
+    And the page gets a token, without which its goodbye would be refused, and its kernel live on.
+    """
+    assert handler.xsrf_token  # to ask for it sets the cookie
     for cell in notebook.cells:
         if cell.cell_type == "code" and re.search(r"^check_\w+\(.*\Z", cell.source, re.MULTILINE):
             cell.source = f"%%capture\n{cell.source}"
@@ -21,4 +25,4 @@ c.VoilaConfiguration.extension_allowlist = [
     "@voila-dashboards/widgets-manager8",
     "anywidget",
 ]
-c.VoilaConfiguration.prelaunch_hook = without_verdicts
+c.VoilaConfiguration.prelaunch_hook = prepare
