@@ -266,6 +266,9 @@ def check_axes(explorer, picture, times: bool) -> None:
         axis = picture.layout[name]
         if "range" in axis and not (times and name in ("xaxis", "yaxis3")):
             assert [lowest, highest] == pytest.approx(axis["range"])
+        if "ticktext" in axis:  # words, or the numbers of a scale of choices
+            assert set(labels) <= {re.sub("<.*?>", "", text) for text in axis["ticktext"]}, name
+            continue
         numbers = [
             float(t.replace("−", "-").replace(",", "")) for t in labels if re.fullmatch(r"−?[\d.,]+", t)
         ]

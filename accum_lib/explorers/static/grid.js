@@ -156,7 +156,7 @@ async function render({ model, el }) {
   // in less than half the time.
   async function drawCell(cell) {
     const data = cellData(cell);
-    const layout = { ...base.layout, ...cell.layout };
+    const layout = structuredClone({ ...base.layout, ...cell.layout }); // Plotly moves ranges in what it is given
     const moves = movesBetween(cell, shown, { ...base.layout, ...shown?.layout }, layout);
     shown = cell;
     if (!moves) return Plotly.react(plot, data, layout, base.config);
