@@ -93,6 +93,22 @@ def open_notebook(lab, browser):
         page.close()
 
 
+@pytest.fixture
+def scratch(open_notebook):
+    """A notebook with an extra cell at its end, in which a test runs what it wants."""
+    notebook = open_notebook("00_start_here")
+    before = len(notebook.explorers())
+
+    def run(source: str):
+        notebook.run_new_cell(source)
+        notebook.page.wait_for_function(f"() => document.querySelectorAll('.accum').length > {before}")
+        notebook.wait_for_explorers()
+        return notebook, notebook.explorers()[-1]
+
+    yield run
+    notebook.delete_last_cell()
+
+
 @pytest.fixture(scope="session", params=NOTEBOOKS)
 def notebook(request, open_notebook):
     """Each notebook in turn; the session's scope lets pytest put together the tests of each."""

@@ -87,10 +87,7 @@ function movesBetween(cell, shown, before, after) {
   const moved = cell.arrays.filter((array, i) => String(array) !== String(shown.arrays[i]));
   if (moved.some((array) => array[1] !== "x" && array[1] !== "y")) return null;
   const ranges = axes.filter((name) => String(after[name].range) !== String(before[name].range));
-  return {
-    traces: [...new Set(moved.map((array) => array[0]))],
-    layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, after[name].range])),
-  };
+  return { layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, after[name].range])) };
 }
 
 async function render({ model, el }) {
@@ -156,14 +153,15 @@ async function render({ model, el }) {
   // in less than half the time.
   async function drawCell(cell) {
     const data = cellData(cell);
-    const layout = structuredClone({ ...base.layout, ...cell.layout }); // Plotly moves ranges in what it is given
+    const layout = structuredClone({ ...base.layout, ...cell.layout }); // Plotly writes into it
     const moves = movesBetween(cell, shown, { ...base.layout, ...shown?.layout }, layout);
     shown = cell;
     if (!moves) return Plotly.react(plot, data, layout, base.config);
     const atOnce = { duration: 0, redraw: false };
     const how = { mode: "immediate", frame: atOnce, transition: atOnce };
-    const traces = moves.traces.map((i) => ({ x: data[i].x, y: data[i].y }));
-    return Plotly.animate(plot, { data: traces, traces: moves.traces, layout: moves.layout }, how);
+    // All traces: if only some are drawn anew, others lose their place, their points or themselves.
+    const traces = data.map(({ x, y }) => ({ x, y }));
+    return Plotly.animate(plot, { data: traces, traces: [...traces.keys()], layout: moves.layout }, how);
   }
 
   async function draw() {
