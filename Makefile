@@ -82,7 +82,8 @@ slides: $(VENV)/lab
 
 present: $(VENV)/present
 	@echo "Opening the notebooks without their code (Ctrl-C ends it) ..."
-	@$(BIN)/python -m voila notebooks --VoilaConfiguration.config_file_paths=tools/voila $(PRESENT_FLAGS)
+	@JUPYTER_PATH="$(CURDIR)/tools:$$JUPYTER_PATH" \
+	  $(BIN)/python -m voila notebooks --Voila.config_file_paths=tools/voila $(PRESENT_FLAGS)
 
 pictures: $(VENV)/test
 	@mkdir -p docs/pictures

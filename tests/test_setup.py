@@ -1,5 +1,6 @@
 """What the set-up files say must agree with each other, since Binder can't be tried here."""
 
+import importlib.metadata
 import pathlib
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -23,6 +26,24 @@ def test_every_requirement_is_pinned_and_locked_at_the_same_version() -> None:
         assert len(lines) == len(pins(name)) > 0
         for package, version in pins(name).items():
             assert locked[package] == version, package
+
+
+def unmet(package: str, locked: dict[str, str]) -> list[str]:
+    """What the package asks for and the lock does not hold, or holds in a version that it refuses."""
+    asked = [Requirement(text) for text in importlib.metadata.requires(package) or []]
+    here = [a for a in asked if a.marker is None or a.marker.evaluate({"extra": ""})]
+    versions = {canonicalize_name(name): version for name, version in locked.items()}
+    return [a.name for a in here if not a.specifier.contains(versions.get(canonicalize_name(a.name), "0"))]
+
+
+def test_what_presenting_brings_is_locked_in_versions_that_agree() -> None:
+    locked = pins("constraints.txt")
+    for package in pins("requirements-present.txt"):
+        assert importlib.metadata.version(package) == locked[package]
+        assert unmet(package, locked) == []
+    assert unmet("voila", {**locked, "websockets": "1.0"}) == ["websockets"]
+    without = {name: version for name, version in locked.items() if name != "nbconvert"}
+    assert unmet("voila", without) == ["nbconvert"]
 
 
 def test_the_lock_names_no_build_and_no_address() -> None:

@@ -59,9 +59,14 @@ def build(script: pathlib.Path) -> None:
 
 
 def lighten(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Drop the live widget, whose state is megabytes; its still picture and its text stay."""
+    """Drop the live widget, whose state is megabytes, and a picture's second copy in HTML.
+
+    The still picture and its text stay.
+    """
     if "data" in output:
         output.data.pop(WIDGET_VIEW, None)
+        if "image/png" in output.data:
+            output.data.pop("text/html", None)
     return output
 
 

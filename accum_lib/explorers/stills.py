@@ -1,6 +1,7 @@
 """A picture for viewers that run nothing, with its text for those who can't see it."""
 
 import base64
+import html
 import textwrap
 from typing import Any
 
@@ -18,7 +19,9 @@ def still(picture: Picture) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def show_still(picture: Picture) -> None:
-    """Display a picture that has nothing to set."""
+    """Display a picture that has nothing to set; as HTML, since JupyterLab gives a plain PNG no words."""
     data, metadata = still(picture)
+    words, image = html.escape(picture.summary), data["image/png"]
+    data["text/html"] = f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{image}">'
     display(data, metadata=metadata, raw=True)
     print(textwrap.fill(picture.summary, 96))

@@ -9,7 +9,9 @@ from accum_lib.figures.picture import Picture
 from accum_lib.records.advice import Advice, Landscape, Trial
 
 PANELS = ((0.0, 0.27), (0.37, 0.64), (0.74, 1.0))
-HEIGHT = (0.0, 0.72)  # below the legend and the headings
+HEIGHT = (0.0, 0.7)  # below the legends and the headings
+TRIAL_HEIGHT = (0.0, 0.84)  # one legend, of one row
+LEGENDS = ("legend", "legend2", "legend3")  # one above each panel: side by side they would be too many
 MOST_WORK = 100.0  # the top of the work axes; curves go on beyond it
 WIDEST = 1e6
 SIZE_TICKS = (1, 4, 16, 64, 256, 1024)
@@ -33,17 +35,20 @@ def picture(advice: Advice, land: Landscape, headline: str, facts: dict[str, Any
         facts: what was measured for it; kept in ``layout.meta`` beside the picture.
     """
     measured = bool(np.isfinite(land.time).any())
-    data = [*_memory(advice, land), *_work(advice, land), *_time(advice, land)]
+    panels = (_memory(advice, land), _work(advice, land), _time(advice, land))
+    data = [{**t, "legend": name} for name, traces in zip(LEGENDS, panels, strict=True) for t in traces]
     headings = (
         "memory: what fits",
         "noise: what B buys",
         "time, measured" if measured else "work: no time measured",
     )
     middles = [sum(panel) / 2 for panel in PANELS]
+    words = [theme.heading(t, x, HEIGHT[1]) for t, x in zip(headings, middles, strict=True)]
     layout = theme.layout(
-        height=400,
+        height=430,
         top=8,
-        annotations=[theme.heading(t, x, HEIGHT[1]) for t, x in zip(headings, middles, strict=True)],
+        annotations=[*words, *_why_empty(advice, land, middles)],
+        **dict(zip(LEGENDS, _legends(), strict=True)),
         xaxis=theme.axis(
             "micro-batch size M",
             PANELS[0],
@@ -56,10 +61,27 @@ def picture(advice: Advice, land: Landscape, headline: str, facts: dict[str, Any
         xaxis2=_batch_axis(PANELS[1], "y2"),
         yaxis2=_work_axis("work / least possible", "x2"),
         xaxis3=_batch_axis(PANELS[2], "y3"),
-        yaxis3=_work_axis("to the same progress, least = 1", "x3"),
+        yaxis3=_work_axis("time or work / least", "x3"),
         meta={"facts": facts or {}},
     )
     return Picture(data, layout, f"{headline} {' '.join(advice.reasons)}")
+
+
+def _legends() -> list[dict[str, Any]]:
+    """One above each panel; the last has long names, and ends with its panel."""
+    beside = {"orientation": "v", "y": 1.0, "yanchor": "top", "font": {"size": 12}, "bgcolor": theme.NONE}
+    return [
+        {**beside, "x": PANELS[0][0]},
+        {**beside, "x": PANELS[1][0]},
+        {**beside, "x": PANELS[2][1], "xanchor": "right"},
+    ]
+
+
+def _why_empty(a: Advice, land: Landscape, middles: list[float]) -> list[dict[str, Any]]:
+    """Words in a panel that has no curve."""
+    why = "noise not known:<br>choose a scale" if a.noise is None else "no M fits on this card"
+    curves = ((1, land.updates), (2, land.passes))
+    return [theme.heading(why, middles[i], 0.3) for i, curve in curves if not np.isfinite(curve).any()]
 
 
 def _memory(a: Advice, land: Landscape) -> list[dict[str, Any]]:
@@ -108,7 +130,8 @@ def _band(low: float, high: float, panel: str, name: str, colour: str) -> dict[s
     low, high = max(low, 0.5), max(high, 0.5)
     x, y = [low, low, high, high], [0.1, 10 * MOST_WORK, 10 * MOST_WORK, 0.1]
     trace = theme.line(x, y, panel, name, colour, "dot" if panel == "2" else "dash")
-    return {**trace, "fill": "tozeroy", "fillcolor": colour, "opacity": 0.35, "hoverinfo": "skip"}
+    trace["line"]["width"] = 1
+    return {**trace, "fill": "tozeroy", "fillcolor": f"{colour}50", "hoverinfo": "skip"}  # a third of it
 
 
 def _unnamed(trace: dict[str, Any]) -> dict[str, Any]:
@@ -175,16 +198,16 @@ def trial_picture(trial: Trial) -> Picture:
         height=400,
         top=8,
         annotations=[
-            theme.heading(t, sum(p) / 2, HEIGHT[1])
+            theme.heading(t, sum(p) / 2, TRIAL_HEIGHT[1])
             for t, p in zip(("equal updates", "equal examples", "updates to the target"), PANELS, strict=True)
         ],
         xaxis=theme.axis("optimizer updates", PANELS[0], type="log", range=[-0.1, tops[0]], dtick=1),
         yaxis=_loss_axis("x"),
         xaxis2=theme.axis("examples seen", PANELS[1], anchor="y2", type="log", range=[1, tops[1]], dtick=1),
         yaxis2=_loss_axis("x2"),
-        xaxis3=theme.axis("accumulation steps K", PANELS[2], anchor="y3", range=[-0.5, 2.5],
+        xaxis3=theme.axis("accumulation steps K", PANELS[2], anchor="y3", range=[-0.5, 2.5], zeroline=False,
                           tickvals=[0, 1, 2], ticktext=[str(k) for k in trial.steps]),
-        yaxis3=theme.axis(f"over those of K = {trial.steps[1]}", HEIGHT, anchor="x3", type="log",
+        yaxis3=theme.axis(f"over those of K = {trial.steps[1]}", TRIAL_HEIGHT, anchor="x3", type="log",
                           range=[-0.52, 0.62], tickvals=[0.5, 1, 2, 4], ticktext=["½", "1", "2", "4"]),
     )  # fmt: skip
     return Picture(data, layout, trial_summary(trial))
@@ -237,4 +260,6 @@ def _ratios(trial: Trial) -> list[dict[str, Any]]:
 
 def _loss_axis(anchor: str) -> dict[str, Any]:
     ticks = {"tickvals": [0.3, 0.5, 1, 2], "ticktext": ["0.3", "0.5", "1", "2"]}
-    return theme.axis("held-out loss, nats", HEIGHT, anchor=anchor, type="log", range=[-0.5, 0.42], **ticks)
+    return theme.axis(
+        "held-out loss, nats", TRIAL_HEIGHT, anchor=anchor, type="log", range=[-0.5, 0.42], **ticks
+    )

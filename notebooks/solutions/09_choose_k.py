@@ -14,5 +14,10 @@ def choose(noise_scale, num_samples, largest_micro_batch):
 
 
 def steps(noise_scale, micro_batch_size, pass_seconds, update_seconds):
-    best = math.sqrt(noise_scale * update_seconds / (micro_batch_size * pass_seconds))
-    return max(1, round(best))
+    squared = (
+        noise_scale * update_seconds / (micro_batch_size * pass_seconds)
+    )  # K², if K need not be whole
+    below = max(1, math.floor(math.sqrt(squared)))
+    return (
+        below if squared <= below * (below + 1) else below + 1
+    )  # there both take equally long

@@ -101,10 +101,9 @@ from accum_lib.lenses.advice import advise, known_noise, subject
 mine = subject("roberta-large").workload
 for card in ("RTX 3090", "RTX 4060"):
     found = advise(mine, card, num_samples=50_000, noise=known_noise(400, factor=3))
-    print(
-        f"{card}: M = {found.micro_batch_size}, K = {found.accumulation_steps}", end=""
-    )
-    print(f" (K from {found.steps_low} to {found.steps_high})")
+    m, k = found.micro_batch_size, found.accumulation_steps
+    words = f"M = {m}, K = {k} (K from {found.steps_low} to {found.steps_high})"
+    print(f"{card}: {words if found.fits else 'no M fits'}")
 
 # %%
 # NBVAL_CHECK_OUTPUT

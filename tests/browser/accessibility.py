@@ -13,7 +13,7 @@ def axe(
 
     Args:
         page: the page as it is now; what is hidden is not looked at.
-        context: a CSS selector, which must match something, or what else axe-core takes; None: everything.
+        context: a CSS selector, which must match something, or what axe-core takes; None: the whole page.
         impacts: of "minor", "moderate", "serious", "critical".
     """
     if isinstance(context, str):

@@ -6,16 +6,14 @@ Without a Chromium the whole suite skips, loudly; where ``ACCUM_REQUIRE_BROWSER`
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
 from meter import Meter
 from notebook_page import NotebookPage
 from playwright.sync_api import sync_playwright
+from server import free_port, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -44,9 +42,7 @@ def lab(tmp_path_factory):
     shutil.copytree(
         ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
         "--LabApp.expose_app_in_browser=True",
@@ -64,24 +60,11 @@ def lab(tmp_path_factory):
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=home)
         address = f"http://127.0.0.1:{port}"
         try:
-            _wait_for(f"{address}/api", server, home / "jupyter.log")
+            wait_for(f"{address}/api", server, home / "jupyter.log")
             yield address
         finally:
             server.terminate()
             server.wait(20)
-
-
-def _wait_for(url, server, log, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if server.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(url, timeout=1)
-            return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +91,22 @@ def open_notebook(lab, browser):
     yield open_once
     for page in opened.values():
         page.close()
+
+
+@pytest.fixture
+def scratch(open_notebook):
+    """A notebook with an extra cell at its end, in which a test runs what it wants."""
+    notebook = open_notebook("00_start_here")
+    before = len(notebook.explorers())
+
+    def run(source: str):
+        notebook.run_new_cell(source)
+        notebook.page.wait_for_function(f"() => document.querySelectorAll('.accum').length > {before}")
+        notebook.wait_for_explorers()
+        return notebook, notebook.explorers()[-1]
+
+    yield run
+    notebook.delete_last_cell()
 
 
 @pytest.fixture(scope="session", params=NOTEBOOKS)

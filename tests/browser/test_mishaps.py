@@ -27,22 +27,6 @@ explorer.show()
 """
 
 
-@pytest.fixture
-def scratch(open_notebook):
-    """A notebook with an extra cell at its end, in which a test runs what it wants."""
-    notebook = open_notebook("00_start_here")
-    before = len(notebook.explorers())
-
-    def run(source: str):
-        notebook.run_new_cell(source)
-        notebook.page.wait_for_function(f"() => document.querySelectorAll('.accum').length > {before}")
-        notebook.wait_for_explorers()
-        return notebook, notebook.explorers()[-1]
-
-    yield run
-    notebook.delete_last_cell()
-
-
 def test_an_interrupt_leaves_what_was_computed_and_can_be_taken_up_again(scratch) -> None:
     notebook, explorer = scratch(SLOW.replace("FAILS_AT", "-1").replace("WAIT", "1.0"))
     notebook.page.wait_for_timeout(2500)

@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from accessibility import axe
 from meter import WATCH
 
 from accum_lib.explorers import (
@@ -39,6 +40,7 @@ from accum_lib.lenses.variance import VarianceLab
 
 pytestmark = pytest.mark.browser
 
+OUTPUTS = ".jp-OutputArea-output:has(> *)"
 LAB, RACES = cache(VarianceLab), cache(race_all)  # once for all explorers of a notebook
 EXPLORERS = {
     "00_start_here": [moments_explorer],
@@ -139,6 +141,26 @@ def test_explorers_fit_their_place_and_are_labelled(notebook) -> None:
         assert explorer.root.locator(".accum-plot").get_attribute("aria-label") == explorer.summary()
 
 
+def test_our_outputs_have_no_serious_violation(notebook) -> None:
+    """What our code has put out, not JupyterLab around it; one output after the other, since JupyterLab
+    does not render what is far off the screen."""
+    outputs = notebook.page.locator(OUTPUTS)
+    seen = [_violations(notebook.page, outputs.nth(i)) for i in range(outputs.count())]
+    assert len(seen) > len(notebook.explorers()), "explorers and at least one prediction"
+    assert [found for found in seen if found] == []
+
+
+def _violations(page, output) -> list[str]:
+    """JupyterLab's page has a body without a height, which axe-core takes for one that hides everything."""
+    page.evaluate("() => { document.body.style.minHeight = '100vh'; }")
+    output.scroll_into_view_if_needed()
+    output.evaluate("e => e.setAttribute('data-looked-at', '')")
+    try:
+        return axe(page, "[data-looked-at]")
+    finally:
+        output.evaluate("e => e.removeAttribute('data-looked-at')")
+
+
 def test_a_prediction_is_answered_after_the_guess(notebook) -> None:
     boxes = notebook.page.locator(".widget-vbox:has(> .widget-radio)")
     assert boxes.count() > 0
@@ -189,6 +211,27 @@ def test_the_check_of_what_is_drawn_can_fail(open_notebook) -> None:
     line.evaluate(move.format(before or ""))
 
 
+BARRED = """
+from IPython.display import HTML
+from accum_lib.explorers.grid import Control, GridExplorer
+bare = GridExplorer([Control("b", "", (0, 1), 0)], lambda b: explorer._picture_of(moment=b))
+bare.show()
+display(HTML("<button></button><p style='color: #ccc; background: white'>pale</p>"))
+"""
+
+
+def test_an_output_that_bars_a_reader_would_be_noticed(open_notebook) -> None:
+    notebook = open_notebook("00_start_here")
+    before = notebook.page.locator(OUTPUTS).count()
+    notebook.run_new_cell(BARRED)
+    notebook.page.locator(OUTPUTS).get_by_text("pale", exact=True).wait_for()
+    notebook.wait_for_explorers()
+    outputs = notebook.page.locator(OUTPUTS)
+    found = [v for i in range(before, outputs.count()) for v in _violations(notebook.page, outputs.nth(i))]
+    notebook.delete_last_cell()
+    assert {violation.partition(" ")[0] for violation in found} == {"label", "button-name", "color-contrast"}
+
+
 def test_a_loop_is_revealed_after_the_guess(open_notebook) -> None:
     notebook = open_notebook("05_when_it_breaks")
     explorer = notebook.explorers()[0]
@@ -223,6 +266,9 @@ def check_axes(explorer, picture, times: bool) -> None:
         axis = picture.layout[name]
         if "range" in axis and not (times and name in ("xaxis", "yaxis3")):
             assert [lowest, highest] == pytest.approx(axis["range"])
+        if "ticktext" in axis:  # words, or the numbers of a scale of choices
+            assert set(labels) <= {re.sub("<.*?>", "", text) for text in axis["ticktext"]}, name
+            continue
         numbers = [
             float(t.replace("−", "-").replace(",", "")) for t in labels if re.fullmatch(r"−?[\d.,]+", t)
         ]

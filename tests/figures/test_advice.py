@@ -99,6 +99,30 @@ def test_the_picture_can_be_made_anew_from_its_facts(explorer) -> None:
     assert choose_k_explorer(other, NOISES).picture().summary != explorer.picture().summary
 
 
+def test_every_panel_has_curves_or_words_and_a_legend_of_its_own(explorer) -> None:
+    for model, card, scale, words in (
+        ("roberta-base", "RTX 4060, 8 GB", None, ["choose a scale", "choose a scale"]),
+        ("roberta-base", "toy card, 3 MiB", 256.0, ["no M fits"]),
+        ("tiny-roberta", "toy card, 3 MiB", 256.0, []),
+    ):
+        explorer.choose(model=model, card=card, scale=scale)
+        picture = explorer.picture()
+        said = [note["text"] for note in picture.layout["annotations"][3:]]
+        assert len(said) == len(words)
+        assert all(word in text for word, text in zip(words, said, strict=True))
+    explorer.choose(**{c.name: c.start for c in module.CONTROLS})
+    for legend, panel in zip(figure.LEGENDS, ("x", "x2", "x3"), strict=True):
+        assert {t["xaxis"] for t in picture.data if t["legend"] == legend} == {panel}
+        assert sum(t["showlegend"] for t in picture.data if t["legend"] == legend) <= 4, "or it covers curves"
+
+
+def test_large_numbers_are_words_a_reader_reads(explorer) -> None:
+    explorer.choose(scale=2048.0)
+    assert "e+0" not in explorer.picture().summary
+    assert "from 1,024 to 4,096 (assumed)" in explorer.picture().summary
+    explorer.choose(scale=None)
+
+
 def test_the_trial_is_drawn_and_said() -> None:
     picture = figure.trial_picture(trial(NOISE))
     loss, ratios = by_name(picture, ""), by_name(picture, "3")

@@ -94,6 +94,14 @@ def test_a_build_neither_shows_nor_changes_the_readers_progress(tmp_path, monkey
     assert progress.path() == mine, "afterwards it is the reader's again"
 
 
+def test_a_saved_picture_is_kept_once_and_other_html_stays() -> None:
+    data = {tool.WIDGET_VIEW: {}, "image/png": "x", "text/html": "<img>", "text/plain": "words"}
+    saved = tool.lighten(nbformat.v4.new_output("display_data", data=data)).data
+    assert saved == {"image/png": "x", "text/plain": "words"}
+    table = nbformat.v4.new_output("display_data", data={"text/html": "<table>", "text/plain": "a"})
+    assert "text/html" in tool.lighten(table).data
+
+
 def test_drift_is_noticed(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(tool, "SOURCES", tmp_path / "src")
     (tmp_path / "src").mkdir()

@@ -87,11 +87,7 @@ function movesBetween(cell, shown, before, after) {
   const moved = cell.arrays.filter((array, i) => String(array) !== String(shown.arrays[i]));
   if (moved.some((array) => array[1] !== "x" && array[1] !== "y")) return null;
   const ranges = axes.filter((name) => String(after[name].range) !== String(before[name].range));
-  // All traces that have numbers of the cell, also those that stay: Plotly draws what it is given, and loses others.
-  return {
-    traces: [...new Set(cell.arrays.map((array) => array[0]))],
-    layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, after[name].range])),
-  };
+  return { layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, after[name].range])) };
 }
 
 async function render({ model, el }) {
@@ -157,15 +153,15 @@ async function render({ model, el }) {
   // in less than half the time.
   async function drawCell(cell) {
     const data = cellData(cell);
-    const layout = { ...base.layout, ...cell.layout };
+    const layout = structuredClone({ ...base.layout, ...cell.layout }); // Plotly writes into it
     const moves = movesBetween(cell, shown, { ...base.layout, ...shown?.layout }, layout);
     shown = cell;
-    // A copy: Plotly writes the ranges that it moves to into the layout that it was given.
-    if (!moves) return Plotly.react(plot, data, structuredClone(layout), base.config);
+    if (!moves) return Plotly.react(plot, data, layout, base.config);
     const atOnce = { duration: 0, redraw: false };
     const how = { mode: "immediate", frame: atOnce, transition: atOnce };
-    const traces = moves.traces.map((i) => ({ x: data[i].x, y: data[i].y }));
-    return Plotly.animate(plot, { data: traces, traces: moves.traces, layout: moves.layout }, how);
+    // All traces: if only some are drawn anew, others lose their place, their points or themselves.
+    const traces = data.map(({ x, y }) => ({ x, y }));
+    return Plotly.animate(plot, { data: traces, traces: [...traces.keys()], layout: moves.layout }, how);
   }
 
   async function draw() {

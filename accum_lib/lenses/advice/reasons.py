@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from accum_lib.records.advice import Advice
 
+WORTH_SAYING = 1.01  # times as fast
 UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
@@ -32,6 +33,11 @@ def size(nbytes: float) -> str:
     """Bytes in words."""
     name, unit = next(((n, u) for n, u in UNITS if nbytes >= u), UNITS[-1])
     return f"{nbytes / unit:.3g} {name}"
+
+
+def _number(value: float) -> str:
+    """Three digits, and never an exponent for what one can read."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}".replace("1e+03", "1,000")
 
 
 def _nothing_fits(a: Advice) -> str:
@@ -65,8 +71,8 @@ def _unknown_noise(a: Advice) -> str:
 def _batch(a: Advice) -> str:
     assert a.noise is not None
     work = (
-        f"the same progress takes {a.updates_factor:.3g} times the least updates and "
-        f"{a.examples_factor:.3g} times the least examples"
+        f"the same progress takes {_number(a.updates_factor)} times the least updates and "
+        f"{_number(a.examples_factor)} times the least examples"
     )
     if a.goal == "balance" and a.effective_batch_size < min(round(a.noise.noise_scale), a.num_samples):
         return (
@@ -78,16 +84,16 @@ def _batch(a: Advice) -> str:
             f"The noise scale is above N = {a.num_samples:,}, so an update takes all examples, and {work}: "
             "more data, not a larger K, would be used."
         )
-    return f"At this B and a noise scale of {a.noise.noise_scale:.3g}, {work}."
+    return f"At this B and a noise scale of {_number(a.noise.noise_scale)}, {work}."
 
 
 def _uncertainty(a: Advice) -> str:
     assert a.noise is not None
-    high = "without an upper end" if math.isinf(a.noise.high) else f"to {a.noise.high:.3g}"
+    high = "without an upper end" if math.isinf(a.noise.high) else f"to {_number(a.noise.high)}"
     how = "assumed" if math.isnan(a.noise.confidence) else f"{a.noise.confidence:.0%} interval"
     return (
-        f"Uncertain: the noise scale is from {a.noise.low:.3g} {high} ({how}), so B is from {a.batch_low:,} "
-        f"to {a.batch_high:,} and K from {a.steps_low:,} to {a.steps_high:,}."
+        f"Uncertain: the noise scale is from {_number(a.noise.low)} {high} ({how}), so B is from "
+        f"{a.batch_low:,} to {a.batch_high:,} and K from {a.steps_low:,} to {a.steps_high:,}."
     )
 
 
@@ -95,7 +101,7 @@ def _time(a: Advice) -> str:
     if a.seconds is None or a.fastest is None or a.slower is None:
         return "Nothing was measured on this card, so no time is named, only work."
     m, k = a.fastest
-    update = f"By times measured here an update takes {a.seconds * 1e3:.3g} ms"
-    if (m, k) == (a.micro_batch_size, a.accumulation_steps):
-        return f"{update}, and no other choice that fits is faster to the same progress."
+    update = f"By times measured here an update takes {_number(a.seconds * 1e3)} ms"
+    if a.slower < WORTH_SAYING:
+        return f"{update}, and no other choice that fits is more than 1 % faster to the same progress."
     return f"{update}; M = {m}, K = {k} would be {a.slower:.2f} times as fast to the same progress."

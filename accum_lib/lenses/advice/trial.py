@@ -69,7 +69,7 @@ class AdviceTrial:
     def _digits(self, tell: Tell) -> Trial:
         noise = self._known("digits-mlp")
         replicas, recipe = Replicas(DIGITS_RATES, DIGITS_SEEDS), Recipe("SGD")
-        steps = steps_around(noise.noise_scale, DIGITS_M)
+        steps = steps_around(noise.noise_scale, DIGITS_M, replicas.num_samples)
         races = []
         for k, updates in zip(steps, DIGITS_UPDATES, strict=True):
             run = partial(race, replicas, k * DIGITS_M, recipe, updates, tell, DIGITS_M)
@@ -78,7 +78,7 @@ class AdviceTrial:
 
     def _texts(self, tell: Tell) -> Trial:
         noise = self._known("tiny-roberta")
-        steps = steps_around(noise.noise_scale, TEXT_M)
+        steps = steps_around(noise.noise_scale, TEXT_M, TEXTS)
         races = []
         for k, updates in zip(steps, TEXT_UPDATES, strict=True):
             run = partial(race_texts, k, updates, TEXT_RATE * (k / steps[1]) ** 0.5, tell)
@@ -96,18 +96,29 @@ class AdviceTrial:
         return self._made[name, batch_size]
 
 
-def steps_around(noise_scale: float, micro_batch_size: int) -> tuple[int, int, int]:
+def steps_around(
+    noise_scale: float, micro_batch_size: int, num_samples: float = np.inf
+) -> tuple[int, int, int]:
     """K / 4, K and 4 K, with ``M K`` as near to the noise scale as whole numbers come.
 
     Raises:
-        ValueError: the noise scale is not finite, or less than two micro-batches.
+        ValueError: M is no number of examples, the noise scale is not finite or less than two micro-batches,
+            or four times K takes more than the data set's examples.
     """
+    if micro_batch_size < 1:
+        raise ValueError(f"a micro-batch needs 1 example or more; got M = {micro_batch_size}")
     if not 2 * micro_batch_size <= noise_scale < np.inf:
         raise ValueError(
             f"a trial needs a noise scale of two micro-batches (M = {micro_batch_size}) or more; "
             f"got {noise_scale:g}"
         )
     quarter = max(1, round(noise_scale / micro_batch_size / 4))
+    if 16 * quarter * micro_batch_size > num_samples:
+        raise ValueError(
+            f"four times the K for a noise scale of {noise_scale:g} makes B = "
+            f"{16 * quarter * micro_batch_size}, and the data set has N = {num_samples:g} examples: try a "
+            f"noise scale of {num_samples / 4:g} or less"
+        )
     return quarter, 4 * quarter, 16 * quarter
 
 
@@ -119,7 +130,14 @@ def race_texts(steps: int, updates: int, rate: float, tell: Tell | None = None) 
         updates: how many.
         rate: the learning rate.
         tell: called at each evaluation.
+
+    Raises:
+        ValueError: an update would have no examples, or more than there are.
     """
+    if not 1 <= steps * TEXT_M <= TEXTS:
+        raise ValueError(
+            f"K must be from 1 to {TEXTS // TEXT_M}, with M = {TEXT_M} and {TEXTS} texts; got {steps}"
+        )
     problem = Roberta("tiny", TEXTS + HELD_OUT, TOKENS)
     held_out = problem.batch(torch.arange(TEXTS, TEXTS + HELD_OUT))
     looks = sorted(set(np.linspace(0, updates, TEXT_LOOKS + 1).round().astype(int).tolist()) - {0})

@@ -11,13 +11,29 @@ from accum_lib.records.advice import TimeModel
 
 
 def updates_factor(noise_scale: float, batch_size: float | np.ndarray) -> float | np.ndarray:
-    """Updates over the least that any batch could do with."""
+    """Updates over the least that any batch could do with.
+
+    Raises:
+        ValueError: the batch holds nothing.
+    """
+    _check(batch_size)
     return 1 + noise_scale / batch_size
 
 
 def examples_factor(noise_scale: float, batch_size: float | np.ndarray) -> float | np.ndarray:
-    """Examples over the least that any batch could do with."""
-    return 1 + batch_size / noise_scale
+    """Examples over the least that any batch could do with; without noise one example would do.
+
+    Raises:
+        ValueError: the batch holds nothing.
+    """
+    _check(batch_size)
+    return 1 + batch_size / noise_scale if noise_scale else batch_size * np.inf
+
+
+def _check(batch_size: float | np.ndarray) -> None:
+    least = batch_size.min() if isinstance(batch_size, np.ndarray) else batch_size
+    if not least > 0:
+        raise ValueError(f"an update needs B = M·K above 0: M and K of 1 or more; got B = {least:g}")
 
 
 def time_factor(

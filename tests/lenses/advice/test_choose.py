@@ -167,6 +167,12 @@ def test_wrong_inputs_are_refused_with_the_value_and_the_fix(change, message) ->
         advise(**{"workload": WORKLOAD, "card": "T4", "num_samples": 100, "noise": known_noise(9), **change})
 
 
+def test_no_noise_at_all_asks_for_one_example() -> None:
+    found = advise(WORKLOAD, "T4", 100, NoiseScale(0.0, 0.0, 1.0, 0.9, 1.0, 1.0, 4))
+    assert found.effective_batch_size == 1
+    assert found.examples_factor == math.inf
+
+
 @pytest.mark.parametrize(("scale", "factor"), [(-1.0, 2.0), (0.0, 2.0), (math.inf, 2.0), (5.0, 0.5)])
 def test_what_one_knows_has_to_be_possible(scale, factor) -> None:
     with pytest.raises(ValueError, match="got"):

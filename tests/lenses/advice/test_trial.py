@@ -34,6 +34,20 @@ def test_steps_are_a_quarter_and_four_times_around_the_noise_scale() -> None:
             steps_around(impossible, 4)
 
 
+def test_batches_that_cannot_be_are_refused_with_the_value_and_the_fix() -> None:
+    """Without an error the texts would be dealt out for ever: no window would ever be full."""
+    with pytest.raises(ValueError, match="1 example or more; got M = 0"):
+        steps_around(64.0, 0)
+    assert steps_around(128.0, 16, 512) == (2, 8, 32)
+    with pytest.raises(ValueError, match=r"B = 1024, and the data set has N = 512.* 128 or less"):
+        steps_around(256.0, 16, 512)
+    for steps in (0, 33):
+        with pytest.raises(ValueError, match=f"K must be from 1 to 32.*got {steps}"):
+            race_texts(steps, 2, 1e-3)
+    with pytest.raises(ValueError, match="the data set has N = "):
+        AdviceTrial({"digits-mlp": known_noise(5000)}).run()
+
+
 def test_a_stop_keeps_what_was_raced_and_the_next_run_goes_on(short, monkeypatch) -> None:
     raced, original = [], module.race
     monkeypatch.setattr(module, "race", lambda *a: raced.append(a[1]) or original(*a))

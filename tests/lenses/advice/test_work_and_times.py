@@ -52,6 +52,13 @@ def test_updates_and_examples_are_one_count() -> None:
         assert examples_factor(NOISE, b) == pytest.approx(updates_factor(NOISE, b) * b / NOISE)
 
 
+@pytest.mark.parametrize("batch", [0, -4, np.array([8.0, 0.0])])
+@pytest.mark.parametrize("factor", [updates_factor, examples_factor])
+def test_an_update_of_nothing_is_refused(factor, batch) -> None:
+    with pytest.raises(ValueError, match="M and K of 1 or more; got B = "):
+        factor(NOISE, batch)
+
+
 def made(coefficients: tuple[float, float, float], noise: float = 0.0) -> np.ndarray:
     a, b, c = coefficients
     dice = np.random.default_rng(1)
