@@ -87,7 +87,7 @@ function movesBetween(cell, shown, before, after) {
   const moved = cell.arrays.filter((array, i) => String(array) !== String(shown.arrays[i]));
   if (moved.some((array) => array[1] !== "x" && array[1] !== "y")) return null;
   const ranges = axes.filter((name) => String(after[name].range) !== String(before[name].range));
-  return { layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, after[name].range])) };
+  return { layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, [...after[name].range]])) };
 }
 
 async function render({ model, el }) {
@@ -153,10 +153,10 @@ async function render({ model, el }) {
   // in less than half the time.
   async function drawCell(cell) {
     const data = cellData(cell);
-    const layout = structuredClone({ ...base.layout, ...cell.layout }); // Plotly writes into it
+    const layout = { ...base.layout, ...cell.layout };
     const moves = movesBetween(cell, shown, { ...base.layout, ...shown?.layout }, layout);
     shown = cell;
-    if (!moves) return Plotly.react(plot, data, layout, base.config);
+    if (!moves) return Plotly.react(plot, data, structuredClone(layout), base.config); // it writes into it
     const atOnce = { duration: 0, redraw: false };
     const how = { mode: "immediate", frame: atOnce, transition: atOnce };
     // All traces: if only some are drawn anew, others lose their place, their points or themselves.
