@@ -8,13 +8,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test lint notebooks pictures scoreboard bench lock clean
+.PHONY: help lab test lint notebooks catalogue pictures scoreboard bench lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook"
 	@echo "make test       set up and run every check and test"
-	@echo "make lint       style, types, import contract, notebooks against their scripts"
-	@echo "make notebooks  rebuild the notebooks from notebooks/src"
+	@echo "make lint       style, types, import contract, notebooks against their scripts, translations"
+	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"
+	@echo "make catalogue  take up new and changed texts for translation"
 	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
 	@echo "make scoreboard try the installed frameworks against one big batch"
 	@echo "make bench      time our loops beside others, the noise scale, predictions (ten minutes)"
@@ -51,15 +52,19 @@ test: $(VENV)/test lint
 	@$(BIN)/python -m pytest
 
 lint: $(VENV)/test
-	@echo "Checking style, types, the import contract, and notebooks against their scripts ..."
+	@echo "Checking style, types, the import contract, notebooks against their scripts, translations ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/notebooks.py check
+	@$(BIN)/python tools/catalogue.py check
 
 notebooks: $(VENV)/test
 	@$(BIN)/python tools/notebooks.py build
+
+catalogue: $(VENV)/test
+	@$(BIN)/python tools/catalogue.py extract
 
 pictures: $(VENV)/test
 	@mkdir -p docs/pictures
