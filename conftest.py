@@ -23,7 +23,7 @@ def pytest_addoption(parser) -> None:
 
 
 def pytest_ignore_collect(collection_path) -> bool | None:
-    other_language = collection_path.suffix == ".ipynb" and collection_path.parent.name != "notebooks"
+    other_language = collection_path.suffix == ".ipynb" and collection_path.parent.parent.name == "notebooks"
     return True if other_language and collection_path.stem not in TRANSLATED else None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.lenses.communication import forecast
 from accum_lib.records.communication import Network, Workload
+from accum_lib.words import _
 
 SHARDS = ([3.0, 5.0], [4.0])  # gradients of loss sums, of two processes
 COUNTS = (10, 2)  # tokens that they count
@@ -20,46 +21,68 @@ def check_share(share: Callable[[int, float], float]) -> Feedback:
     world_size, total = len(SHARDS), sum(COUNTS)
     given = share(world_size, total)
     if is_blank(given):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     averaged = sum(given * sum(shard) for shard in SHARDS) / world_size
     true = sum(map(sum, SHARDS)) / total
     if math.isclose(averaged, true, rel_tol=1e-9):
-        return right("DDP divides the sum over processes by their number, and the share undoes that.")
+        return right(_("DDP divides the sum over processes by their number, and the share undoes that."))
     if math.isclose(averaged * world_size, true, rel_tol=1e-9):
-        return not_yet("the gradient comes out world_size times too small: DDP averages, it does not add up.")
-    return not_yet(f"on 2 processes that count 10 and 2, the gradient is {averaged:.3g}, not {true:.3g}.")
+        return not_yet(
+            _("the gradient comes out world_size times too small: DDP averages, it does not add up.")
+        )
+    return not_yet(
+        _(
+            "on 2 processes that count 10 and 2, the gradient is {averaged:.3g}, not {true:.3g}.",
+            averaged=averaged,
+            true=true,
+        )
+    )
 
 
 @runs
 def check_bytes(bytes_per_example: Callable[[float, int, int, bool], float]) -> Feedback:
     """Exercise 2: ``bytes_per_example(gradient_bytes, M, K, every_micro_batch)`` of one process."""
     if is_blank(bytes_per_example(1000.0, 4, 1, False)):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     for m, k in ((4, 1), (4, 5), (8, 2)):
         found = forecast(Workload(1000.0, m, 1.0, 0.0), Network(0.0, 1.0), 2, (k,))
         for every, true in ((False, found.bytes_deferred[0]), (True, found.bytes_every[0])):
             given = bytes_per_example(1000.0, m, k, every)
             if not math.isclose(given, true, rel_tol=1e-9):
-                how = "every pass" if every else "the last pass only"
+                how = _("every pass") if every else _("the last pass only")
                 return not_yet(
-                    f"1000 bytes, M = {m}, K = {k}, averaging in {how}: you say {given:g} bytes. "
-                    "How often are all gradients sent in an update, and how many examples does it have?"
+                    _(
+                        "1000 bytes, M = {m}, K = {k}, averaging in {how}: you say {given:g} bytes. How "
+                        "often are all gradients sent in an update, and how many examples does it have?",
+                        m=m,
+                        k=k,
+                        how=how,
+                        given=given,
+                    )
                 )
-    return right("Once per update or K times, over M·K examples.")
+    return right(_("Once per update or K times, over M·K examples."))
 
 
 @runs
 def check_enough(smallest_steps: Callable[[float, float, float], int]) -> Feedback:
     """Exercise 3: ``smallest_steps(pass_seconds, averaging_seconds, tolerance)``, as the forecast has it."""
     if is_blank(smallest_steps(0.1, 0.4, 0.1)):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     for c, a, tolerance in ((0.1, 0.4, 0.25), (0.1, 0.33, 0.1), (1.0, 0.05, 0.1)):
         network = Network(0.0, 1.0 / a)  # two processes: an all-reduce of one byte takes a seconds
         true = forecast(Workload(1.0, 1, c, 0.0), network, 2, range(1, 100), tolerance).enough
         given = smallest_steps(c, a, tolerance)
         if given != true:
             return not_yet(
-                f"a pass of {c:g} s, an averaging of {a:g} s, tolerance {tolerance:.0%}: you say {given}, "
-                f"the forecast K = {true}. K passes take K·{c:g} s; what part of that may the averaging be?"
+                _(
+                    "a pass of {c:g} s, an averaging of {a:g} s, tolerance {tolerance:.0%}: you say "
+                    "{given}, the forecast K = {true}. K passes take K·{c:g} s; what part of that may the "
+                    "averaging be?",
+                    c=c,
+                    a=a,
+                    tolerance=tolerance,
+                    given=given,
+                    true=true,
+                )
             )
-    return right("K need only be large enough that one averaging is little beside K passes.")
+    return right(_("K need only be large enough that one averaging is little beside K passes."))

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-BLANK = "the function returns nothing yet: put your formula in place of the blank."
+from accum_lib.words import N_, _, sentences
+
+BLANK = N_("the function returns nothing yet: put your formula in place of the blank.")
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Feedback:
     message: str
 
     def __repr__(self) -> str:
-        return f"{'Right.' if self.correct else 'Not yet:'} {self.message}"
+        return sentences(_("Right.") if self.correct else _("Not yet:"), self.message)
 
 
 def right(message: str) -> Feedback:
@@ -42,7 +44,9 @@ def runs(check: Callable[..., Feedback]) -> Callable[..., Feedback]:
         try:
             return check(*answers)
         except Exception as error:
-            yours = "your functions" if len(answers) > 1 else "your function"
-            return not_yet(f"{yours} raised {type(error).__name__}: {error}")
+            yours = _("your functions") if len(answers) > 1 else _("your function")
+            return not_yet(
+                _("{yours} raised {kind}: {error}", yours=yours, kind=type(error).__name__, error=error)
+            )
 
     return checked

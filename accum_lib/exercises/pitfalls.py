@@ -5,32 +5,42 @@ from accum_lib.lenses.equivalence import check_case
 from accum_lib.lenses.equivalence.calling import Loop, wishes_of
 from accum_lib.lenses.equivalence.standard import COUNTS, token_case
 from accum_lib.records.equivalence import Report
+from accum_lib.words import _
 
 
 @runs
 def check_clipped_repair(loop: Loop) -> Feedback:
     """Exercise 2: a loop that clips too early; the whole window is to be clipped to ``max_grad_norm``."""
     if "max_grad_norm" not in wishes_of(loop).values():
-        return not_yet("keep the parameter max_grad_norm: the norm that a window's gradient is clipped to.")
-    report = check_case(loop, token_case(COUNTS, 3, "ragged labels, clipped", max_grad_norm=0.1))
+        return not_yet(
+            _("keep the parameter max_grad_norm: the norm that a window's gradient is clipped to.")
+        )
+    report = check_case(loop, token_case(COUNTS, 3, _("ragged labels, clipped"), max_grad_norm=0.1))
     if (hint := _hint(report)) is not None:
         return hint
     unclipped = check_case(loop, token_case(COUNTS, 3, "ragged labels, seldom clipped", max_grad_norm=100.0))
-    return _hint(unclipped) or right("The whole window's gradient is clipped, once, just before the update.")
+    return _hint(unclipped) or right(
+        _("The whole window's gradient is clipped, once, just before the update.")
+    )
 
 
 @runs
 def check_logged_repair(loop: Loop) -> Feedback:
     """Exercise 3: right gradients, but a scheduler that ticks too often and a log of the last loss."""
     if "scheduler" not in wishes_of(loop).values():
-        return not_yet("keep the parameter scheduler, and tick it once for each update.")
-    case = token_case(COUNTS, 3, "ragged labels")
+        return not_yet(_("keep the parameter scheduler, and tick it once for each update."))
+    case = token_case(COUNTS, 3, _("ragged labels"))
     report = check_case(loop, case)
     if (hint := _hint(report)) is not None:
         return hint
     if any("losses" in note for note in report.notes):
-        return not_yet(f"return the losses, one for each update ({len(case.windows())} an epoch here).")
-    return right("Gradients, schedule and log are one big batch's.")
+        return not_yet(
+            _(
+                "return the losses, one for each update ({updates} an epoch here).",
+                updates=len(case.windows()),
+            )
+        )
+    return right(_("Gradients, schedule and log are one big batch's."))
 
 
 def _hint(report: Report) -> Feedback | None:
