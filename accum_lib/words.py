@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, reduce
 from typing import Any
+from unicodedata import east_asian_width
 
 LANGUAGES = {"en": "English", "zh": "简体中文"}  # each as its own readers call it
 FOLDERS = {"zh": "zh_CN"}  # where the catalogue of a translation lies
@@ -51,10 +52,20 @@ def speaking(name: str) -> Iterator[None]:
         use_language(before)
 
 
+class Said(str):
+    """A translated text, which f"{text:20}" pads by the columns that it takes: a Chinese letter takes two."""
+
+    def __format__(self, spec: str) -> str:
+        wide = sum(east_asian_width(letter) in "WF" for letter in self)
+        return super().__format__(str(max(0, int(spec) - wide)) if spec.isdecimal() else spec)
+
+
 def _(english: str, /, **values: Any) -> str:
     """The text in the language that is spoken, with the values in place of ``{name}``."""
-    text = catalogue(language()).get(english, english)
-    return text.format(**values) if values else text
+    known = catalogue(language())
+    text = known.get(english, english)
+    text = text.format(**values) if values else text
+    return Said(text) if known else text
 
 
 def N_(english: str, /) -> str:  # noqa: N802, gettext's name for it

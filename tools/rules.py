@@ -19,8 +19,8 @@ SETTING = {  # of Chinese: what is wrong, and how it looks
     "half-width punctuation beside Chinese": rf"[{HAN}][,;:!?]|[,;:!?] *[{HAN}]|[{HAN}]\.(?=\s|$)",
     "half-width brackets around Chinese": rf"\([^()]*[{HAN}][^()]*\)|[{HAN}]\(|\)[{HAN}]",
     "a space beside full-width punctuation": rf"[^|\n] (?=[{MARKS}）」』])|[{MARKS}（「『] (?![*|_])",
-    "no space between Chinese and Latin": rf"[{HAN}](?=[A-Za-z0-9`{{])|[A-Za-z0-9`}}%](?=[{HAN}])",
-    "a space between two Chinese characters": rf"[{HAN}] +(?=[{HAN}])",
+    "no space between Chinese and Latin": rf"[{HAN}](?=[A-Za-z0-9`])|[A-Za-z0-9`%](?=[{HAN}])",
+    "a space between two Chinese characters": rf"[{HAN}] (?=[{HAN}])",
 }
 
 

@@ -7,7 +7,7 @@ from accum_lib.lenses.equivalence import check, check_case
 from accum_lib.lenses.equivalence.calling import Loop
 from accum_lib.lenses.equivalence.standard import token_case
 from accum_lib.pitfalls import FAULTS, loops
-from accum_lib.words import _, clauses
+from accum_lib.words import _, clauses, listed
 
 HIDING = ("no_division", "mean_of_means", "tail_divided_by_k", "dropped_tail", "leaked_tail")
 
@@ -70,7 +70,7 @@ def check_data(answer: tuple[Sequence[int], int]) -> Feedback:
         return not_yet(_("counts are whole numbers, 0 or more, and K is 1 or more."))
     case = token_case(tuple(int(n) for n in counts), int(steps), "exercise")
     every = {f.code: f for f in FAULTS}
-    hidden = [_(every[code].title) for code in HIDING if check_case(every[code].wrong, case).ok]
+    hidden = [every[code].title for code in HIDING if check_case(every[code].wrong, case).ok]
     if hidden:
         return not_yet(
             _(
@@ -91,7 +91,7 @@ def check_data(answer: tuple[Sequence[int], int]) -> Feedback:
         _(
             "Counts of {counts} with K = {steps}: a full window of two that count unlike, and a shorter "
             "one. That is all a test needs.",
-            counts=", ".join(str(n) for n in counts),
+            counts=listed([str(n) for n in counts]),
             steps=steps,
         )
     )

@@ -33,7 +33,7 @@ def check_logged_repair(loop: Loop) -> Feedback:
     report = check_case(loop, case)
     if (hint := _hint(report)) is not None:
         return hint
-    if any("losses" in note for note in report.notes):
+    if not report.losses_compared:
         return not_yet(
             _(
                 "return the losses, one for each update ({updates} an epoch here).",

@@ -9,7 +9,7 @@ from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, rig
 from accum_lib.lenses.equivalence import check_case, core_loop
 from accum_lib.lenses.equivalence.case import Case
 from accum_lib.roberta.snippets import case_of
-from accum_lib.words import _
+from accum_lib.words import _, sentences
 
 CLOSE = 1e-9
 
@@ -97,5 +97,5 @@ def check_warmup_updates(warmup_updates: Callable[[int, int, int, int, float], i
             int(part * (epochs * n // (m * k))): _("No window spans two epochs: round up in each of them."),
             int(part * -(-n // (m * k))): _("You count one epoch."),
         }
-        return not_yet(f"{asked} {wrong.get(given, 'How many updates has an epoch?')}")
+        return not_yet(sentences(asked, wrong.get(given, _("How many updates has an epoch?"))))
     return right(_("Warm-up and decay count updates, so K does not change the schedule at fixed B."))

@@ -49,7 +49,7 @@ class BugHunt:
         self.explorer = clues_explorer()
         self.named: set[int] = set()
         self.errors: list[BaseException] = []
-        titles = [(_("nothing is wrong with it"), RIGHT), *sorted((_(f.title), f.code) for f in FAULTS)]
+        titles = [(_("nothing is wrong with it"), RIGHT), *sorted((f.title, f.code) for f in FAULTS)]
         self.guess = ipywidgets.Dropdown(
             description=_("Its fault:"), options=[(_("choose …"), ""), *titles], layout={"width": "24em"}
         )
@@ -112,9 +112,9 @@ def story(code: str, loop: Loop) -> str:
     return _(
         "It is <b>{title}</b> (<code>{code}</code>). {what}<p>The checker: {said}.</p>{difference}<p>Where "
         "it happened: {source}.</p>",
-        title=_(fault.title),
+        title=fault.title,
         code=code,
-        what=_(fault.what),
+        what=fault.what,
         said=said,
         difference=_code(difference(fault.right, loop)),
         source=_(fault.source),

@@ -59,7 +59,7 @@ def summary(runs: FixedBatch, steps: int) -> str:
     apart = float(np.abs(runs.losses[at] - runs.losses[0]).max())
     what = _(
         "{name} ({parameters:,} weights), B = {b}: M = {m}, K = {steps}.",
-        name=runs.name,
+        name=_(runs.name),
         parameters=runs.parameters,
         b=runs.batch_size,
         m=m,

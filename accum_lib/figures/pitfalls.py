@@ -7,7 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.pitfalls import Clues, Sightings
-from accum_lib.words import N_, _, listed
+from accum_lib.words import N_, _, clauses, listed
 
 LEFT, RIGHT = (0.0, 0.46), (0.58, 1.0)
 UPPER, LOWER = (0.58, 0.9), (0.0, 0.34)
@@ -77,10 +77,17 @@ def clues_summary(clues: Clues) -> str:
         else _("no update stands for a window")
     )
     unlike = len(clues.errors) - len(errors)
-    counted = "; ".join(
-        _("{name} {found:.0f} of {should:.0f}", name=name.replace("<br>", " "), found=found, should=should)
-        for name, found, should in zip(clues.happenings, clues.found, clues.expected, strict=True)
-        if np.isfinite(found)
+    counted = clauses(
+        [
+            _(
+                "{name} {found:.0f} of {should:.0f}",
+                name=_(name).replace("<br>", " "),
+                found=found,
+                should=should,
+            )
+            for name, found, should in zip(clues.happenings, clues.found, clues.expected, strict=True)
+            if np.isfinite(found)
+        ]
     )
     return (
         _(

@@ -8,7 +8,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.rounding import Microscope
-from accum_lib.words import _
+from accum_lib.words import _, listed
 
 LEFT, RIGHT, TOP = (0.0, 0.5), (0.63, 1.0), (0.0, 0.84)
 FLOOR = 1e-17  # an error of 0 is drawn here: a logarithm has no place for it
@@ -62,7 +62,7 @@ def summary(m: Microscope, k: int, counts: np.ndarray) -> str:
             highest=weights.max(),
         )
     )
-    shown = ", ".join(str(c) for c in counts[:8]) + (", …" if len(counts) > 8 else "")
+    shown = listed([str(c) for c in counts[:8]]) + (_(", ") + "…" if len(counts) > 8 else "")
     return _(
         "{format}, K = {k}, micro-batches of {shown} tokens: {spread}. The error is {error:.0e}, or "
         "{units:,.0f} units of rounding; at most {bound:.0e} can be rounding, so {within}.",

@@ -7,7 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.variance import Guesses, MiniBatches, VarianceCurve
-from accum_lib.words import N_, _
+from accum_lib.words import N_, _, listed
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP, BOTTOM = (0.5, 0.83), (0.0, 0.33)
@@ -157,7 +157,7 @@ def guess_summary(guesses: Guesses, picked: int, revealed: bool) -> str:
     )
     if not revealed:
         return words
-    numbers = ", ".join(_number(v) for v in guesses.measured)
+    numbers = listed([_number(v) for v in guesses.measured])
     verdict = (
         _("as you guessed")
         if picked == guesses.nearest
@@ -166,7 +166,7 @@ def guess_summary(guesses: Guesses, picked: int, revealed: bool) -> str:
     return _(
         "{words} Measured for K = {steps}: {numbers}; {verdict}.",
         words=words,
-        steps=", ".join(map(str, guesses.steps)),
+        steps=listed([str(k) for k in guesses.steps]),
         numbers=numbers,
         verdict=verdict,
     )

@@ -22,22 +22,30 @@ class Fault:
 
     Attributes:
         code: as the checker names it.
-        title: in a few words.
+        heading, title: in a few words; the title is in the language that is spoken.
         wrong, right: the loops; they differ in a line or two.
         case: something to try them on in which it shows.
-        what: what happens, and why it goes unnoticed.
+        story, what: what happens, and why it goes unnoticed; the latter in the language that is spoken.
         source: where it has happened.
         mended: for a limit of the model: the case in which it is gone; else the same as ``case``.
     """
 
     code: str
-    title: str
+    heading: str
     wrong: Loop
     right: Loop
     case: Callable[[], Case]
-    what: str
+    story: str
     source: str
     mended: Callable[[], Case] | None = None
+
+    @property
+    def title(self) -> str:
+        return _(self.heading)
+
+    @property
+    def what(self) -> str:
+        return _(self.story)
 
     def mended_case(self) -> Case:
         """What the right loop is tried on."""

@@ -47,7 +47,7 @@ def test_what_is_missing_untranslated_or_stale_is_found() -> None:
         ("，见", "，看(见)", "half-width brackets"),
         ("；K", "； K", "a space beside full-width punctuation"),
         ("时峰值", "时 峰值", "a space between two Chinese"),
-        ("为 {", "为{", "no space between Chinese and Latin"),
+        ("` 时", "`时", "no space between Chinese and Latin"),
         ("**更少**。", "**更少。**吗", "a * that Markdown shows"),
     ],
 )

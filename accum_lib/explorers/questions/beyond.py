@@ -32,7 +32,7 @@ def halved_batch() -> Prediction:
             "64 images through a CNN with BatchNorm, cut into two micro-batches of 32. The losses are "
             "weighed rightly, in float64. How far is the gradient from one big batch's?"
         ),
-        ["rounding", _("less than a tenth of a percent"), _("some percent"), _("about half")],
+        [_("rounding"), _("less than a tenth of a percent"), _("some percent"), _("about half")],
         answer,
     )
 
@@ -88,6 +88,6 @@ def unmasked_padding() -> Prediction:
             "micro-batch. The loss looks at real frames only, and is weighed rightly. Does the gradient "
             "depend on M?"
         ),
-        [_("no: zeros add nothing, and the loss does not see them"), "yes"],
+        [_("no: zeros add nothing, and the loss does not see them"), _("yes")],
         answer,
     )

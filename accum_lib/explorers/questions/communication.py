@@ -4,7 +4,7 @@ import numpy as np
 
 from accum_lib.explorers.prediction import Prediction
 from accum_lib.lenses.communication import Lab
-from accum_lib.words import N_, _
+from accum_lib.words import N_, _, listed
 
 OPTIONS = [N_("4 and 16 times fewer"), N_("2 and 4 times fewer"), N_("the same"), N_("4 and 16 times more")]
 RATIOS = np.array([1 / 16, 1 / 4, 1, 16])
@@ -22,9 +22,15 @@ def bytes_per_example(lab: Lab, every_micro_batch: bool) -> Prediction:
         found = [lab.at(k, every_micro_batch) for k in (1, 4, 16)]
         ratio = found[2].bytes_per_example / found[0].bytes_per_example
         right = int(np.abs(np.log(RATIOS / ratio)).argmin())
-        said = ", ".join(
-            _("{kilobytes:.1f} kB at K = {k}", kilobytes=t.bytes_per_example / 1e3, k=t.accumulation_steps)
-            for t in found
+        said = listed(
+            [
+                _(
+                    "{kilobytes:.1f} kB at K = {k}",
+                    kilobytes=t.bytes_per_example / 1e3,
+                    k=t.accumulation_steps,
+                )
+                for t in found
+            ]
         )
         return right, (
             _(
@@ -43,7 +49,7 @@ def bytes_per_example(lab: Lab, every_micro_batch: bool) -> Prediction:
             processes=lab.world_size,
             how=how,
         ),
-        OPTIONS,
+        [_(option) for option in OPTIONS],
         answer,
     )
 

@@ -43,7 +43,11 @@ def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Predi
             k=accumulation_steps,
             size=size,
         ),
-        [_times(accumulation_steps) + " as much", _("the same"), _("about the same, but noisier")],
+        [
+            _as_much(accumulation_steps),
+            _("the same"),
+            _("about the same, but noisier"),
+        ],
         answer,
     )
 
@@ -108,7 +112,6 @@ def _nearest(value: float, options: tuple[float, ...]) -> int:
     return int(np.argmin([abs(np.log(value / option)) for option in options]))
 
 
-def _times(number: int) -> str:
-    return {2: "twice", 3: _("three times"), 4: _("four times")}.get(
-        number, _("{number} times", number=number)
-    )
+def _as_much(times: int) -> str:
+    words = {2: _("twice as much"), 3: _("three times as much"), 4: _("four times as much")}
+    return words.get(times) or _("{times} times as much", times=times)

@@ -36,7 +36,7 @@ def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) 
             "of memory …",
             m=micro_batch_size,
         ),
-        ["doubles", _("grows by one more set of gradients"), _("stays the same"), "falls"],
+        [_("doubles"), _("grows by one more set of gradients"), _("stays the same"), _("falls")],
         answer,
     )
 
@@ -67,6 +67,6 @@ def halved_micro_batch(workload: Workload | None = None, effective_batch_size: i
             batch=2 * half,
             half=half,
         ),
-        ["halves", _("falls, but by less than half"), _("stays the same"), "grows"],
+        [_("halves"), _("falls, but by less than half"), _("stays the same"), _("grows")],
         answer,
     )

@@ -27,7 +27,7 @@ def seen_in_the_loss(found: Callable[[], Sightings] = all_sightings) -> Predicti
 
     return Prediction(
         _("of fifteen loops with a fault in their accumulation, how many does the loss curve give away?"),
-        [_("nearly all"), _("about half"), "a few"],
+        [_("nearly all"), _("about half"), _("a few")],
         answer,
     )
 
@@ -39,8 +39,7 @@ def hidden_by_adam(found: Callable[[], Sightings] = all_sightings) -> Prediction
         table = found()
         row = table.faults.index("divided_twice")
         adam, sgd = (
-            table.values[row, table.observations.index(_("weights, {name}", name=name))]
-            for name in ("Adam", "SGD")
+            table.values[row, table.observations.index(f"weights, {name}")] for name in ("Adam", "SGD")
         )
         right = 0 if adam > sgd / 2 else 1 if adam > sgd / 20 else 2
         return right, (

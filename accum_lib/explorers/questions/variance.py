@@ -7,7 +7,7 @@ from accum_lib.figures.variance import GUESSES
 from accum_lib.lenses.races import to_target
 from accum_lib.lenses.variance import VarianceLab
 from accum_lib.records.races import Races
-from accum_lib.words import _
+from accum_lib.words import _, listed
 
 SMALL, LARGE, TARGET = 64, 1024, 0.6
 
@@ -18,7 +18,7 @@ def variance_against_steps(lab: VarianceLab) -> Prediction:
     def answer() -> tuple[int, str]:
         found = lab.guesses()
         pairs = zip(found.steps, found.measured, strict=True)
-        numbers = ", ".join(_("{v:.3f} at K = {k}", v=v if v > 1e-12 else 0, k=k) for k, v in pairs)
+        numbers = listed([_("{v:.3f} at K = {k}", v=v if v > 1e-12 else 0, k=k) for k, v in pairs])
         return found.nearest, (
             _(
                 "Measured on 300 mini-batches at each K, relative to K = 1: {numbers}. The last window is "
@@ -34,7 +34,7 @@ def variance_against_steps(lab: VarianceLab) -> Prediction:
             "the variance of the accumulated gradient …",
             num_samples=people.num_samples,
         ),
-        GUESSES,
+        [_(guess) for guess in GUESSES],
         answer,
     )
 

@@ -89,6 +89,7 @@ def _checked(loop: Loop, case: Case, dtype: torch.dtype) -> Report:
         leftover=_leftover(recorder),
         model=facts,
         notes=_not_observed(loop, losses, len(checks)),
+        losses_compared=len(losses) == len(checks) > 0,
     )
     return diagnose(report, Evidence(case, recorder, reference, report.updates, losses))
 

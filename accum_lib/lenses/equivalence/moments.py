@@ -19,7 +19,7 @@ from accum_lib.lenses.equivalence.evidence import (
 from accum_lib.lenses.equivalence.recorder import Vectors
 from accum_lib.lenses.equivalence.reference import flat
 from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
-from accum_lib.words import _
+from accum_lib.words import _, listed
 
 
 def moments(report: Report, evidence: Evidence) -> list[Diagnosis]:
@@ -301,4 +301,4 @@ def _only_too_short(update: UpdateCheck) -> bool:
 
 
 def _names(numbers: tuple[int, ...] | list[int]) -> str:
-    return ", ".join(str(i) for i in numbers) or _("none")
+    return listed([str(i) for i in numbers]) or _("none")

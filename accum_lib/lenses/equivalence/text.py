@@ -36,7 +36,7 @@ def _compared(report: Report) -> str:
         "  largest relative error {error:.1e}; rounding makes at most {tolerance:.1e}",
         k=report.accumulation_steps,
         number=len(report.counts),
-        counts=", ".join(f"{c:g}" for c in report.counts),
+        counts=listed([f"{c:g}" for c in report.counts]),
         epochs=report.epochs,
         dtype=report.dtype,
         updates=len(report.updates),

@@ -16,7 +16,7 @@ from accum_lib.lenses.equivalence.evidence import ALIKE, COARSE, Evidence, Windo
 from accum_lib.lenses.equivalence.recorder import Vectors
 from accum_lib.losses import IGNORE_INDEX
 from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
-from accum_lib.words import _, sentences
+from accum_lib.words import _, listed, sentences
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def _no_known_way(seen: list[Found], evidence: Evidence) -> list[Diagnosis]:
 def _measured(updates: list[UpdateCheck], place: str) -> str:
     shown = max(updates, key=lambda u: max((abs(u.weights[i] - 1) for i in support(u)), default=0.0))
     inside = [i for i in support(shown) if i in shown.expected] or support(shown)
-    weights = ", ".join(f"{shown.weights[i]:.3g}" for i in inside)
+    weights = listed([f"{shown.weights[i]:.3g}" for i in inside])
     return _(
         "{place} the gradient is {scale:.2f} times as long as it should be; weights {weights}, not 1",
         place=place,

@@ -10,7 +10,7 @@ import numpy as np
 from accum_lib.lenses.memory.planner import useful_down_to
 from accum_lib.lenses.memory.prediction import Prediction
 from accum_lib.records.memory import GIB, Clause, Pace
-from accum_lib.words import _
+from accum_lib.words import _, listed
 
 CLEARLY = 0.03  # two median times that differ by less are called the same
 
@@ -40,7 +40,7 @@ def memory_clauses(prediction: Prediction, micro_batch_size: int, effective_batc
         peaks[-1] < peaks[0] and bool(np.all(np.diff(peaks) <= 0.001 * peaks[0])),
         _(
             "K = {steps}: {peaks} GiB. From M = {end} down nothing more is saved",
-            steps=", ".join(map(str, steps)),
+            steps=listed([str(k) for k in steps]),
             peaks=_gib(*peaks),
             end=end,
         ),
@@ -65,8 +65,8 @@ def time_clauses(fixed_m: Pace, fixed_b: Pace) -> list[Clause]:
                 bool(times[-1] > (1 + CLEARLY) * times[0]),
                 _(
                     "K = {steps}: {times} times the time of the first, per example",
-                    steps=", ".join(map(str, measured.accumulation_steps)),
-                    times=", ".join(f"{t / times[0]:.2f}" for t in times),
+                    steps=listed([str(k) for k in measured.accumulation_steps]),
+                    times=listed([f"{t / times[0]:.2f}" for t in times]),
                 ),
             )
         )
@@ -82,4 +82,4 @@ def _batch(measured: Pace) -> int:
 
 
 def _gib(*values: int) -> str:
-    return ", ".join(f"{v / GIB:.2f}" for v in values)
+    return listed([f"{v / GIB:.2f}" for v in values])
