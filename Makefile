@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test lint notebooks catalogue pictures scoreboard bench lock clean
+.PHONY: help lab test lint notebooks catalogue slides present pictures scoreboard bench lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook"
@@ -16,6 +16,8 @@ help:
 	@echo "make lint       style, types, import contract, notebooks against their scripts, translations"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"
 	@echo "make catalogue  take up new and changed texts for translation"
+	@echo "make slides     slides from the notebooks, without code: build/slides, one file each, no network"
+	@echo "make present    the notebooks with their controls and without their code, in the browser (Voila)"
 	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
 	@echo "make scoreboard try the installed frameworks against one big batch"
 	@echo "make bench      time our loops beside others, the noise scale, predictions (ten minutes)"
@@ -36,7 +38,12 @@ $(VENV)/lab: $(VENV)/python requirements.txt constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/test: $(VENV)/lab requirements-dev.txt
+$(VENV)/present: $(VENV)/lab requirements-present.txt
+	@echo "Installing what presenting needs (once) ..."
+	@$(BIN)/python -m pip install --quiet -r requirements-present.txt -c constraints.txt
+	@touch $@
+
+$(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
 	@echo "Installing what the tests need (once) ..."
 	@$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
 	@touch $@
@@ -65,6 +72,13 @@ notebooks: $(VENV)/test
 
 catalogue: $(VENV)/test
 	@$(BIN)/python tools/catalogue.py extract
+
+slides: $(VENV)/lab
+	@$(BIN)/python tools/make_slides.py
+
+present: $(VENV)/present
+	@echo "Opening the notebooks without their code (Ctrl-C ends it) ..."
+	@$(BIN)/python -m voila notebooks --VoilaConfiguration.config_file_paths=tools/voila $(PRESENT_FLAGS)
 
 pictures: $(VENV)/test
 	@mkdir -p docs/pictures

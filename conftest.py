@@ -4,8 +4,10 @@ The limit on memory is a promise (Binder kills at 2 GB), so a cell that takes it
 The time depends on the machine: it is printed and not tested.
 """
 
+import os
 import pathlib
 import re
+import tempfile
 import time
 
 import psutil
@@ -25,6 +27,13 @@ def pytest_addoption(parser) -> None:
 def pytest_ignore_collect(collection_path) -> bool | None:
     other_language = collection_path.suffix == ".ipynb" and collection_path.parent.parent.name == "notebooks"
     return True if other_language and collection_path.stem not in TRANSLATED else None
+
+
+def pytest_configure(config) -> None:
+    """No test writes into the reader's own progress: kernels and servers inherit the variable."""
+    folder = tempfile.TemporaryDirectory(prefix="accum_progress_")
+    os.environ["ACCUM_PROGRESS_FILE"] = str(pathlib.Path(folder.name) / "progress.json")
+    config.add_cleanup(folder.cleanup)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,9 +18,9 @@ def pins(name: str) -> dict[str, str]:
 
 def test_every_requirement_is_pinned_and_locked_at_the_same_version() -> None:
     locked = pins("constraints.txt")
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-present.txt", "requirements-dev.txt"):
         lines = [x for x in (ROOT / name).read_text().splitlines() if x and not x.startswith(("#", "-r"))]
-        assert len(lines) == len(pins(name)) > 5
+        assert len(lines) == len(pins(name)) > 0
         for package, version in pins(name).items():
             assert locked[package] == version, package
 

@@ -12,6 +12,8 @@ import argparse
 import os
 import pathlib
 import sys
+import tempfile
+import unittest.mock
 from collections.abc import Iterator
 
 import jupytext
@@ -40,7 +42,7 @@ def from_script(script: pathlib.Path, language: str = "en") -> nbformat.Notebook
         cell.id, cell.metadata = f"cell-{index:02}", nbformat.NotebookNode()
     if language != "en":
         translate(notebook, language)
-    notebook.cells.insert(0, _cell("markdown", "languages", switch(script, language)))
+    notebook.cells.insert(1, _cell("markdown", "languages", switch(script, language)))  # below the title
     return notebook
 
 
@@ -66,6 +68,16 @@ def switch(script: pathlib.Path, language: str) -> str:
 def _cell(kind: str, name: str, source: str) -> nbformat.NotebookNode:
     make = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
     return make(source, id=name)
+
+
+def build_all(scripts: list[pathlib.Path], languages: list[str]) -> None:
+    """Execute them with an empty progress: the reader's own is neither shown in a notebook nor changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        nobodys = {"ACCUM_PROGRESS_FILE": str(pathlib.Path(folder) / "progress.json")}
+        with unittest.mock.patch.dict(os.environ, nobodys):
+            for language in languages:
+                for script in scripts:
+                    build(script, language)
 
 
 def build(script: pathlib.Path, language: str = "en") -> None:
@@ -131,9 +143,7 @@ def main() -> int:
     languages = [arguments.language] if arguments.language else list(LANGUAGES)
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     if arguments.command == "build":
-        for language in languages:
-            for script in scripts:
-                build(script, language)
+        build_all(scripts, languages)
         return 0
     found = list(faults(scripts, languages))
     print(*found, sep="\n", end="\n" if found else "")

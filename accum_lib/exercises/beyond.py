@@ -22,22 +22,30 @@ def check_momentum(momentum: Callable[[float, int], float]) -> Feedback:
     for big, steps in ((0.1, 1), (0.1, 4), (0.5, 3)):
         left, wanted = _left(momentum(big, steps), steps), _left(big, 1)
         if abs(left - wanted) > 1e-9:
-            hint = _("K moves multiply what is left K times: which momentum m has (1 - m)^K of it left?")
-            if abs(momentum(big, steps) - big / steps) < 1e-12:
-                hint = _("close, since (1 - m)^K is about 1 - K m; but only about.")
             return not_yet(
                 _(
-                    "after K = {steps} micro-batches with your {momentum:.4g}, a BatchNorm keeps {left:.4f} "
-                    "of its old mean; one big batch with {big} keeps {wanted:.4f}. {hint}",
+                    "after K = {steps} micro-batches with your {momentum:.4g}, a BatchNorm keeps "
+                    "{left:.4f} of its old mean; one big batch with {big} keeps {wanted:.4f}. {hint}",
                     steps=steps,
                     momentum=momentum(big, steps),
                     left=left,
                     big=big,
                     wanted=wanted,
-                    hint=hint,
+                    hint=_momentum_hint(momentum(big, steps), big, steps),
                 )
             )
     return right(_("K micro-batches now forget as much of the old statistics as one big batch."))
+
+
+def _momentum_hint(given: float, big: float, steps: int) -> str:
+    near = [
+        (big, _("K moves with the same momentum forget more than one does.")),
+        (big / steps, _("Close, since (1 - m)^K is about 1 - K m; but only about.")),
+        (big ** (1 / steps), _("What is multiplied K times is not the momentum but what is left.")),
+        ((1 - big) ** (1 / steps), _("That is what each move should leave; the momentum is the rest.")),
+    ]
+    fallback = _("K moves multiply what is left K times: which momentum m has (1 - m)^K of it left?")
+    return next((hint for value, hint in near if abs(given - value) < 1e-12), fallback)
 
 
 @runs
@@ -68,7 +76,7 @@ def check_torch_mean(weights: Callable[[list[int]], Sequence[float]]) -> Feedbac
     ]
     for value, hint in near:
         if torch.allclose(found, value, rtol=1e-4):
-            return not_yet(f"{hint}.")
+            return not_yet(_("{hint}.", hint=hint))
     return not_yet(
         _(
             "for lengths {lengths} you say {found}, and torch's loss has {wanted}. Divide by what, and then "
@@ -89,12 +97,7 @@ def check_alignable(alignable: Callable[[int, list[int]], bool]) -> Feedback:
         for frames in range(1, 8):
             possible = bool(torch.isfinite(_ctc(frames, target)))
             if bool(alignable(frames, target)) != possible:
-                repeats = any(a == b for a, b in pairwise(target))
-                hint = (
-                    _("what must stand between two equal symbols?")
-                    if repeats
-                    else _("each symbol needs a frame.")
-                )
+                hint = _alignment_hint(frames, target, possible)
                 fact = _("can be spelled") if possible else _("cannot be spelled (its loss is infinite)")
                 return not_yet(
                     _(
@@ -106,6 +109,17 @@ def check_alignable(alignable: Callable[[int, list[int]], bool]) -> Feedback:
                     )
                 )
     return right(_("Tried on six targets and one to seven frames, each beside the real loss."))
+
+
+def _alignment_hint(frames: int, target: list[int], possible: bool) -> str:
+    repeats = any(a == b for a, b in pairwise(target))
+    if not possible:
+        return _("what must stand between two equal symbols?") if repeats else _("each symbol needs a frame.")
+    if frames > len(target) + sum(a == b for a, b in pairwise(target)):
+        return _("a symbol may last for several frames, so frames to spare do no harm.")
+    if not repeats and len(set(target)) < len(target):
+        return _("equal symbols need a blank between them only if they are neighbours.")
+    return _("no blank is needed but between two equal neighbours.")
 
 
 def _left(momentum: float, steps: int) -> float:

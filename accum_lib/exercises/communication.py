@@ -26,15 +26,22 @@ def check_share(share: Callable[[int, float], float]) -> Feedback:
     true = sum(map(sum, SHARDS)) / total
     if math.isclose(averaged, true, rel_tol=1e-9):
         return right(_("DDP divides the sum over processes by their number, and the share undoes that."))
-    if math.isclose(averaged * world_size, true, rel_tol=1e-9):
-        return not_yet(
-            _("the gradient comes out world_size times too small: DDP averages, it does not add up.")
-        )
+    near = [
+        (1 / total, _("It comes out world_size times too small: DDP averages, it does not add up.")),
+        (
+            1 / world_size,
+            _("DDP divides by world_size of its own accord; and by what is a loss *sum* divided?"),
+        ),
+        (1, _("A sum over all tokens is to become a mean over them.")),
+        (total / world_size, _("Upside down: the more tokens there are, the less each of them counts.")),
+    ]
+    hint = next((words for value, words in near if math.isclose(given, value)), _("What does DDP divide by?"))
     return not_yet(
         _(
-            "on 2 processes that count 10 and 2, the gradient is {averaged:.3g}, not {true:.3g}.",
+            "on 2 processes that count 10 and 2, the gradient is {averaged:.3g}, not {true:.3g}. {hint}",
             averaged=averaged,
             true=true,
+            hint=hint,
         )
     )
 
@@ -49,18 +56,28 @@ def check_bytes(bytes_per_example: Callable[[float, int, int, bool], float]) -> 
         for every, true in ((False, found.bytes_deferred[0]), (True, found.bytes_every[0])):
             given = bytes_per_example(1000.0, m, k, every)
             if not math.isclose(given, true, rel_tol=1e-9):
-                how = _("every pass") if every else _("the last pass only")
+                when = _("in every pass") if every else _("in the last pass only")
                 return not_yet(
                     _(
-                        "1000 bytes, M = {m}, K = {k}, averaging in {how}: you say {given:g} bytes. How "
-                        "often are all gradients sent in an update, and how many examples does it have?",
+                        "1000 bytes, M = {m}, K = {k}, averaging {when}: you say {given:g} bytes. {hint}",
                         m=m,
                         k=k,
-                        how=how,
+                        when=when,
                         given=given,
+                        hint=_bytes_hint(given, true, m, k, every),
                     )
                 )
     return right(_("Once per update or K times, over M·K examples."))
+
+
+def _bytes_hint(given: float, true: float, m: int, k: int, every: bool) -> str:
+    if math.isclose(given, true * m * k):
+        return _("That is what an update sends; how many examples does it have?")
+    if math.isclose(given, true * k):
+        return _("An update has M·K examples, not M.")
+    if every and math.isclose(given, true / k):
+        return _("That is right if gradients are sent once in an update; here it is once in every pass.")
+    return _("How often are all gradients sent in an update, and how many examples does it have?")
 
 
 @runs
@@ -73,16 +90,32 @@ def check_enough(smallest_steps: Callable[[float, float, float], int]) -> Feedba
         true = forecast(Workload(1.0, 1, c, 0.0), network, 2, range(1, 100), tolerance).enough
         given = smallest_steps(c, a, tolerance)
         if given != true:
+            assert true is not None
             return not_yet(
                 _(
                     "a pass of {c:g} s, an averaging of {a:g} s, tolerance {tolerance:.0%}: you say "
-                    "{given}, the forecast K = {true}. K passes take K·{c:g} s; what part of that may the "
-                    "averaging be?",
+                    "{given:.4g}, the forecast K = {true}. {hint}",
                     c=c,
                     a=a,
                     tolerance=tolerance,
                     given=given,
                     true=true,
+                    hint=_enough_hint(given, true, c, a),
                 )
             )
     return right(_("K need only be large enough that one averaging is little beside K passes."))
+
+
+def _enough_hint(given: float, true: int, c: float, a: float) -> str:
+    if given != int(given):
+        return _("There are no parts of a micro-batch: round up to a whole number.")
+    if given > true:
+        return _("A smaller K is within the tolerance already: round up only what is not whole.")
+    if given < 1:
+        return _("An update has one micro-batch at least.")
+    added = a / (given * c)
+    return _(
+        "With your K the averaging adds {added:.0%} to the passes: what part of K·{c:g} s may it be?",
+        added=added,
+        c=c,
+    )

@@ -14,7 +14,12 @@ HIDING = ("no_division", "mean_of_means", "tail_divided_by_k", "dropped_tail", "
 
 @runs
 def check_loop(loop: Loop) -> Feedback:
-    """Exercise 1: a training loop for one epoch, graded by the checker on its standard cases."""
+    """Exercise 1: a training loop for one epoch."""
+    return grade_loop(loop)
+
+
+def grade_loop(loop: Loop) -> Feedback:
+    """A training loop for one epoch, graded by the checker on its standard cases."""
     reports = check(loop)
     if all(not r.updates for r in reports):
         return not_yet(_("no update was made: call optimizer.step() at the end of each window."))
@@ -39,7 +44,7 @@ def check_mean_of_means_weight(weight: Callable[[int, list[int]], float]) -> Fee
     """Exercise 2: ``weight(index, counts)`` in a mean of means, 1 being right. Compared with a real loop."""
     if is_blank(weight(0, [1, 3])):
         return not_yet(_(BLANK))
-    for counts in ([1, 3], [5, 1, 6]):
+    for counts in ([5, 1, 6], [1, 3]):
         case = token_case(tuple(counts), len(counts), "exercise")
         found = check_case(loops.mean_of_means, case).updates[0].weights
         for index, measured in enumerate(found):
@@ -48,16 +53,32 @@ def check_mean_of_means_weight(weight: Callable[[int, list[int]], float]) -> Fee
                 return not_yet(
                     _(
                         "with counts {counts}, micro-batch {index} weighs {measured:.3f} in a real run; you "
-                        "say {given:.3f}. Which share of the update does it get, and which should it get?",
+                        "say {given:.3f}. {hint}",
                         counts=counts,
                         index=index,
                         measured=measured,
                         given=given,
+                        hint=_weight_hint(given, index, counts),
                     )
                 )
     return right(
         _("It gets 1/K of the update, and should get its count's share of all: so short ones weigh more.")
     )
+
+
+def _weight_hint(given: float, index: int, counts: list[int]) -> str:
+    gets, should = 1 / len(counts), counts[index] / sum(counts)
+    near = [
+        (
+            gets,
+            _("That is the share of the update that it gets. Compare it with the share that it should get."),
+        ),
+        (should, _("That is the share that it should get. Compare it with the share that it gets.")),
+        (should / gets, _("Upside down: a short micro-batch weighs too much, not too little.")),
+        (1.0, _("That would be right for micro-batches that all count the same.")),
+    ]
+    fallback = _("Which share of the update does it get, and which should it get?")
+    return next((hint for value, hint in near if abs(given - value) < 1e-9), fallback)
 
 
 @runs

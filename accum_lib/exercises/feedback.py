@@ -1,10 +1,11 @@
 """What an automatic check says: right or not yet, and why. It never raises at the reader's mistake."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
+from accum_lib import progress
 from accum_lib.words import N_, _, sentences
 
 BLANK = N_("the function returns nothing yet: put your formula in place of the blank.")
@@ -16,9 +17,11 @@ class Feedback:
 
     correct: bool
     message: str
+    note: str = ""  # what went wrong with recording it in the reader's progress
 
     def __repr__(self) -> str:
-        return sentences(_("Right.") if self.correct else _("Not yet:"), self.message)
+        said = sentences(_("Right.") if self.correct else _("Not yet:"), self.message)
+        return f"{said}\n" + _("({note})", note=self.note) if self.note else said
 
 
 def right(message: str) -> Feedback:
@@ -37,16 +40,19 @@ def is_blank(answer: Any) -> bool:
 
 
 def runs(check: Callable[..., Feedback]) -> Callable[..., Feedback]:
-    """Turn an exception in one of the reader's functions into a hint that names it."""
+    """Record a right answer in the reader's progress; turn an exception in the reader's code into a hint."""
 
     @wraps(check)
     def checked(*answers: Any) -> Feedback:
         try:
-            return check(*answers)
+            feedback = check(*answers)
         except Exception as error:
             yours = _("your functions") if len(answers) > 1 else _("your function")
             return not_yet(
                 _("{yours} raised {kind}: {error}", yours=yours, kind=type(error).__name__, error=error)
             )
+        if feedback.correct:
+            return replace(feedback, note=progress.record_exercise(check.__name__))
+        return feedback
 
     return checked

@@ -92,6 +92,15 @@ def check_steps(steps: Callable[[int, int], int]) -> Feedback:
         given = steps(batch, largest)
         if given == planned[1]:
             continue
+        if given != int(given):
+            return not_yet(
+                _(
+                    "K = {given:.4g} for B = {batch}, M up to {largest}: there are no parts of a pass.",
+                    given=given,
+                    batch=batch,
+                    largest=largest,
+                )
+            )
         if given == 0 or given * largest < batch:
             return not_yet(
                 _(

@@ -1,5 +1,6 @@
-"""Exercises 2 and 3 of notebook 05, loops to repair; the first is graded by ``check_loop``, like any loop."""
+"""Exercises of notebook 05: loops to repair."""
 
+from accum_lib.exercises.equivalence import grade_loop
 from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
 from accum_lib.lenses.equivalence import check_case
 from accum_lib.lenses.equivalence.calling import Loop, wishes_of
@@ -9,18 +10,42 @@ from accum_lib.words import _
 
 
 @runs
+def check_plain_repair(loop: Loop) -> Feedback:
+    """Exercise 1: a loop as in many tutorials, graded by the checker like any other."""
+    return grade_loop(loop)
+
+
+@runs
 def check_clipped_repair(loop: Loop) -> Feedback:
     """Exercise 2: a loop that clips too early; the whole window is to be clipped to ``max_grad_norm``."""
     if "max_grad_norm" not in wishes_of(loop).values():
         return not_yet(
             _("keep the parameter max_grad_norm: the norm that a window's gradient is clipped to.")
         )
-    report = check_case(loop, token_case(COUNTS, 3, _("ragged labels, clipped"), max_grad_norm=0.1))
-    if (hint := _hint(report)) is not None:
-        return hint
-    unclipped = check_case(loop, token_case(COUNTS, 3, "ragged labels, seldom clipped", max_grad_norm=100.0))
-    return _hint(unclipped) or right(
-        _("The whole window's gradient is clipped, once, just before the update.")
+    clipped, seldom = (
+        check_case(loop, token_case(COUNTS, 3, _("ragged labels"), max_grad_norm=norm))
+        for norm in (0.1, 100.0)
+    )
+    if clipped.ok and seldom.ok:
+        return right(_("The whole window's gradient is clipped, once, just before the update."))
+    if clipped.ok:
+        return not_yet(_("right for max_grad_norm = 0.1, and wrong for 100: which norm do you clip to?"))
+    if not seldom.ok:  # with a norm of 100 nothing is clipped, so the fault is not in the clipping
+        return not_yet(
+            _("even where nothing needs clipping, {message}.", message=seldom.diagnoses[0].message)
+        )
+    if clipped.codes != ("unexplained",):
+        return not_yet(_("{hint}.", hint=clipped.diagnoses[0].message))
+    longer = clipped.updates[0].scale
+    if clipped.updates[0].unexplained < clipped.tolerance:
+        return not_yet(
+            _(
+                "right until it is to be clipped, then {longer:.0f} times too long: is it clipped at all?",
+                longer=longer,
+            )
+        )
+    return not_yet(
+        _("right until it is clipped, then it points elsewhere: clip all parameters together, once.")
     )
 
 
@@ -33,15 +58,23 @@ def check_logged_repair(loop: Loop) -> Feedback:
     report = check_case(loop, case)
     if (hint := _hint(report)) is not None:
         return hint
-    if not report.losses_compared:
+    if report.ticks != len(report.updates):
         return not_yet(
             _(
-                "return the losses, one for each update ({updates} an epoch here).",
-                updates=len(case.windows()),
+                "{updates} updates, {ticks} ticks: every update has one.",
+                updates=len(report.updates),
+                ticks=report.ticks,
+            )
+        )
+    if any("losses" in note for note in report.notes):
+        return not_yet(
+            _(
+                "return the losses, one for each update ({windows} an epoch here).",
+                windows=len(case.windows()),
             )
         )
     return right(_("Gradients, schedule and log are one big batch's."))
 
 
 def _hint(report: Report) -> Feedback | None:
-    return None if report.ok else not_yet(f"{report.diagnoses[0].message}.")
+    return None if report.ok else not_yet(_("{hint}.", hint=report.diagnoses[0].message))

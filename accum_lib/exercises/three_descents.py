@@ -116,6 +116,10 @@ def check_same_step(learning_rate: Callable[[float, int], float]) -> Feedback:
                     steps=steps,
                 )
             )
+        if abs(given - rate / steps**0.5) < 1e-12:
+            return not_yet(
+                _("√K belongs to the noise of a step. Here it is the step's length that is K-fold.")
+            )
         return not_yet(
             _(
                 "for a mean's rate of {rate} and K = {steps} you say {given:.4g}, so the step would be "

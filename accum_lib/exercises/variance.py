@@ -8,7 +8,7 @@ import torch
 from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.lenses.variance import draw, example_gradients, from_gradients, from_window, means
 from accum_lib.problems.digits import Digits
-from accum_lib.words import _
+from accum_lib.words import _, sentences
 
 
 @runs
@@ -26,6 +26,14 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
     batches = means(gradients, draw(64, 32, 2000))
     measured = float((batches - gradients.mean(0)).square().sum(1).mean())
     factor = variance(trace, 32, 64) / measured
+    if hint := _variance_hint(variance(trace, 32, 64) / trace, 32, 64):
+        return not_yet(
+            _(
+                "for B = 32 of N = 64 you say {factor:.2f} times what 2,000 mini-batches show. {hint}",
+                factor=factor,
+                hint=hint,
+            )
+        )
     if abs(variance(trace, 64, 64)) > 1e-9 * trace:
         return not_yet(
             _(
@@ -57,6 +65,23 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
     )
 
 
+def _variance_hint(given: float, b: int, n: int) -> str | None:
+    """What is known about a few likely formulas, by what they give for a trace of 1."""
+    near = [
+        (
+            1 / b,
+            _("That holds for draws with replacement. What can vary when a batch is the whole data set?"),
+        ),
+        (1 - b / n, _("It is 0 for B = N, as it should; but a mean of B gradients varies less than one.")),
+        (
+            1 / b * (n - b) / (n - 1),
+            _("(N - B)/(N - 1) goes with a variance over N; this trace is over N - 1."),
+        ),
+        ((1 / b * (1 - b / n)) ** 0.5, _("That is the standard deviation: leave the root away.")),
+    ]
+    return next((hint for value, hint in near if abs(given / value - 1) < 1e-9), None)
+
+
 @runs
 def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) -> Feedback:
     """Exercise 2: ``noise_scale(micro_batch_size, steps, mean_square, whole)``, from norms alone.
@@ -85,7 +110,7 @@ def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) ->
     ]
     for value, hint in near:
         if abs(given / value - 1) < 1e-6:
-            return not_yet(hint + ".")
+            return not_yet(_("{hint}.", hint=hint))
     return not_yet(
         _(
             "you say {given:.3g}, and it is {expected:.3g}. Write down the two expectations, E|g_M|² = |G|² "
@@ -118,15 +143,18 @@ def check_beta2(beta2: Callable[[float, int, int], float]) -> Feedback:
         found = np.log(0.5) / np.log(given) * batch
         if abs(found / wanted - 1) > 1e-6:
             return not_yet(
-                _(
-                    "{reference} at B = {base} forgets half within {wanted:,.0f} examples. Your {given:.5g} "
-                    "at B = {batch} does so within {found:,.0f}.",
-                    reference=reference,
-                    base=base,
-                    wanted=wanted,
-                    given=given,
-                    batch=batch,
-                    found=found,
+                sentences(
+                    _(
+                        "{reference} at B = {base} forgets half within {wanted:,.0f} examples. Your "
+                        "{given:.5g} at B = {batch} does so within {found:,.0f}.",
+                        reference=reference,
+                        base=base,
+                        wanted=wanted,
+                        given=given,
+                        batch=batch,
+                        found=found,
+                    ),
+                    _half_life_hint(given, reference, base, batch),
                 )
             )
     return right(
@@ -135,6 +163,18 @@ def check_beta2(beta2: Callable[[float, int, int], float]) -> Feedback:
             beta2=beta2(0.95, 64, 1),
         )
     )
+
+
+def _half_life_hint(given: float, reference: float, base: int, batch: int) -> str:
+    near = [
+        (reference, _("It forgets after as many updates as before; but each of them has other examples.")),
+        (reference ** (base / batch), _("A larger batch needs fewer updates to forget, not more.")),
+        (
+            1 - (1 - reference) * batch / base,
+            _("Scaling 1 - beta2 is close while it is small; but only close."),
+        ),
+    ]
+    return next((hint for value, hint in near if abs(given - value) < 1e-12), "")
 
 
 def _norms(m: int, k: int) -> tuple[float, float]:

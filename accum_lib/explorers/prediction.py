@@ -4,11 +4,13 @@ A demonstration without a prediction teaches about as much as none (Crouch et al
 10.1119/1.1707018), so every lesson asks first.
 """
 
+import html
 from collections.abc import Callable, Sequence
 
 import ipywidgets
 from IPython.display import display
 
+from accum_lib import progress
 from accum_lib.words import _, sentences
 
 
@@ -20,13 +22,22 @@ class Prediction:
         options: the possible guesses.
         answer: computes ``(index of the right option, explanation)`` from a real run; called only when
             the reader has guessed.
+        name: what the reader's progress calls the question, such as "descents.full_buffer". Those in
+            ``questions/`` need not say it; others are not recorded unless they do.
 
     Attributes:
         errors: exceptions that were shown to the reader in words (Jupyter swallows them in callbacks).
     """
 
-    def __init__(self, question: str, options: Sequence[str], answer: Callable[[], tuple[int, str]]) -> None:
+    def __init__(
+        self,
+        question: str,
+        options: Sequence[str],
+        answer: Callable[[], tuple[int, str]],
+        name: str | None = None,
+    ) -> None:
         self._question, self._options, self._answer = question, list(options), answer
+        self.name = name or _name_of(answer)
         self.errors: list[BaseException] = []
         self.choice = ipywidgets.RadioButtons(
             options=[(label, index) for index, label in enumerate(options)],
@@ -76,4 +87,17 @@ class Prediction:
             if self.choice.value == right
             else _("It is: <b>{option}</b>.", option=self._options[right])
         )
-        self.reply.value = f"<div role='status'>{sentences(verdict, explanation)}</div>"
+        said = sentences(verdict, explanation)
+        self.reply.value = f"<div role='status'>{said}{self._recorded(right)}</div>"
+
+    def _recorded(self, right: int) -> str:
+        """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""
+        note = self.name and progress.record_prediction(self.name, self.choice.value == right)
+        return f"<p>{html.escape(note)}</p>" if note else ""
+
+
+def _name_of(answer: Callable[[], tuple[int, str]]) -> str | None:
+    """A question in ``questions/`` goes by its module and the function that asks it."""
+    package, _dot, topic = answer.__module__.rpartition(".")
+    asks = answer.__qualname__.partition(".")[0]
+    return f"{topic}.{asks}" if package == "accum_lib.explorers.questions" else None

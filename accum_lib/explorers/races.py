@@ -1,6 +1,7 @@
 """The races of notebook 03: a track with a progress bar, and explorers of what was raced."""
 
 from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 import ipywidgets
 from IPython.display import display
@@ -28,37 +29,54 @@ CONTROLS = [
 CLAIMS: tuple[tuple[str, int | None], ...] = (("scaling", 1), ("scaling", 0), ("small", None))
 
 
-class RaceTrack:
+class Timed(Protocol):
+    """What a run returns: anything that knows the seconds it took."""
+
+    @property
+    def seconds(self) -> float: ...
+
+
+Raced = TypeVar("Raced", bound=Timed)
+ANEW = N_("Stopped. Run this cell again to race anew; the cells below need the races.")
+GO_ON = N_("Stopped. Run this cell again to go on; the cells below need the races.")
+
+
+class RaceTrack(Generic[Raced]):
     """Run the races under a progress bar. An interrupt of the kernel (■) stops them.
 
     Args:
         run: ``run(tell)``, as ``race_all``.
+        stopped: what is said after a stop, marked with ``N_``.
 
     Attributes:
         races: what was raced; None until the races are through, and after a stop.
     """
 
-    def __init__(self, run: Callable[[Callable[[float], None]], Races] = race_all) -> None:
-        self._run = run
-        self.races: Races | None = None
+    def __init__(
+        self,
+        run: Callable[[Callable[[float], None]], Raced] = race_all,  # type: ignore[assignment]
+        stopped: str = ANEW,
+    ) -> None:
+        self._run, self._stopped = run, stopped
+        self.races: Raced | None = None
         self.bar = ipywidgets.FloatProgress(min=0, max=1, layout={"width": "300px"})
         self.status = ipywidgets.HTML()
         self.widget = ipywidgets.HBox([self.bar, self.status])
 
-    def show(self) -> "Races | None":
+    def show(self) -> "Raced | None":
         """Display the bar, race, and return what was raced; None if the reader has stopped it."""
         data = self.widget._repr_mimebundle_() or {}
         display({**data, "text/plain": _("The races run here, with a progress bar.")}, raw=True)
         return self.run()
 
-    def run(self) -> "Races | None":
+    def run(self) -> "Raced | None":
         """Race; an interrupt ends it at once, and nothing half-done is kept."""
         self.races = None
         self._say(_("Racing … (interrupt the kernel, ■, to stop)"))
         try:
             races = self.races = self._run(self._tell)
         except KeyboardInterrupt:
-            self._say(_("Stopped. Run this cell again to race anew; the cells below need the races."))
+            self._say(_(self._stopped))
         else:
             self._say(_("Done in {seconds:.0f} s.", seconds=races.seconds))
         return self.races

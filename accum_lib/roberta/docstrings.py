@@ -11,19 +11,23 @@ scikit-learn and torch are installed anyway. What makes such data too easy or di
 - The split is by **family**: functions of one module, a class with its methods, a name with its variants
   (``add``, ``add_``, ``nanadd``) are either all in training or all held out.
 
-The texts change with the installed versions, and with nothing else.
+The texts change with the installed versions, and with nothing else: they are read in a process of their own,
+since a notebook, a test runner or another library replaces functions and adds methods in this one.
 """
 
 import importlib
 import inspect
+import json
 import random
 import re
+import subprocess
 import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import cache
 from typing import Any
 
 from accum_lib.roberta.data import Example, TextData
@@ -80,18 +84,39 @@ def load_docstrings(held_out_fraction: float = 0.2, per_package: int | None = 60
 
     Raises:
         ValueError: the fraction is not between 0 and 1, or Python runs without docstrings (``-OO``).
+        RuntimeError: the process that reads the docstrings failed; says how.
     """
     if not 0 < held_out_fraction < 1:
         raise ValueError(f"held_out_fraction must be between 0 and 1; got {held_out_fraction}")
-    docs = thin(deduplicate(collect()), per_package, seed)
-    if len({doc.package for doc in docs}) < len(MODULES):
-        raise ValueError("a package has no docstrings: was Python started with -OO? Start it without")
+    if sys.flags.optimize > 1:
+        raise ValueError("there are no docstrings, since Python was started with -OO: start it without")
+    docs = thin(deduplicate(collect_apart()), per_package, seed)
     train, held_out = split(docs, held_out_fraction, seed)
     labels = tuple(MODULES)
     parts = [
         tuple(Example(d.text, None, labels.index(d.package)) for d in part) for part in (train, held_out)
     ]
     return TextData("docstrings of installed packages", parts[0], parts[1], labels)
+
+
+@cache
+def collect_apart() -> tuple[Docstring, ...]:
+    """What ``collect`` finds in a new process, where nobody has replaced anything yet; read once.
+
+    Raises:
+        RuntimeError: the process failed; with the last thing that it said.
+    """
+    code = f"from {__name__} import print_all; print_all()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise RuntimeError(f"the docstrings could not be read: {said[-1]}")
+    return tuple(Docstring(*row) for row in json.loads(done.stdout.splitlines()[-1]))
+
+
+def print_all() -> None:
+    """Write what ``collect`` finds to standard output, as one line of JSON."""
+    print(json.dumps([astuple(doc) for doc in collect()]))
 
 
 def collect() -> list[Docstring]:

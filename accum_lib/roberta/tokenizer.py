@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 # In the order of RoBERTa's ids 0 to 3; <mask> comes last, where the published vocabulary has it too.
@@ -63,14 +64,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 2000, max_tokens: in
     from transformers import RobertaTokenizer
 
     start, pad, end, unknown = SPECIAL_TOKENS
-    bpe = _train_bpe(corpus, vocab_size)
+    vocab, merges = _train_bpe(tuple(corpus), vocab_size)
     return RobertaTokenizer(
-        **bpe, bos_token=start, cls_token=start, eos_token=end, sep_token=end, pad_token=pad,
-        unk_token=unknown, mask_token=MASK, model_max_length=max_tokens,
+        vocab=dict(vocab), merges=list(merges), bos_token=start, cls_token=start, eos_token=end,
+        sep_token=end, pad_token=pad, unk_token=unknown, mask_token=MASK, model_max_length=max_tokens,
     )  # fmt: skip
 
 
-def _train_bpe(corpus: list[str], vocab_size: int) -> dict[str, Any]:
+@lru_cache(maxsize=4)  # one problem builds its model many times, from the same texts
+def _train_bpe(corpus: tuple[str, ...], vocab_size: int) -> tuple[dict[str, int], list[Any]]:
     """The vocabulary and merges of a byte-level BPE, ``<mask>`` included as the last id."""
     import json
 
@@ -87,4 +89,4 @@ def _train_bpe(corpus: list[str], vocab_size: int) -> dict[str, Any]:
     tokenizer.train_from_iterator(corpus, trainer)
     model = json.loads(tokenizer.to_str())["model"]
     vocab = {**model["vocab"], MASK: len(model["vocab"])}
-    return {"vocab": vocab, "merges": [tuple(pair) for pair in model["merges"]]}
+    return vocab, [tuple(pair) for pair in model["merges"]]

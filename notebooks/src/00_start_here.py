@@ -86,17 +86,16 @@ print(report())
 # %% [markdown]
 # ## 5. The map
 #
-# | notebook | question | minutes |
-# |---|---|---|
-# | **00 Start here** (this one) | What is accumulation? | 10 |
-# | [01 Three descents](01_three_descents.ipynb) | How do full-batch, mini-batch and accumulated descent differ, and when are two of them the same? | 30 |
-# | [02 Equivalence](02_equivalence.ipynb) | When is accumulation exact, and how do you check a loop, your own or a framework's? | 40 |
-# | [03 Variance](03_variance.ipynb) | What does the effective batch buy, and when does more stop paying? | 45 |
-# | [04 Memory](04_memory.ipynb) | Where does every byte of an update go, and what fits on your card? | 40 |
-# | [05 When it breaks](05_when_it_breaks.ipynb) | Which faults have careful projects shipped, and what would have shown them? | 45 |
-# | [06 RoBERTa](06_roberta.ipynb) | Does all of it hold for the model that you fine-tune at work? | 45 |
-# | [07 Beyond text](07_beyond_text.ipynb) | What changes with images and BatchNorm, or with audio and CTC? | 35 |
-# | [08 Distributed](08_distributed.ipynb) | What does accumulation save between processes, and up to where? | 40 |
+# Your predictions and your solved exercises are kept in a small file on this machine, `.progress.json`, and
+# nowhere else. Run this cell again when you come back.
+
+# %%
+from accum_lib.explorers import progress_map
+
+progress_map()
+
+# %% [markdown]
+# To begin anew: `from accum_lib import progress; progress.reset()`.
 #
 # The library is short and meant to be read. Begin with `accum_lib/accumulate.py`, the hundred lines that
 # everything here runs through; `accum_lib/descent.py` is the loop around it.

@@ -181,7 +181,9 @@ check_mean_of_means_weight(weight)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-check_data(([4, 4, 4, 4], 2))  # change the counts, and K
+data = ([4, 4, 4, 4], 2)  # change the counts, and K
+
+check_data(data)
 
 # %% [markdown]
 # ## Sources

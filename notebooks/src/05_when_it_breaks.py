@@ -107,7 +107,11 @@ for trial in accuracy_trials():
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_clipped_repair, check_logged_repair, check_loop
+from accum_lib.exercises import (
+    check_clipped_repair,
+    check_logged_repair,
+    check_plain_repair,
+)
 from torch.nn.functional import cross_entropy
 
 
@@ -120,7 +124,7 @@ def train(model, optimizer, batches, accumulation_steps):
             optimizer.zero_grad()
 
 
-check_loop(train)
+check_plain_repair(train)
 
 # %% [markdown]
 # **2.** This one counts rightly, and should clip a window's gradient to `max_grad_norm`.

@@ -55,10 +55,10 @@ print("equal to one big batch up to rounding:", lab.gradient_error < 1e-12)
 # %%
 from accum_lib.explorers.questions import communication as questions
 
-questions.bytes_per_example(lab, every_micro_batch=True).show()
+questions.bytes_in_every_pass(lab).show()
 
 # %%
-questions.bytes_per_example(lab, every_micro_batch=False).show()
+questions.bytes_in_the_last_pass(lab).show()
 
 # %%
 questions.fixed_batch(lab).show()

@@ -179,7 +179,7 @@ class ExplorerOnPage:
         """Click where the control's value ``position`` lies."""
         if self.is_slider(control):
             slider = self.inputs(control)
-            slider.scroll_into_view_if_needed()
+            self.wait_until_at_rest(slider)
             box, last = slider.bounding_box(), self.positions(control) - 1
             thumb = 16  # the thumb's centre stops half its width before either end
             x = box["x"] + thumb / 2 + (box["width"] - thumb) * position / last
@@ -187,6 +187,22 @@ class ExplorerOnPage:
         else:
             self.inputs(control).nth(position).click()
         self.settle()
+
+    def wait_until_at_rest(self, slider: Locator) -> None:
+        """In view, under the pointer, and not moved for three frames: JupyterLab still lays cells out."""
+        slider.scroll_into_view_if_needed()
+        slider.evaluate(
+            """async (slider) => {
+                 const frame = () => new Promise(requestAnimationFrame);
+                 for (let still = 0, before = null, n = 0; still < 3 && n < 600; n += 1) {
+                   const { x, y, width, height } = slider.getBoundingClientRect();
+                   const hit = document.elementFromPoint(x + width / 2, y + height / 2) === slider;
+                   still = hit && before === `${x},${y}` ? still + 1 : 0;
+                   before = `${x},${y}`;
+                   await frame();
+                 }
+               }"""
+        )
 
     def settle(self) -> None:
         """Until what is drawn is what the controls say."""
@@ -204,15 +220,17 @@ class ExplorerOnPage:
         """Whether its lines and markers are those of a new figure with the same data, to a hundredth."""
         return self.root.locator(".accum-plot").evaluate(
             """async (plot) => {
-                 const drawn = (p) => [...p.querySelectorAll('.cartesianlayer .plot path')].map((path) =>
+                 const drawn = (p) => [...p.querySelectorAll('.cartesianlayer .overplot path')].map((path) =>
                    (path.getAttribute('d') + path.getAttribute('transform')).replace(
                      /-?[0-9.]+/g, (number) => Math.round(100 * number) / 100)).join();
                  const fresh = document.createElement('div');
-                 fresh.style.cssText = `position: absolute; left: -9999px; width: ${plot.clientWidth}px`;
+                 fresh.style.cssText = 'position: absolute; left: -9999px';
+                 const { width, height } = plot._fullLayout;
                  document.body.append(fresh);
                  const { newPlot } = globalThis.__accumPlotly;
-                 await newPlot(fresh, plot.data, plot.layout, { displayModeBar: false });
-                 const same = drawn(plot) === drawn(fresh);
+                 const layout = { ...plot.layout, width, height };
+                 await newPlot(fresh, plot.data, layout, { displayModeBar: false });
+                 const same = drawn(plot) !== '' && drawn(plot) === drawn(fresh);
                  globalThis.__accumPlotly.purge(fresh);
                  fresh.remove();
                  return same;
@@ -227,6 +245,10 @@ class ExplorerOnPage:
                    const labels = [...plot.querySelectorAll(`.${axis._id}tick text`)];
                    return [k, [...axis.range, labels.map((t) => t.textContent)]]; }))"""
         )
+
+    def facts(self) -> dict[str, Any]:
+        """The measurements that the picture says it was made from."""
+        return self.root.locator(".accum-plot").evaluate("plot => plot.layout.meta.facts")
 
     def summary(self) -> str:
         """Its words, also where JupyterLab does not render them since they are off the screen."""

@@ -81,8 +81,8 @@ def test_explorers_compute_every_setting() -> None:
 @pytest.mark.parametrize(
     ("prediction", "right"),
     [
-        (questions.bytes_per_example(LAB, every_micro_batch=False), 0),
-        (questions.bytes_per_example(LAB, every_micro_batch=True), 2),
+        (questions.bytes_in_the_last_pass(LAB), 0),
+        (questions.bytes_in_every_pass(LAB), 2),
         (questions.fixed_batch(LAB), 1),
     ],
 )

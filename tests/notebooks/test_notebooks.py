@@ -8,6 +8,8 @@ import shutil
 import nbformat
 import pytest
 
+from accum_lib import progress
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -65,12 +67,6 @@ def test_links_lead_to_notebooks_that_exist(path) -> None:
         assert (path.parent / link).exists(), link
 
 
-def test_the_map_names_every_notebook() -> None:
-    text = prose(ROOT / "notebooks" / "00_start_here.ipynb")
-    for path in NOTEBOOKS[1:]:
-        assert f"({path.name})" in text, path.name
-
-
 @by_name
 def test_it_is_saved_with_its_pictures_and_their_words_but_without_widget_state(path) -> None:
     notebook = read(path)
@@ -87,6 +83,15 @@ def test_it_is_saved_with_its_pictures_and_their_words_but_without_widget_state(
 @by_name
 def test_it_is_what_its_script_says(path) -> None:
     assert not tool.drifted(ROOT / "notebooks" / "src" / f"{path.stem}.py")
+
+
+def test_a_build_neither_shows_nor_changes_the_readers_progress(tmp_path, monkeypatch) -> None:
+    mine = tmp_path / "mine.json"
+    monkeypatch.setenv("ACCUM_PROGRESS_FILE", str(mine))
+    monkeypatch.setattr(tool, "build", lambda *_: (tmp_path / "seen").write_text(str(progress.path())))
+    tool.build_all(["one"], ["en"])
+    assert (tmp_path / "seen").read_text() != str(mine)
+    assert progress.path() == mine, "afterwards it is the reader's again"
 
 
 def test_drift_is_noticed(tmp_path, monkeypatch) -> None:

@@ -15,8 +15,10 @@ from accum_lib.roberta.docstrings import (
     Docstring,
     clean,
     collect,
+    collect_apart,
     deduplicate,
     leaks,
+    load_docstrings,
     split,
     thin,
 )
@@ -138,16 +140,29 @@ def test_the_package_can_be_told_from_the_words(data) -> None:
     assert right > majority + 0.3
 
 
-def test_what_others_put_into_modules_and_classes_is_left_out(monkeypatch) -> None:
-    """A notebook, a test runner and Transformers replace hooks and add methods; the texts stay the same."""
-    import logging
-    import sys
+def test_what_others_put_into_modules_and_classes_changes_nothing(monkeypatch) -> None:
+    """A notebook, a test runner and Transformers replace functions and add methods in their own process."""
+    import textwrap
 
     def foreign(*_) -> None:
-        """A method of somebody else's that no one should find among the docstrings of the library."""
+        """A function of somebody else's that no one should find among the docstrings of the library."""
 
-    foreign.__module__ = "transformers.utils.logging"
-    before = collect()
-    monkeypatch.setattr(logging.Logger, "advise", foreign, raising=False)
-    monkeypatch.setattr(sys, "excepthook", foreign)
-    assert collect() == before
+    foreign.__module__ = "textwrap"  # nothing tells it from textwrap's own
+    before, here = load_docstrings(), collect()
+    monkeypatch.setattr(textwrap, "advise", foreign, raising=False)
+    assert collect() != here, "in this process it would be found"
+    collect_apart.cache_clear()
+    assert load_docstrings() == before
+
+
+def test_a_process_that_fails_says_why(monkeypatch) -> None:
+    collect_apart.cache_clear()
+    monkeypatch.setattr("accum_lib.roberta.docstrings.__name__", "accum_lib.no_such_module")
+    with pytest.raises(RuntimeError, match=r"could not be read: ModuleNotFoundError.*no_such_module"):
+        load_docstrings()
+
+
+def test_without_docstrings_it_says_so() -> None:
+    code = "from accum_lib.roberta.docstrings import load_docstrings; load_docstrings()"
+    answer = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
+    assert "since Python was started with -OO" in answer.stderr

@@ -16,7 +16,8 @@ NAMES = {
     "RTX", "fp", "bf", "float", "bfloat", "all", "reduce", "no_sync", "ctc_loss", "reduction",
     "mean", "torch", "Goyal", "Marek", "billion", "mlm", "nan", "NaN", "docstring", "optimizer",
     "step", "max_grad_norm", "scheduler", "trace", "g_M", "g_B", "world_size", "backward", "sum",
-    "accumulate", "nn", "TransformerEncoder",
+    "accumulate", "nn", "TransformerEncoder", "MiB", "KiB", "B_noise", "pass", "update", "beta",
+    "large", "made", "up",
 }  # fmt: skip
 
 

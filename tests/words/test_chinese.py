@@ -1,16 +1,22 @@
 """In Chinese no English is left: this finds texts that were never marked, which no catalogue knows."""
 
+import importlib
+import pathlib
 from functools import cache
-from math import ceil
 
+import nbformat
 import numpy as np
 import pytest
+import solutions
 import speech
 from made_races import races
+from made_trials import trial
 
-from accum_lib import exercises, explorers
+from accum_lib import exercises, explorers, progress
 from accum_lib.exercises.feedback import not_yet, right
+from accum_lib.explorers import lesson_map
 from accum_lib.explorers.questions import (
+    advice,
     beyond,
     communication,
     descents,
@@ -23,6 +29,7 @@ from accum_lib.explorers.questions import (
 from accum_lib.figures.picture import Picture
 from accum_lib.figures.training import picture as training_picture
 from accum_lib.lenses import batch_norm
+from accum_lib.lenses.advice import HERE, known_noise, verdicts
 from accum_lib.lenses.communication import Lab
 from accum_lib.lenses.communication.measure import STEPS
 from accum_lib.lenses.equivalence import check_case, explain
@@ -32,14 +39,19 @@ from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import encoder, mlp
 from accum_lib.lenses.paths import DescentComparison
 from accum_lib.lenses.variance import VarianceLab
+from accum_lib.lessons import Lesson
 from accum_lib.machine import report
 from accum_lib.pitfalls import FAULTS
 from accum_lib.pitfalls.observe import OBSERVATIONS, UNITS
 from accum_lib.problems import Regression
+from accum_lib.progress import Progress
+from accum_lib.records.advice import TimeModel, Trials
 from accum_lib.records.communication import Span, Traffic
 from accum_lib.records.pitfalls import Sightings
+from accum_lib.records.variance import NoiseScale
 from accum_lib.words import speaking
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORKLOAD = mlp()
 
 
@@ -67,6 +79,19 @@ def traffic() -> Lab:
     return Lab(2, tuple(every), np.ones(1), np.ones(1), (), 0.0)
 
 
+def trials() -> Trials:
+    return Trials((trial(64.0), trial(10.0)), 1.0)
+
+
+def times() -> dict[str, TimeModel]:
+    one = np.ones(2)
+    return {name: TimeModel("cpu", 2e-3, 3e-4, 2e-3, one, one, one) for name in HERE}
+
+
+def noise() -> dict[str, NoiseScale]:
+    return {name: known_noise(64) for name in HERE}
+
+
 def table() -> Sightings:
     shape = len(FAULTS), len(OBSERVATIONS)
     seen = np.arange(shape[0] * shape[1]).reshape(shape) % 3 == 0
@@ -92,6 +117,8 @@ EXPLORERS = {
     "speech": lambda: explorers.speech_explorer(epochs=2),
     "traffic": lambda: explorers.traffic_explorer(traffic()),
     "forecast": explorers.forecast_explorer,
+    "choose K": lambda: explorers.choose_k_explorer(times(), noise()),
+    "trial": lambda: explorers.trial_explorer(trials()),
 }
 PREDICTIONS = {
     "full buffer": descents.full_buffer,
@@ -110,13 +137,12 @@ PREDICTIONS = {
     "halved batch": beyond.halved_batch,
     "lone syllable": beyond.lone_syllable,
     "padding": beyond.unmasked_padding,
-    "every pass": lambda: communication.bytes_per_example(traffic(), True),
-    "last pass": lambda: communication.bytes_per_example(traffic(), False),
+    "every pass": lambda: communication.bytes_in_every_pass(traffic()),
+    "last pass": lambda: communication.bytes_in_the_last_pass(traffic()),
     "fixed batch": lambda: communication.fixed_batch(traffic()),
+    "larger card": advice.larger_card,
+    "four times K": lambda: advice.four_times_the_steps(trials()),
 }  # fmt: skip
-
-
-LOOPS = {fault.code: (fault.wrong, fault.right) for fault in FAULTS}
 
 
 def left(texts) -> dict[str, set[str]]:
@@ -136,85 +162,31 @@ def test_a_prediction_says_nothing_in_english(name) -> None:
     assert prediction.errors == []
 
 
-ANSWERS = {
-    "check_updates_per_epoch": [
-        lambda n, m, k: ...,
-        lambda n, m, k: 3,
-        lambda n, m, k: -(-n // m // k),
-        lambda n, m, k: ceil(ceil(n / m) / k),
-    ],
-    "check_weight": [
-        lambda i, c: ...,
-        lambda i, c: 1,
-        lambda i, c: 1 / 3,
-        lambda i, c: 0.5,
-        lambda i, c: c[i] / sum(c),
-    ],
-    "check_same_step": [
-        lambda r, k: ...,
-        lambda r, k: r,
-        lambda r, k: r * k,
-        lambda r, k: 7,
-        lambda r, k: r / k,
-    ],
-    "check_mean_of_means_weight": [lambda i, c: ..., lambda i, c: 1, lambda i, c: sum(c) / c[i] / len(c)],
-    "check_data": [..., ([4, 4, 4, 4], 2), ([0.5], 2), ([1, 3, 2], 2), ([1, 3, 2, 5, 4], 2)],
-    "check_loop": [
-        lambda model, optimizer, batches, accumulation_steps: None,
-        *(f.wrong for f in FAULTS[:8]),
-        FAULTS[0].right,
-    ],
-    "check_clipped_repair": [FAULTS[0].wrong, *LOOPS["clipped_per_micro_batch"]],
-    "check_logged_repair": [FAULTS[0].wrong, *LOOPS["scheduler_per_micro_batch"]],
-    "check_variance": [
-        lambda t, b, n: ...,
-        lambda t, b, n: t / b,
-        lambda t, b, n: t * (1 - b / n),
-        lambda t, b, n: t / b * (1 - b / n),
-    ],
-    "check_noise_scale": [lambda m, k, s, w: ..., lambda m, k, s, w: s / w, lambda m, k, s, w: 7.0],
-    "check_beta2": [lambda r, o, b: ..., lambda r, o, b: 2, lambda r, o, b: r, lambda r, o, b: r ** (b / o)],
-    "check_floor": [lambda n: ..., *(lambda n, each=each: each * n for each in (4, 8, 12, 16, 20, 30))],
-    "check_second_buffer": [
-        lambda n, k: ...,
-        lambda n, k: 4 * n,
-        lambda n, k: 4 * n * (k - 1),
-        lambda n, k: 0,
-        lambda n, k: 4 * n * (k > 1),
-        lambda n, k: 8 * n * (k > 1),
-    ],
-    "check_steps": [lambda b, m: ..., lambda b, m: b // m, lambda b, m: b, lambda b, m: -(-b // m)],
-    "check_momentum": [
-        lambda b, k: ...,
-        lambda b, k: b,
-        lambda b, k: b / k,
-        lambda b, k: 1 - (1 - b) ** (1 / k),
-    ],
-    "check_torch_mean": [
-        lambda n: ...,
-        lambda n: [1],
-        lambda n: [0.1] * 4,
-        lambda n: [0.25] * 4,
-        lambda n: [1 / x for x in n],
-        lambda n: [9.0] * 4,
-        lambda n: [1 / x / len(n) for x in n],
-    ],
-    "check_alignable": [lambda f, t: ..., lambda f, t: True, lambda f, t: f >= len(t)],
-    "check_share": [lambda w, n: ..., lambda w, n: 1 / n, lambda w, n: 7, lambda w, n: w / n],
-    "check_bytes": [
-        lambda g, m, k, e: ...,
-        lambda g, m, k, e: g,
-        lambda g, m, k, e: g * (k if e else 1) / m / k,
-    ],
-    "check_enough": [lambda c, a, t: ..., lambda c, a, t: 1],
-    "check_warmup_updates": [lambda *a: ..., lambda *a: 1, lambda n, m, k, e, p: int(p * e * -(-n // m))],
-}
+TABLES = [p.stem for p in sorted((ROOT / "tests" / "wrong_answers").glob("[!_]*.py"))]
+WRONG = {k: v for t in TABLES for k, v in importlib.import_module(f"wrong_answers.{t}").WRONG.items()}
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_an_exercise_answers_nothing_in_english(name) -> None:
-    check = getattr(exercises, name)
-    assert left(repr(check(answer)) for answer in ANSWERS[name]) == {}
+@pytest.mark.parametrize("name", WRONG)
+def test_an_exercise_hints_nothing_in_english(name) -> None:
+    check, said = getattr(exercises, name), []
+    for answer, hint in WRONG[name]:
+        if "raised" not in hint:  # Python's own words follow
+            both = isinstance(answer, tuple) and callable(answer[0])
+            said.append(repr(check(*answer) if both else check(answer)))
+    assert left(said) == {}
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in solutions.ANSWERS.glob("*.py")))
+def test_a_solution_is_praised_in_chinese(name) -> None:
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    names, said = {}, []
+    for source in solutions.exercises(solutions.fill(notebook, solutions.ANSWERS / f"{name}.py")):
+        body, _, call = source.rstrip().rpartition("\n")
+        exec(body, names)
+        said.append(repr(eval(call, names)))
+    assert said
+    assert [text for text in said if not text.startswith("正确。")] == []
+    assert left(said) == {}
 
 
 def test_an_exception_of_the_readers_is_named_in_chinese() -> None:
@@ -248,6 +220,18 @@ def test_reports_are_chinese() -> None:
     for clause in memory_clauses(predicted(WORKLOAD, Settings()), 16, 32):
         assert speech.english(clause.claim + clause.evidence) == set()
     assert speech.english(plan(WORKLOAD, "3GB", 32).verdict) == set()
+    for clause in (clause for each in trials().trials for clause in verdicts(each)):
+        assert speech.english(clause.claim + clause.evidence) == set()
+
+
+def test_the_map_is_chinese(tmp_path, monkeypatch) -> None:
+    lesson = Lesson("00_one.ipynb", "起点", "是什么？", 10, ("t.p",), ("check_a",))
+    monkeypatch.setenv("ACCUM_PROGRESS_FILE", str(tmp_path))  # a folder: nothing can be read or written
+    note = progress.record_exercise("check_a")
+    notes = note.replace(str(tmp_path), "").replace("IsADirectoryError", "")
+    assert left([notes]) == {notes: {"from", "import", "progress", "reset", "accum_lib"}}
+    for done in (Progress(), Progress({"t.p": True}, ("check_a",))):
+        assert left([lesson_map.as_html([lesson], done), lesson_map.as_text([lesson], done)]) == {}
 
 
 def test_a_training_run_is_drawn_in_chinese() -> None:

@@ -10,14 +10,35 @@ OPTIONS = [N_("4 and 16 times fewer"), N_("2 and 4 times fewer"), N_("the same")
 RATIOS = np.array([1 / 16, 1 / 4, 1, 16])
 
 
-def bytes_per_example(lab: Lab, every_micro_batch: bool) -> Prediction:
-    """How the bytes that are sent for each example change from K = 1 to 4 and 16."""
-    how = (
-        _("in every pass (plain DDP)")
-        if every_micro_batch
-        else _("in the window's last pass only (no_sync before)")
+def bytes_in_every_pass(lab: Lab) -> Prediction:
+    """How the bytes for each example change from K = 1 to 4 and 16 if every pass sends them."""
+    return _bytes_per_example(
+        lab,
+        True,
+        "communication.bytes_in_every_pass",
+        _(
+            "{processes} processes, M = 32, gradients averaged in every pass (plain DDP). From K = 1 to "
+            "K = 4 and K = 16, the bytes that are sent for each example are …",
+            processes=lab.world_size,
+        ),
     )
 
+
+def bytes_in_the_last_pass(lab: Lab) -> Prediction:
+    """The same if only a window's last pass sends them."""
+    return _bytes_per_example(
+        lab,
+        False,
+        "communication.bytes_in_the_last_pass",
+        _(
+            "{processes} processes, M = 32, gradients averaged in the window's last pass only (no_sync "
+            "before). From K = 1 to K = 4 and K = 16, the bytes that are sent for each example are …",
+            processes=lab.world_size,
+        ),
+    )
+
+
+def _bytes_per_example(lab: Lab, every_micro_batch: bool, name: str, question: str) -> Prediction:
     def answer() -> tuple[int, str]:
         found = [lab.at(k, every_micro_batch) for k in (1, 4, 16)]
         ratio = found[2].bytes_per_example / found[0].bytes_per_example
@@ -42,16 +63,7 @@ def bytes_per_example(lab: Lab, every_micro_batch: bool) -> Prediction:
             )
         )
 
-    return Prediction(
-        _(
-            "{processes} processes, M = 32, gradients averaged {how}. From K = 1 to K = 4 and K = 16, the "
-            "bytes that are sent for each example are …",
-            processes=lab.world_size,
-            how=how,
-        ),
-        [_(option) for option in OPTIONS],
-        answer,
-    )
+    return Prediction(question, [_(option) for option in OPTIONS], answer, name)
 
 
 def fixed_batch(lab: Lab) -> Prediction:

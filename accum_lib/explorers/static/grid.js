@@ -74,14 +74,24 @@ function player(control, words, position, onMove, interval) {
   return { button, stop };
 }
 
-// The traces to move if two settings differ in nothing but coordinates within the same axes, else null.
-function movedTraces(cell, shown, layout) {
-  if (!shown) return null;
-  const rest = (c) => JSON.stringify([c.layout, c.changes, c.arrays.length]);
-  const fixed = Object.entries(layout).every(([name, axis]) => !/^[xy]axis/.test(name) || axis.range);
-  if (!fixed || rest(cell) !== rest(shown)) return null;
+// An axis without its range: what a move of the axis leaves as it is.
+const withoutRange = (layout) => JSON.stringify(layout, (key, value) => (key === "range" ? undefined : value));
+
+// What to move if two settings differ in nothing but coordinates and the axes' ranges, else null.
+function movesBetween(cell, shown, before, after) {
+  if (!shown || !cell.arrays || !shown.arrays) return null;
+  const axes = Object.keys(after).filter((name) => /^[xy]axis/.test(name));
+  if (axes.some((name) => !after[name].range || !before[name].range)) return null;
+  const rest = (c, layout) => JSON.stringify([withoutRange(layout), c.changes, c.arrays.length]);
+  if (rest(cell, after) !== rest(shown, before)) return null;
   const moved = cell.arrays.filter((array, i) => String(array) !== String(shown.arrays[i]));
-  return moved.every((a) => a[1] === "x" || a[1] === "y") ? [...new Set(moved.map((a) => a[0]))] : null;
+  if (moved.some((array) => array[1] !== "x" && array[1] !== "y")) return null;
+  const ranges = axes.filter((name) => String(after[name].range) !== String(before[name].range));
+  // All traces that have numbers of the cell, also those that stay: Plotly draws what it is given, and loses others.
+  return {
+    traces: [...new Set(cell.arrays.map((array) => array[0]))],
+    layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, after[name].range])),
+  };
 }
 
 async function render({ model, el }) {
@@ -144,17 +154,19 @@ async function render({ model, el }) {
     return traces;
   }
 
-  // Plotly.react lays out the whole figure anew, with legend and axes; Plotly.animate moves traces alone, in
-  // less than half the time.
+  // Plotly.react lays out the whole figure anew, with its legend; Plotly.animate moves traces and axes alone,
+  // in less than half the time.
   async function drawCell(cell) {
     const data = cellData(cell);
     const layout = { ...base.layout, ...cell.layout };
-    const traces = movedTraces(cell, shown, layout);
+    const moves = movesBetween(cell, shown, { ...base.layout, ...shown?.layout }, layout);
     shown = cell;
-    if (!traces) return Plotly.react(plot, data, layout, base.config);
-    const moves = traces.map((i) => ({ x: data[i].x, y: data[i].y }));
+    // A copy: Plotly writes the ranges that it moves to into the layout that it was given.
+    if (!moves) return Plotly.react(plot, data, structuredClone(layout), base.config);
     const atOnce = { duration: 0, redraw: false };
-    return Plotly.animate(plot, { data: moves, traces }, { mode: "immediate", frame: atOnce, transition: atOnce });
+    const how = { mode: "immediate", frame: atOnce, transition: atOnce };
+    const traces = moves.traces.map((i) => ({ x: data[i].x, y: data[i].y }));
+    return Plotly.animate(plot, { data: traces, traces: moves.traces, layout: moves.layout }, how);
   }
 
   async function draw() {

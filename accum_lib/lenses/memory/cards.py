@@ -29,6 +29,7 @@ class Card:
         half: the 16-bit type that its matrix units take with a float32 sum: "bf16", or "fp16" before Ampere.
         half_tflops: in that type, or None.
         hopper: compute capability 9.0 or higher.
+        device: "cuda"; or "cpu" for a part of this machine's own memory (``processor``).
     """
 
     name: str
@@ -38,11 +39,12 @@ class Card:
     half: str = "bf16"
     half_tflops: float | None = None
     hopper: bool = False
+    device: str = "cuda"
 
     @property
     def usable_bytes(self) -> int:
         """What PyTorch's allocator can get: the capacity without CUDA's own context."""
-        return self.total_bytes - CONTEXT_BYTES
+        return self.total_bytes - (CONTEXT_BYTES if self.device == "cuda" else 0)
 
 
 def _card(
@@ -126,6 +128,13 @@ def present_card() -> Card:
         half_tflops=like.half_tflops,
         hopper=facts.major >= HOPPER,
     )
+
+
+def processor(name: str, total_bytes: int) -> Card:
+    """This machine's processor, held to so much memory for tensors: a card for what runs here."""
+    if total_bytes < 1:
+        raise ValueError(f"give the processor 1 byte or more for tensors; got {total_bytes}")
+    return Card(name, round(total_bytes / 1e9), total_bytes, device="cpu")
 
 
 def _of_size(name: str, number: float, exact: bool) -> Card:

@@ -170,7 +170,7 @@ def _leaner(settings: Settings) -> list[Settings]:
 
 
 def _predict(workload: Workload, settings: Settings, card: Card) -> Prediction:
-    return predicted(workload, settings, card.hopper)
+    return predicted(workload, settings, card.hopper, card.device)
 
 
 _named = cache(named)
@@ -181,13 +181,17 @@ def _can_checkpoint(workload: Workload) -> bool:
     return workload.can_checkpoint()
 
 
-def predicted(workload: Workload, settings: Settings, hopper: bool = False) -> Prediction:
-    """The prediction for a GPU, made once: it serves every card of the kind and every B."""
-    return _predicted(workload, settings, hopper)  # a cache takes a default for another call
+def predicted(
+    workload: Workload, settings: Settings, hopper: bool = False, device: str = "cuda"
+) -> Prediction:
+    """The prediction for a GPU or "cpu", made once: it serves every card of the kind and every B."""
+    return _predicted(workload, settings, hopper, device)  # a cache takes a default for another call
 
 
 @lru_cache(maxsize=64)
-def _predicted(workload: Workload, settings: Settings, hopper: bool) -> Prediction:
+def _predicted(workload: Workload, settings: Settings, hopper: bool, device: str) -> Prediction:
+    if device == "cpu":
+        return predict(workload, settings, "cpu")
     return predict(workload, settings, CUDA(attention=settings.attention, hopper=hopper))
 
 

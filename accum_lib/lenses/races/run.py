@@ -11,7 +11,7 @@ from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lenses.races.replicas import Replicas, give_each_its_rate
 from accum_lib.records.races import Race
 
-LARGEST_MICRO_BATCH = 64  # a larger B is accumulated from micro-batches of so many
+LARGEST_MICRO_BATCH = 64  # unless another is asked for, a larger B is accumulated from so many
 EVALUATIONS = 24  # in one race, spread evenly over the logarithm of the updates
 
 Tell = Callable[[], None]  # called at each evaluation
@@ -46,20 +46,24 @@ class Recipe:
         return min(1.0, (update + 1) / self.warm_up) if self.warm_up else 1.0
 
 
-def race(replicas: Replicas, batch_size: int, recipe: Recipe, updates: int, tell: Tell | None = None) -> Race:
+def race(
+    replicas: Replicas, batch_size: int, recipe: Recipe, updates: int, tell: Tell | None = None,
+    micro_batch_size: int = LARGEST_MICRO_BATCH,
+) -> Race:  # fmt: skip
     """Train every copy for so many updates, and look at the held-out loss on the way.
 
     Args:
         replicas: data, seeds and learning rates.
-        batch_size: B; beyond ``LARGEST_MICRO_BATCH`` a multiple of it, and accumulated.
+        batch_size: B; beyond the micro-batch size a multiple of it, and accumulated.
         recipe: how to update.
         updates: how many.
         tell: called at each evaluation; what it raises ends the race.
+        micro_batch_size: M, if B is that large.
 
     Raises:
         ValueError: the batch size does not fit, or a loss is not finite (a rate is too high).
     """
-    micro = max(1, min(batch_size, LARGEST_MICRO_BATCH))
+    micro = max(1, min(batch_size, micro_batch_size))
     if batch_size % micro or not 1 <= batch_size <= replicas.num_samples:
         raise ValueError(
             f"batch_size must be at most the {replicas.num_samples} examples, and beyond {micro} a multiple "

@@ -1,0 +1,51 @@
+"""Seconds of an update against M and K: a model with three coefficients, fitted to what was measured here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from accum_lib.lenses.memory.pace import pace
+from accum_lib.lenses.memory.settings import Settings
+from accum_lib.lenses.memory.workloads import Workload
+from accum_lib.records.advice import TimeModel
+
+PAIRS = ((1, 1), (4, 1), (16, 1), (64, 1), (256, 1), (1, 8), (4, 4), (16, 4))  # (M, K) that are timed
+ROUNDS = 7
+
+
+def measure_times(
+    workload: Workload, settings: Settings, pairs: Sequence[tuple[int, int]] = PAIRS, rounds: int = ROUNDS
+) -> TimeModel:
+    """Time real updates on one thread of this machine's processor, and fit the model to their medians.
+
+    Every pair is warmed up once, and all take turns (see ``pace``).
+    """
+    found = pace(workload, pairs, rounds, settings)
+    return fit_times(
+        found.micro_batch_sizes, found.accumulation_steps, np.median(found.seconds, axis=1), "cpu"
+    )
+
+
+def fit_times(
+    micro_batch_sizes: np.ndarray, accumulation_steps: np.ndarray, seconds: np.ndarray, device: str
+) -> TimeModel:
+    """Least squares of relative errors, no coefficient below 0.
+
+    Args:
+        micro_batch_sizes, accumulation_steps: (pairs,) M and K, each with two values or more.
+        seconds: (pairs,) of one update.
+        device: where it was measured.
+
+    Raises:
+        ValueError: the pairs cannot tell the three coefficients apart, or a time is not above 0.
+    """
+    from scipy.optimize import nnls  # takes a while to import
+
+    m, k, t = (np.asarray(each, dtype=float) for each in (micro_batch_sizes, accumulation_steps, seconds))
+    if not (t > 0).all():
+        raise ValueError(f"every time must be above 0 seconds; got {t.min():g}")
+    rows = np.stack([k, k * m, np.ones(len(k))], axis=1)
+    if np.linalg.matrix_rank(rows) < 3:
+        raise ValueError("three coefficients need pairs with several M and several K; add some to the pairs")
+    (one_pass, example, update), _ = nnls(rows / t[:, None], np.ones(len(t)))
+    return TimeModel(device, float(one_pass), float(example), float(update), m, k, t)

@@ -1,0 +1,72 @@
+"""What the notebooks hold, read from the notebooks themselves: question, minutes, predictions, exercises.
+
+So the map of notebook 00 needs no list that somebody must keep up to date. Nothing here depends on the
+language that a notebook is written in: names of questions and checks are code, the same in all of them.
+"""
+
+import json
+import pathlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+ASKED = re.compile(r"^questions\.(\w+)\(.*?\)\.show\(\)", re.MULTILINE | re.DOTALL)
+TOPIC = re.compile(r"^from accum_lib\.explorers\.questions import (\w+) as questions", re.MULTILINE)
+CHECKED = re.compile(r"^(check_\w+)\(", re.MULTILINE)
+NAMED = re.compile(r"[0-9][0-9]_\w+\.ipynb")  # 00_start_here.ipynb: not a copy that the reader has made
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One notebook.
+
+    Attributes:
+        file: the notebook's file name.
+        title, question, minutes: as its first cell says.
+        predictions: the questions that it asks, by module and function, such as "descents.full_buffer".
+        exercises: the checks that grade its exercises.
+    """
+
+    file: str
+    title: str
+    question: str
+    minutes: int
+    predictions: tuple[str, ...]
+    exercises: tuple[str, ...]
+
+
+def lessons(folder: pathlib.Path) -> list[Lesson]:
+    """The notebooks of a folder, in their order.
+
+    Raises:
+        ValueError: a notebook's first cell lacks the title, the question or the minutes; or is no JSON.
+    """
+    return [read(path) for path in sorted(folder.glob("*.ipynb")) if NAMED.fullmatch(path.name)]
+
+
+def read(path: pathlib.Path) -> Lesson:
+    """One notebook's entry."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join(_source(cell) for cell in cells if cell["cell_type"] == "code")
+    topic = TOPIC.search(code)
+    asked = [f"{topic[1]}.{name}" for name in ASKED.findall(code)] if topic else []
+    return Lesson(
+        path.name, *_opening(path.name, _source(cells[0])), _once(asked), _once(CHECKED.findall(code))
+    )
+
+
+def _opening(file: str, text: str) -> tuple[str, str, int]:
+    """Title, question, minutes: "# title", "**Question.** text", "**Time:** 30 minutes", in any language."""
+    head = re.search(r"^# ([^\n]+)\n\n\*\*[^*\n]+\*\* *(\S.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    minutes = re.search(r"^\*\*[^*]+\*\*\s*(\d+)", text, re.MULTILINE)
+    if not (head and minutes):
+        raise ValueError(f"{file}: its first cell should have a title, a question in bold, and the minutes")
+    return head[1].strip(), " ".join(head[2].split()), int(minutes[1])
+
+
+def _source(cell: dict[str, Any]) -> str:
+    return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+
+
+def _once(names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,131 @@
+"""What the reader has done so far, in a small local file: predictions made, exercises solved.
+
+The file lies at the project's root and never leaves the machine. Whatever is wrong with it is said in
+words and disturbs no lesson: the lesson counts, not the bookkeeping.
+"""
+
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from accum_lib.words import _
+
+VARIABLE = "ACCUM_PROGRESS_FILE"  # names another file; tests and builds set it
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What has been done, by names that stay the same in every language.
+
+    Attributes:
+        predictions: for each question that was answered, whether the first guess was right.
+        exercises: the checks that have said "Right.", in the order in which they first did.
+    """
+
+    predictions: dict[str, bool] = field(default_factory=dict)
+    exercises: tuple[str, ...] = ()
+
+
+class ProgressError(Exception):
+    """The file cannot be read or written; the message names it and says what to do."""
+
+
+def path() -> pathlib.Path:
+    """Where the progress is kept; beside the notebooks if the library lies in no project's folder."""
+    if named := os.environ.get(VARIABLE):
+        return pathlib.Path(named)
+    return (ROOT if (ROOT / "pyproject.toml").exists() else pathlib.Path.cwd()) / ".progress.json"
+
+
+def load() -> Progress:
+    """The progress so far; nothing at all if there is no file yet.
+
+    Raises:
+        ProgressError: the file is there, but is not what ``record_...`` writes.
+    """
+    try:
+        found = json.loads(path().read_text(encoding="utf-8"))
+        return _checked(found["predictions"], found["exercises"])
+    except FileNotFoundError:
+        return Progress()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ProgressError(
+            _(
+                "Your progress in {path} cannot be read ({kind}), so nothing is added to it. To "
+                "begin anew, run: from accum_lib import progress; progress.reset()",
+                path=path(),
+                kind=type(error).__name__,
+            )
+        ) from error
+
+
+def record_prediction(question: str, right: bool) -> str:
+    """Note that a question was answered. Returns "", or in words why it could not be noted."""
+    return _record(lambda done: replace(done, predictions={question: right, **done.predictions}))
+
+
+def record_exercise(check: str) -> str:
+    """Note that a check has said "Right.". Returns "", or in words why it could not be noted."""
+    return _record(lambda done: replace(done, exercises=tuple(dict.fromkeys([*done.exercises, check]))))
+
+
+def reset() -> None:
+    """Forget everything: the map of notebook 00 is empty again.
+
+    Raises:
+        ProgressError: the file cannot be removed.
+    """
+    try:
+        path().unlink(missing_ok=True)
+    except OSError as error:
+        raise ProgressError(
+            _("{path} cannot be removed ({reason}). Remove it by hand.", path=path(), reason=error.strerror)
+        ) from error
+
+
+def _record(change: Callable[[Progress], Progress]) -> str:
+    try:
+        before = load()
+        after = change(before)
+        if after != before:
+            _write(after)
+    except ProgressError as error:
+        return str(error)
+    return ""
+
+
+def _write(progress: Progress) -> None:
+    """Whole or not at all: written beside the file first, then put in its place."""
+    text = json.dumps({"predictions": progress.predictions, "exercises": progress.exercises}, indent=1)
+    try:
+        path().parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path().parent, prefix=path().name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(name, path())
+        except BaseException:
+            pathlib.Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ProgressError(
+            _(
+                "Your progress could not be written to {path} ({reason}). The lesson goes on without "
+                "it; to keep it elsewhere, name a file in the variable {variable}.",
+                path=path(),
+                reason=error.strerror,
+                variable=VARIABLE,
+            )
+        ) from error
+
+
+def _checked(predictions: dict[str, bool], exercises: list[str]) -> Progress:
+    if not all(isinstance(v, bool) for v in predictions.values()):
+        raise ValueError("each prediction is right or not")
+    if not isinstance(exercises, list) or not all(isinstance(name, str) for name in exercises):
+        raise TypeError("exercises are a list of names")
+    return Progress(dict(predictions), tuple(exercises))

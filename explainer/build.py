@@ -1,0 +1,86 @@
+"""Build the explainer: one HTML file with its style, its scripts, its numbers and its translation inside.
+
+python -m explainer.build [FILE]   writes build/explainer.html, or FILE
+"""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+import accum_lib
+from explainer import texts
+
+HERE = pathlib.Path(__file__).resolve().parent
+OUTPUT = HERE.parent / "build" / "explainer.html"
+LARGEST = 6 * 2**20  # bytes: what an e-mail or a slow line takes
+SCRIPTS = ("live", "figures", "stage", "sections", "main")  # in the order in which they need each other
+CHECK = """from accum_lib.lenses.equivalence import assert_equivalent
+
+def test_training_loop():
+    assert_equivalent(train)  # train(model, optimizer, batches, accumulation_steps), one epoch"""
+
+
+def build(data: dict[str, Any]) -> str:
+    """The page with these numbers.
+
+    Raises:
+        ValueError: it would be larger than 6 MiB.
+    """
+    page = _put(_read("page.html"), "check", CHECK)
+    page = _put(page, "/* {{style}} */", _read("style.css"))
+    page = _put(page, "/* {{plot}} */", (HERE / "vendor" / "plot.js").read_text(encoding="utf-8"))
+    page = _put(page, "/* {{script}} */", script(data))
+    if len(page.encode()) > LARGEST:
+        raise ValueError(f"the page would have {len(page.encode()):,} bytes; the most is {LARGEST:,}")
+    return page
+
+
+def script(data: dict[str, Any]) -> str:
+    """All scripts in one function, so that they share names with each other and with nothing else."""
+    import torch  # only its version
+
+    constants = {
+        "DATA": data,
+        "TEXTS": texts.translations(),
+        "VERSIONS": {"version": accum_lib.__version__, "torch": torch.__version__},
+    }
+    lines = [f"const {name} = {_json(value)};" for name, value in constants.items()]
+    body = "\n".join([*lines, *(_read(f"{name}.js") for name in SCRIPTS)])
+    return f'(() => {{\n"use strict";\n{body}\n}})();'
+
+
+def _json(value: Any) -> str:
+    """As JSON that may stand in an HTML script: no "</script>" can occur in it.
+
+    Raises:
+        ValueError: a number is not finite, which JSON cannot say.
+    """
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+
+
+def _put(page: str, place: str, text: str) -> str:
+    mark = place if "{" in place else f"{{{{{place}}}}}"
+    if page.count(mark) != 1:
+        raise ValueError(f"the page has {page.count(mark)} places {mark}; it must have one")
+    return page.replace(mark, text)
+
+
+def _read(name: str) -> str:
+    return (HERE / "page" / name).read_text(encoding="utf-8")
+
+
+def main() -> int:
+    from explainer.data import everything
+
+    output = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT
+    print("Computing what the page shows (about half a minute) ...", flush=True)
+    page = build(everything())
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page, encoding="utf-8")
+    print(f"wrote {output} ({len(page.encode()) / 2**20:.2f} MiB): open it in a browser")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""Solutions to the exercises of notebook 03."""
+
+
+def variance(trace, batch_size, num_samples):
+    return trace / batch_size * (1 - batch_size / num_samples)
+
+
+def noise_scale(micro_batch_size, steps, mean_square, whole):
+    batch = micro_batch_size * steps
+    trace = (mean_square - whole) / (1 / micro_batch_size - 1 / batch)
+    squared_norm = whole - trace / batch
+    return trace / squared_norm
+
+
+def beta2(reference, reference_batch, batch):
+    return reference ** (batch / reference_batch)

@@ -1,0 +1,114 @@
+"""What is read from the notebooks: all of it, whatever their language, and tied to the library."""
+
+import json
+import pathlib
+from collections import Counter
+
+import pytest
+
+from accum_lib import exercises
+from accum_lib.explorers import Prediction
+from accum_lib.lenses.communication import Lab
+from accum_lib.lessons import Lesson, lessons, read
+
+NOTEBOOKS = pathlib.Path(__file__).resolve().parents[1] / "notebooks"
+OPENING = (
+    "# 01 · Title\n\n**Question.** Is it\nso?\n\n**Goals**\n- one\n\n**Time:** 30 minutes. **Before:** 00."
+)
+ZH = "# 01 · 标题\n\n**问题。** 是\n这样吗？\n\n**目标**\n- 一\n\n**时间：** 30 分钟。"
+CODE = """
+from accum_lib.explorers.questions import memory as questions
+questions.asked(lab, [1, 2]).show()
+questions.asked_over_lines(
+    M=4,
+).show()
+whole = questions.helper(report)
+"""
+
+
+def notebook(path: pathlib.Path, opening: str, *code: str) -> pathlib.Path:
+    cells = [{"cell_type": "markdown", "source": opening}]
+    cells += [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in code]
+    path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("opening", "words"), [(OPENING, ("01 · Title", "Is it so?")),
+                                                (ZH, ("01 · 标题", "是 这样吗？"))])  # fmt: skip
+def test_a_notebook_is_read(tmp_path, opening, words) -> None:
+    path = notebook(tmp_path / "01_one.ipynb", opening, CODE, "check_it(f)\ncheck_it(f)\n  check_not(f)")
+    asked = ("memory.asked", "memory.asked_over_lines")
+    assert read(path) == Lesson("01_one.ipynb", *words, 30, asked, ("check_it",))
+
+
+def test_copies_are_passed_over_and_the_order_is_that_of_the_names(tmp_path) -> None:
+    for name in ("02_b", "01_a", "01_a-Copy1", "mine"):
+        notebook(tmp_path / f"{name}.ipynb", OPENING)
+    assert [lesson.file for lesson in lessons(tmp_path)] == ["01_a.ipynb", "02_b.ipynb"]
+
+
+@pytest.mark.parametrize("gone", ["# 01 · Title", "**Question.** Is it\nso?\n\n", "**Time:** 30"])
+def test_an_opening_that_lacks_something_is_refused(tmp_path, gone) -> None:
+    path = notebook(tmp_path / "01_one.ipynb", OPENING.replace(gone, ""))
+    with pytest.raises(ValueError, match=r"01_one.ipynb: its first cell"):
+        read(path)
+
+
+def test_every_notebook_of_the_project_is_there() -> None:
+    found = lessons(NOTEBOOKS)
+    assert [lesson.file for lesson in found] == sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
+    assert all(lesson.predictions for lesson in found)
+    assert all(lesson.exercises for lesson in found[1:])
+
+
+def test_every_check_belongs_to_one_notebook() -> None:
+    """A right answer is recorded under its check's name alone."""
+    used = Counter(name for lesson in lessons(NOTEBOOKS) for name in lesson.exercises)
+    assert used == Counter(exercises.__all__)
+
+
+def test_a_question_records_itself_under_the_name_that_the_map_looks_for(monkeypatch) -> None:
+    """Made with stand-ins, unanswered: its name is all that is looked at."""
+    named = []
+    monkeypatch.setattr(Prediction, "__init__", lambda self, *args: named.append(name_of(*args)))
+    for lesson in lessons(NOTEBOOKS):
+        for name in lesson.predictions:
+            topic, _, function = name.partition(".")
+            ask = getattr(__import__(f"accum_lib.explorers.questions.{topic}", fromlist=[topic]), function)
+            ask(*[_Anything()] * required(ask))
+            assert named[-1] == name
+    assert len(named) == len(set(named))
+
+
+def name_of(question, options, answer, name=None):
+    from accum_lib.explorers.prediction import _name_of
+
+    return name or _name_of(answer)
+
+
+def required(function) -> int:
+    return function.__code__.co_argcount - len(function.__defaults__ or ())
+
+
+class _Anything(Lab):
+    """Stands for a lab, a comparison, a report: these are not used before the answer is asked for."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __getattr__(self, name):
+        return self
+
+    def __call__(self):
+        return self
+
+    def __getitem__(self, key):
+        return self
+
+    def __iter__(self):
+        return iter([self] * 3)
+
+    def __str__(self) -> str:
+        return "anything"
+
+    __format__ = lambda self, _: "anything"  # noqa: E731
