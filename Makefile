@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: help lab test lint notebooks catalogue slides present pictures scoreboard bench lock clean
 
 help:
-	@echo "make lab        set up and open JupyterLab on the first notebook"
+	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
 	@echo "make test       set up and run every check and test"
 	@echo "make lint       style, types, import contract, notebooks against their scripts, translations"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"
@@ -50,9 +50,11 @@ $(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
 
 # --- What one does with it
 
+FIRST = notebooks/$(addsuffix /,$(filter-out en,$(ACCUM_LANGUAGE)))00_start_here.ipynb
+
 lab: $(VENV)/lab
-	@echo "Opening JupyterLab on notebooks/00_start_here.ipynb (Ctrl-C twice ends it) ..."
-	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab notebooks/00_start_here.ipynb $(LAB_FLAGS)
+	@echo "Opening JupyterLab on $(FIRST) (Ctrl-C twice ends it) ..."
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab $(FIRST) $(LAB_FLAGS)
 
 test: $(VENV)/test lint
 	@echo "Running the tests, every notebook, and the browser suite ..."

@@ -43,11 +43,12 @@ def pytest_runtest_call(item):
         return (yield)
     started = time.monotonic()
     result = yield
-    seconds, _ = MEASURED.get(item.parent.name, (0.0, 0.0))
+    name = item.parent.nodeid.removeprefix("notebooks/")  # zh/00_start_here.ipynb
+    seconds, _ = MEASURED.get(name, (0.0, 0.0))
     held = peak_bytes(kernel.km.provisioner.pid)
-    MEASURED[item.parent.name] = seconds + time.monotonic() - started, held
+    MEASURED[name] = seconds + time.monotonic() - started, held
     if held > LIMIT_BYTES:
-        pytest.fail(f"{item.parent.name} has held {held / 1e9:.2f} GB; the limit is {LIMIT_BYTES / 1e9} GB")
+        pytest.fail(f"{name} has held {held / 1e9:.2f} GB; the limit is {LIMIT_BYTES / 1e9} GB")
     return result
 
 

@@ -76,7 +76,7 @@ def build_all(scripts: list[pathlib.Path], languages: list[str]) -> None:
         nobodys = {"ACCUM_PROGRESS_FILE": str(pathlib.Path(folder) / "progress.json")}
         with unittest.mock.patch.dict(os.environ, nobodys):
             for language in languages:
-                for script in scripts:
+                for script in reversed(scripts):  # 00 last: its map reads the others
                     build(script, language)
 
 

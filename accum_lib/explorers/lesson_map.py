@@ -92,7 +92,7 @@ def as_text(found: list[Lesson], done: Progress, note: str = "") -> str:
     for lesson in found:
         mark, words = state(lesson, done)
         lines += [
-            f"{mark} {lesson.title} " + _("({minutes} minutes)", minutes=lesson.minutes),
+            f"{mark} {_with_minutes(lesson, lesson.title)}",
             f"    {lesson.question}",
             f"    {words}",
         ]
@@ -102,12 +102,15 @@ def as_text(found: list[Lesson], done: Progress, note: str = "") -> str:
 
 def _stop(lesson: Lesson, done: Progress) -> str:
     mark, words = state(lesson, done)
-    minutes = _("({minutes} minutes)", minutes=lesson.minutes)
     return (
-        f"<li style='{STOP}'><span aria-hidden='true' style='{MARK}'>{mark}</span> {_link(lesson)} "
-        f"{minutes}<div style='{INSIDE}'>{_inline(lesson.question)}</div>"
+        f"<li style='{STOP}'><span aria-hidden='true' style='{MARK}'>{mark}</span> "
+        f"{_with_minutes(lesson, _link(lesson))}<div style='{INSIDE}'>{_inline(lesson.question)}</div>"
         f"<div style='{INSIDE}'><b>{html.escape(words)}</b></div></li>"
     )
+
+
+def _with_minutes(lesson: Lesson, title: str) -> str:
+    return sentences(title, _("({minutes} minutes)", minutes=lesson.minutes))
 
 
 def _link(lesson: Lesson) -> str:

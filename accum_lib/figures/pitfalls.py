@@ -7,7 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.pitfalls import Clues, Sightings
-from accum_lib.words import N_, _, clauses, listed
+from accum_lib.words import N_, _, clauses, listed, sentences
 
 LEFT, RIGHT = (0.0, 0.46), (0.58, 1.0)
 UPPER, LOWER = (0.58, 0.9), (0.0, 0.34)
@@ -81,7 +81,7 @@ def clues_summary(clues: Clues) -> str:
         [
             _(
                 "{name} {found:.0f} of {should:.0f}",
-                name=_(name).replace("<br>", " "),
+                name=sentences(*_(name).split("<br>")),
                 found=found,
                 should=should,
             )

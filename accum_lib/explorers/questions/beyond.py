@@ -88,6 +88,6 @@ def unmasked_padding() -> Prediction:
             "micro-batch. The loss looks at real frames only, and is weighed rightly. Does the gradient "
             "depend on M?"
         ),
-        [_("no: zeros add nothing, and the loss does not see them"), _("yes")],
+        [_("no: zeros add nothing, and the loss does not see them"), _("yes, it does")],
         answer,
     )
