@@ -8,14 +8,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test lint notebooks slides present explainer vendor pictures scoreboard bench lock clean
+.PHONY: help lab test lint notebooks catalogue explainer vendor slides present pictures scoreboard bench lock clean
 
 help:
-	@echo "make lab        set up and open JupyterLab on the first notebook"
+	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
 	@echo "make test       set up and run every check and test"
-	@echo "make lint       style, types, import contract, notebooks against their scripts"
-	@echo "make notebooks  rebuild the notebooks from notebooks/src"
+	@echo "make lint       style, types, import contract, notebooks against their scripts, translations"
+	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"
 	@echo "make explainer  the visual explainer: build/explainer.html, one file that needs no kernel and no network"
+	@echo "make catalogue  take up new and changed texts for translation"
 	@echo "make slides     slides from the notebooks, without code: build/slides, one file each, no network"
 	@echo "make present    the notebooks with their controls and without their code, in the browser (Voila)"
 	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
@@ -50,24 +51,30 @@ $(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
 
 # --- What one does with it
 
+FIRST = notebooks/$(addsuffix /,$(filter-out en,$(ACCUM_LANGUAGE)))00_start_here.ipynb
+
 lab: $(VENV)/lab
-	@echo "Opening JupyterLab on notebooks/00_start_here.ipynb (Ctrl-C twice ends it) ..."
-	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab notebooks/00_start_here.ipynb $(LAB_FLAGS)
+	@echo "Opening JupyterLab on $(FIRST) (Ctrl-C twice ends it) ..."
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab $(FIRST) $(LAB_FLAGS)
 
 test: $(VENV)/test lint
 	@echo "Running the tests, every notebook, and the browser suite ..."
 	@$(BIN)/python -m pytest
 
 lint: $(VENV)/test
-	@echo "Checking style, types, the import contract, and notebooks against their scripts ..."
+	@echo "Checking style, types, the import contract, notebooks against their scripts, translations ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/notebooks.py check
+	@$(BIN)/python tools/catalogue.py check
 
 notebooks: $(VENV)/test
 	@$(BIN)/python tools/notebooks.py build
+
+catalogue: $(VENV)/test
+	@$(BIN)/python tools/catalogue.py extract
 
 explainer: $(VENV)/lab
 	@$(BIN)/python -m explainer.build

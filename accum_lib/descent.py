@@ -20,6 +20,7 @@ from torch import nn
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.losses import count_samples
 from accum_lib.problems.base import Problem, micro_batches
+from accum_lib.words import _
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 
@@ -147,12 +148,12 @@ def descend(
 
 def full_batch(problem: Problem, **settings: Any) -> Run:
     """Every sample in one pass for each update: M = N, K = 1. Settings as for ``descend``."""
-    return descend(problem, micro_batch_size=problem.num_samples, name="full batch", **settings)
+    return descend(problem, micro_batch_size=problem.num_samples, name=_("full batch"), **settings)
 
 
 def mini_batch(problem: Problem, batch_size: int, **settings: Any) -> Run:
     """``batch_size`` samples in one pass for each update: M = B, K = 1. Settings as for ``descend``."""
-    return descend(problem, micro_batch_size=batch_size, name="mini-batch", **settings)
+    return descend(problem, micro_batch_size=batch_size, name=_("mini-batch"), **settings)
 
 
 def accumulated(problem: Problem, micro_batch_size: int, accumulation_steps: int, **settings: Any) -> Run:
@@ -161,7 +162,7 @@ def accumulated(problem: Problem, micro_batch_size: int, accumulation_steps: int
         problem,
         micro_batch_size=micro_batch_size,
         accumulation_steps=accumulation_steps,
-        name="accumulated",
+        name=_("accumulated"),
         **settings,
     )
 
@@ -190,7 +191,7 @@ def _windows_of_epochs(
     problem: Problem, micro_batch_size: int, accumulation_steps: int, epochs: int, seed: int
 ) -> Iterator[list[Any]]:
     order = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
+    for _epoch in range(epochs):
         yield from windows(micro_batches(problem, micro_batch_size, order), accumulation_steps)
 
 

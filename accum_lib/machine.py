@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from accum_lib.words import _
+
 GIB = 2**30
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 # AdamW in float32 keeps the weight, its gradient and two moments of each parameter: 4 x 4 bytes.
@@ -58,21 +60,28 @@ def capabilities(machine: Machine) -> list[tuple[str, bool, str]]:
     base_fits = machine.free_bytes >= needed
     return [
         (
-            "all notebooks with their default settings",
+            _("all notebooks with their default settings"),
             notebooks_fit,
-            f"each stays under 1.5 GiB; this machine has {machine.memory_bytes / GIB:.1f} GiB",
+            _(
+                "each stays under 1.5 GiB; this machine has {memory:.1f} GiB",
+                memory=machine.memory_bytes / GIB,
+            ),
         ),
         (
-            "one update of full-size RoBERTa with AdamW, on the CPU",
+            _("one update of full-size RoBERTa with AdamW, on the CPU"),
             base_fits,
-            f"predicted to need at least {needed / GIB:.1f} GiB; {machine.free_bytes / GIB:.1f} GiB are free",
+            _(
+                "predicted to need at least {needed:.1f} GiB; {free:.1f} GiB are free",
+                needed=needed / GIB,
+                free=machine.free_bytes / GIB,
+            ),
         ),
         (
-            "sections for a GPU",
+            _("sections for a GPU"),
             machine.gpu is not None,
-            f"found {machine.gpu}, {(machine.gpu_bytes or 0) / GIB:.0f} GiB"
+            _("found {gpu}, {memory:.0f} GiB", gpu=machine.gpu, memory=(machine.gpu_bytes or 0) / GIB)
             if machine.gpu
-            else "no GPU was found",
+            else _("no GPU was found"),
         ),
     ]
 
@@ -81,10 +90,19 @@ def report() -> str:
     """The machine and what it can run, as text."""
     machine = this_machine()
     lines = [
-        f"Python {machine.python}, PyTorch {machine.torch}, {machine.cores} cores, "
-        f"{machine.memory_bytes / GIB:.1f} GiB of memory, GPU: {machine.gpu or 'none'}"
+        _(
+            "Python {python}, PyTorch {torch}, {cores} cores, {memory:.1f} GiB of memory, GPU: {gpu}",
+            python=machine.python,
+            torch=machine.torch,
+            cores=machine.cores,
+            memory=machine.memory_bytes / GIB,
+            gpu=machine.gpu or _("none"),
+        )
     ]
-    lines += [f"{'yes' if can else 'no ':3}  {what}: {why}" for what, can, why in capabilities(machine)]
+    lines += [
+        _("{can}  {what}: {why}", can=_("yes") if can else _("no "), what=what, why=why)
+        for what, can, why in capabilities(machine)
+    ]
     return "\n".join(lines)
 
 

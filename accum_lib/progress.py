@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from accum_lib.words import _
+
 VARIABLE = "ACCUM_PROGRESS_FILE"  # names another file; tests and builds set it
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -52,8 +54,12 @@ def load() -> Progress:
         return Progress()
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProgressError(
-            f"Your progress in {path()} cannot be read ({type(error).__name__}), so nothing is added to it. "
-            "To begin anew, run: from accum_lib import progress; progress.reset()"
+            _(
+                "Your progress in {path} cannot be read ({kind}), so nothing is added to it. To "
+                "begin anew, run: from accum_lib import progress; progress.reset()",
+                path=path(),
+                kind=type(error).__name__,
+            )
         ) from error
 
 
@@ -76,7 +82,9 @@ def reset() -> None:
     try:
         path().unlink(missing_ok=True)
     except OSError as error:
-        raise ProgressError(f"{path()} cannot be removed ({error.strerror}). Remove it by hand.") from error
+        raise ProgressError(
+            _("{path} cannot be removed ({reason}). Remove it by hand.", path=path(), reason=error.strerror)
+        ) from error
 
 
 def _record(change: Callable[[Progress], Progress]) -> str:
@@ -105,8 +113,13 @@ def _write(progress: Progress) -> None:
             raise
     except OSError as error:
         raise ProgressError(
-            f"Your progress could not be written to {path()} ({error.strerror}). The lesson goes on without "
-            f"it; to keep it elsewhere, name a file in the variable {VARIABLE}."
+            _(
+                "Your progress could not be written to {path} ({reason}). The lesson goes on without "
+                "it; to keep it elsewhere, name a file in the variable {variable}.",
+                path=path(),
+                reason=error.strerror,
+                variable=VARIABLE,
+            )
         ) from error
 
 

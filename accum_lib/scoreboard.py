@@ -17,6 +17,7 @@ from accum_lib.adapters.cases import Subject, causal_lm, subjects
 from accum_lib.lenses.equivalence import check_case
 from accum_lib.lenses.equivalence.calling import Loop
 from accum_lib.records.equivalence import Report
+from accum_lib.words import N_, _, listed
 
 MakeLoop = Callable[[Subject], Loop | None]  # None: the framework has nothing for this case
 
@@ -81,25 +82,25 @@ def _mended_trainer(subject: Subject) -> Loop | None:
 CONTESTANTS = [
     Contestant(
         "Transformers Trainer", "transformers", _trainer, _mended_trainer,
-        "compute_loss_func that divides by num_items_in_batch; loss_type set for a causal LM",
+        N_("compute_loss_func that divides by num_items_in_batch; loss_type set for a causal LM"),
     ),
     Contestant(
         "Accelerate", "accelerate",
         lambda s: accelerate_loop.accelerate_loop(s.mean_loss),
         lambda s: accelerate_loop.accelerate_token_weighted_loop(s.case.loss_sum, s.case.count),
-        "count the window first; backward(loss_sum * K / total)",
+        N_("count the window first; backward(loss_sum * K / total)"),
     ),
     Contestant(
         "Lightning", "lightning",
         lambda s: lightning_loops.lightning_loop(s.mean_loss),
         lambda s: lightning_loops.lightning_window_loop(s.case.loss_sum, s.case.count),
-        "manual optimization, one window as a batch",
+        N_("manual optimization, one window as a batch"),
     ),
     Contestant(
         "Lightning Fabric", "lightning",
         lambda s: lightning_loops.fabric_loop(s.mean_loss),
         lambda s: lightning_loops.fabric_window_loop(s.case.loss_sum, s.case.count),
-        "windows; backward(loss_sum / total)",
+        N_("windows; backward(loss_sum / total)"),
     ),
 ]  # fmt: skip
 
@@ -128,7 +129,7 @@ def scoreboard(
                 better = None if report.ok or mended is None else check_case(mended, subject.case)
             yield Row(
                 contestant.name, installed or "", subject.case.name, subject.head, report, better,
-                contestant.remedy,
+                _(contestant.remedy),
             )  # fmt: skip
 
 
@@ -140,13 +141,13 @@ def _all(subjects: Sequence[Subject], short_epochs: bool) -> list[Subject]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| framework | case | model | scale | relative error | diagnosis | mended |"]
+    lines = [_("| framework | case | model | scale | relative error | diagnosis | mended |")]
     lines.append("|---|---|---|---:|---:|---|---|")
     for r in rows:
-        diagnosis = "equal" if r.report.ok else ", ".join(r.report.codes)
-        mended = "" if r.mended is None else f"equal ({r.mended.relative_error:.0e})"
+        diagnosis = _("equal") if r.report.ok else listed(r.report.codes)
+        mended = "" if r.mended is None else _("equal ({error:.0e})", error=r.mended.relative_error)
         if r.mended is not None and not r.mended.ok:
-            mended = "still " + ", ".join(r.mended.codes)
+            mended = _("still {codes}", codes=listed(r.mended.codes))
         lines.append(
             f"| {r.framework} {r.version} | {r.subject} | {r.head} | {r.scale:.2f} "
             f"| {r.report.relative_error:.0e} | {diagnosis} | {mended} |"

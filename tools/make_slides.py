@@ -73,6 +73,8 @@ def _sections(notebook: nbformat.NotebookNode) -> list[list[Piece]]:
     """Pieces, cut before each heading of the second level."""
     sections: list[list[Piece]] = [[]]
     for cell in notebook.cells:
+        if cell.get("id") == "languages":
+            continue  # there are no slides in the other languages to lead to
         for piece in _pieces(cell):
             if piece.cell.cell_type == "markdown" and piece.cell.source.startswith("## ") and sections[-1]:
                 sections.append([])

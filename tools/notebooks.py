@@ -3,7 +3,9 @@
     python tools/notebooks.py build [NAME ...]   scripts -> executed notebooks with still pictures
     python tools/notebooks.py check              fails if a notebook's cells differ from its script
 
-The scripts in notebooks/src are what one edits and reviews; the notebooks are what students open.
+The scripts in notebooks/src are what one edits and reviews; the notebooks are what students open. Each script
+makes a notebook in English and one in every other language: same code, its prose from the catalogue.
+``--language zh`` takes one language alone.
 """
 
 import argparse
@@ -12,10 +14,15 @@ import pathlib
 import sys
 import tempfile
 import unittest.mock
+from collections.abc import Iterator
 
 import jupytext
 import nbformat
+from catalogue import translations
 from nbclient import NotebookClient
+from prose import relinked, translated
+
+from accum_lib.words import FOLDERS, LANGUAGES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "notebooks" / "src"
@@ -24,38 +31,68 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+SPEAK = 'from accum_lib.words import use_language\n\nuse_language("{language}")'
 
 
-def from_script(script: pathlib.Path) -> nbformat.NotebookNode:
+def from_script(script: pathlib.Path, language: str = "en") -> nbformat.NotebookNode:
     """The notebook without outputs, with cell ids that stay the same from build to build."""
     notebook = jupytext.read(script)
     notebook.metadata = nbformat.from_dict(METADATA)
     for index, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{index:02}", nbformat.NotebookNode()
+    if language != "en":
+        translate(notebook, language)
+    notebook.cells.insert(1, _cell("markdown", "languages", switch(script, language)))  # below the title
     return notebook
 
 
-def build_all(scripts: list[pathlib.Path]) -> None:
+def translate(notebook: nbformat.NotebookNode, language: str) -> None:
+    """Its prose in another language, and a first cell of code that makes the library speak it."""
+    catalogue = translations(FOLDERS[language])
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = relinked(translated(cell.source, catalogue))
+    notebook.cells.insert(1, _cell("code", "speak", SPEAK.format(language=language)))
+
+
+def switch(script: pathlib.Path, language: str) -> str:
+    """A line that leads to the same notebook in the other languages."""
+    up = "" if language == "en" else "../"
+    place = {other: f"{up}{'' if other == 'en' else other + '/'}{script.stem}.ipynb" for other in LANGUAGES}
+    return " · ".join(
+        f"**{name}**" if other == language else f"[{name}]({place[other]})"
+        for other, name in LANGUAGES.items()
+    )
+
+
+def _cell(kind: str, name: str, source: str) -> nbformat.NotebookNode:
+    make = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
+    return make(source, id=name)
+
+
+def build_all(scripts: list[pathlib.Path], languages: list[str]) -> None:
     """Execute them with an empty progress: the reader's own is neither shown in a notebook nor changed."""
     with tempfile.TemporaryDirectory() as folder:
         nobodys = {"ACCUM_PROGRESS_FILE": str(pathlib.Path(folder) / "progress.json")}
         with unittest.mock.patch.dict(os.environ, nobodys):
-            for script in scripts:
-                build(script)
+            for language in languages:
+                for script in reversed(scripts):  # 00 last: its map reads the others
+                    build(script, language)
 
 
-def build(script: pathlib.Path) -> None:
+def build(script: pathlib.Path, language: str = "en") -> None:
     """Execute a script's notebook and write it beside the others, light enough to commit."""
-    notebook = from_script(script)
-    where = {"metadata": {"path": str(target(script).parent)}}
+    notebook, path = from_script(script, language), target(script, language)
+    path.parent.mkdir(exist_ok=True)
+    where = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=300, coalesce_streams=True, resources=where).execute()
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.NotebookNode()
         if "outputs" in cell:
             cell.outputs = [lighten(output) for output in cell.outputs]
-    nbformat.write(notebook, target(script))
-    print(f"built {target(script).relative_to(ROOT)} ({target(script).stat().st_size // 1024} KiB)")
+    nbformat.write(notebook, path)
+    print(f"built {path.relative_to(ROOT)} ({path.stat().st_size // 1024} KiB)")
 
 
 def lighten(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -70,39 +107,52 @@ def lighten(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return output
 
 
-def drifted(script: pathlib.Path) -> bool:
+def drifted(script: pathlib.Path, language: str = "en") -> bool:
     """Whether the committed notebook's cells are not those of its script."""
-    if not target(script).exists():
+    path = target(script, language)
+    if not path.exists():
         return True
-    committed = nbformat.read(target(script), as_version=4)
-    return cells(committed) != cells(from_script(script))
+    return cells(nbformat.read(path, as_version=4)) != cells(from_script(script, language))
 
 
 def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
-def target(script: pathlib.Path) -> pathlib.Path:
-    return SOURCES.parent / f"{script.stem}.ipynb"
+def target(script: pathlib.Path, language: str = "en") -> pathlib.Path:
+    """Where a script's notebook lies: the English one above, the others in a folder for each language."""
+    folder = SOURCES.parent if language == "en" else SOURCES.parent / language
+    return folder / f"{script.stem}.ipynb"
+
+
+def faults(scripts: list[pathlib.Path], languages: list[str]) -> Iterator[str]:
+    """What does not fit together, a line each."""
+    known = {script.stem for script in SOURCES.glob("*.py")}
+    for language in languages:
+        for script in scripts:
+            if drifted(script, language):
+                name = target(script, language).relative_to(SOURCES.parent)
+                yield f"{name} is not what src/{script.name} and the catalogue say: run 'make notebooks'"
+        for path in target(SOURCES / "any.py", language).parent.glob("*.ipynb"):
+            if path.stem not in known:
+                yield f"{path.relative_to(SOURCES.parent)} has no script in notebooks/src"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("command", choices=["build", "check"])
     parser.add_argument("names", nargs="*", help="such as 00_start_here; all if none is given")
+    parser.add_argument("--language", choices=list(LANGUAGES), help="this one alone")
     arguments = parser.parse_args()
     scripts = [SOURCES / f"{n}.py" for n in arguments.names] or sorted(SOURCES.glob("*.py"))
+    languages = [arguments.language] if arguments.language else list(LANGUAGES)
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     if arguments.command == "build":
-        build_all(scripts)
+        build_all(scripts, languages)
         return 0
-    stale = [script.stem for script in scripts if drifted(script)]
-    orphans = {p.stem for p in SOURCES.parent.glob("*.ipynb")} - {s.stem for s in SOURCES.glob("*.py")}
-    for name in stale:
-        print(f"{name}.ipynb is not what src/{name}.py says: run 'make notebooks'")
-    for name in orphans:
-        print(f"{name}.ipynb has no script in notebooks/src")
-    return 1 if stale or orphans else 0
+    found = list(faults(scripts, languages))
+    print(*found, sep="\n", end="\n" if found else "")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from accum_lib.accumulate import Count
 from accum_lib.lenses.equivalence import Case
 from accum_lib.losses import IGNORE_INDEX, count_next_tokens, count_samples, count_tokens, sum_of_mean
 from accum_lib.problems.digits import Digits
+from accum_lib.words import _
 
 VOCABULARY, PAD, FIRST, CLASSES = 40, 1, 4, 3
 ROWS, MICRO_BATCHES, STEPS = 3, 8, 3
@@ -32,7 +33,9 @@ class Subject:
 
     def short_epoch(self) -> "Subject":
         """The same with an epoch of two micro-batches, fewer than K."""
-        short = replace(self.case, name=f"{self.case.name}, short epoch", batches=self.case.batches[:2])
+        short = replace(
+            self.case, name=_("{case}, short epoch", case=self.case.name), batches=self.case.batches[:2]
+        )
         return replace(self, case=short)
 
 
@@ -44,7 +47,7 @@ def subjects() -> list[Subject]:
 def digits() -> Subject:
     """An MLP; micro-batches of equal size, so that nothing but the trailing window is uneven."""
     problem = Digits("mlp", num_samples=MICRO_BATCHES * ROWS)
-    case = replace(Case.of_problem(problem, ROWS, STEPS), name="digits")
+    case = replace(Case.of_problem(problem, ROWS, STEPS), name=_("digits"))
     return Subject(case, lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), "MLP")
 
 
@@ -53,7 +56,7 @@ def sequence_classification() -> Subject:
     batches = [text(i) for i in range(MICRO_BATCHES)]
     for i, batch in enumerate(batches):
         batch["labels"] = torch.randint(CLASSES, (ROWS,), generator=torch.Generator().manual_seed(i))
-    return _subject("sequence classification", "RobertaForSequenceClassification", batches, count_samples)
+    return _subject(_("sequence classification"), "RobertaForSequenceClassification", batches, count_samples)
 
 
 def token_classification() -> Subject:
@@ -62,7 +65,7 @@ def token_classification() -> Subject:
     for i, batch in enumerate(batches):
         labels = torch.randint(CLASSES, batch["input_ids"].shape, generator=torch.Generator().manual_seed(i))
         batch["labels"] = labels.masked_fill(batch["attention_mask"] == 0, IGNORE_INDEX)
-    return _subject("token classification", "RobertaForTokenClassification", batches, count_tokens)
+    return _subject(_("token classification"), "RobertaForTokenClassification", batches, count_tokens)
 
 
 def masked_lm() -> Subject:
@@ -73,7 +76,7 @@ def masked_lm() -> Subject:
         chosen[:, 0] = True
         chosen &= batch["attention_mask"] == 1
         batch["labels"] = batch["input_ids"].masked_fill(~chosen, IGNORE_INDEX)
-    return _subject("masked LM", "RobertaForMaskedLM", batches, count_tokens)
+    return _subject(_("masked LM"), "RobertaForMaskedLM", batches, count_tokens)
 
 
 def causal_lm(head: str = "GPT2LMHeadModel") -> Subject:
@@ -81,7 +84,7 @@ def causal_lm(head: str = "GPT2LMHeadModel") -> Subject:
     batches = [text(i) for i in range(MICRO_BATCHES)]
     for batch in batches:
         batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORE_INDEX)
-    return _subject("causal LM", head, batches, count_next_tokens)
+    return _subject(_("causal LM"), head, batches, count_next_tokens)
 
 
 def text(seed: int) -> Batch:

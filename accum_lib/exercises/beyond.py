@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.exercises.feedback import Feedback, is_blank, not_yet, right, runs
+from accum_lib.words import N_, _
 
-BLANK_ANSWER = "the function returns nothing yet: put your answer in place of the blank."
+BLANK_ANSWER = N_("the function returns nothing yet: put your answer in place of the blank.")
 
 
 @runs
@@ -17,26 +18,33 @@ def check_momentum(momentum: Callable[[float, int], float]) -> Feedback:
     """Exercise 1: ``momentum(big, steps)`` whose K moves forget as much as one move with ``big``."""
     given = momentum(0.1, 4)
     if is_blank(given):
-        return not_yet(BLANK_ANSWER)
+        return not_yet(_(BLANK_ANSWER))
     for big, steps in ((0.1, 1), (0.1, 4), (0.5, 3)):
         left, wanted = _left(momentum(big, steps), steps), _left(big, 1)
         if abs(left - wanted) > 1e-9:
             return not_yet(
-                f"after K = {steps} micro-batches with your {momentum(big, steps):.4g}, a BatchNorm keeps "
-                f"{left:.4f} of its old mean; one big batch with {big} keeps {wanted:.4f}. "
-                f"{_momentum_hint(momentum(big, steps), big, steps)}"
+                _(
+                    "after K = {steps} micro-batches with your {momentum:.4g}, a BatchNorm keeps "
+                    "{left:.4f} of its old mean; one big batch with {big} keeps {wanted:.4f}. {hint}",
+                    steps=steps,
+                    momentum=momentum(big, steps),
+                    left=left,
+                    big=big,
+                    wanted=wanted,
+                    hint=_momentum_hint(momentum(big, steps), big, steps),
+                )
             )
-    return right("K micro-batches now forget as much of the old statistics as one big batch.")
+    return right(_("K micro-batches now forget as much of the old statistics as one big batch."))
 
 
 def _momentum_hint(given: float, big: float, steps: int) -> str:
     near = [
-        (big, "K moves with the same momentum forget more than one does."),
-        (big / steps, "Close, since (1 - m)^K is about 1 - K m; but only about."),
-        (big ** (1 / steps), "What is multiplied K times is not the momentum but what is left."),
-        ((1 - big) ** (1 / steps), "That is what each move should leave; the momentum is the rest."),
+        (big, _("K moves with the same momentum forget more than one does.")),
+        (big / steps, _("Close, since (1 - m)^K is about 1 - K m; but only about.")),
+        (big ** (1 / steps), _("What is multiplied K times is not the momentum but what is left.")),
+        ((1 - big) ** (1 / steps), _("That is what each move should leave; the momentum is the rest.")),
     ]
-    fallback = "K moves multiply what is left K times: which momentum m has (1 - m)^K of it left?"
+    fallback = _("K moves multiply what is left K times: which momentum m has (1 - m)^K of it left?")
     return next((hint for value, hint in near if abs(given - value) < 1e-12), fallback)
 
 
@@ -46,23 +54,37 @@ def check_torch_mean(weights: Callable[[list[int]], Sequence[float]]) -> Feedbac
     lengths = [1, 2, 4, 3]
     given = weights(lengths)
     if is_blank(given):
-        return not_yet(BLANK_ANSWER)
+        return not_yet(_(BLANK_ANSWER))
     if len(given) != len(lengths):
-        return not_yet(f"one weight for each of the {len(lengths)} utterances; you give {len(given)}.")
+        return not_yet(
+            _(
+                "one weight for each of the {number} utterances; you give {given}.",
+                number=len(lengths),
+                given=len(given),
+            )
+        )
     wanted, found = _torch_weights(lengths), torch.tensor([float(w) for w in given])
     if torch.allclose(found, wanted, rtol=1e-4):
-        return right("A short utterance's loss gets a large weight, and so does each of its symbols.")
+        return right(_("A short utterance's loss gets a large weight, and so does each of its symbols."))
     near = [
-        (torch.full((4,), 1 / sum(lengths)), "that is the mean over all symbols: what one would want"),
-        (torch.full((4,), 1 / 4), "that is the mean over utterances; each is divided by its own length, too"),
-        (1 / torch.tensor(lengths), "right up to a factor: these are summed, and torch takes the mean"),
+        (torch.full((4,), 1 / sum(lengths)), _("that is the mean over all symbols: what one would want")),
+        (
+            torch.full((4,), 1 / 4),
+            _("that is the mean over utterances; each is divided by its own length, too"),
+        ),
+        (1 / torch.tensor(lengths), _("right up to a factor: these are summed, and torch takes the mean")),
     ]
     for value, hint in near:
         if torch.allclose(found, value, rtol=1e-4):
-            return not_yet(f"{hint}.")
+            return not_yet(_("{hint}.", hint=hint))
     return not_yet(
-        f"for lengths {lengths} you say {[round(float(w), 3) for w in found]}, and torch's loss has "
-        f"{[round(float(w), 3) for w in wanted]}. Divide by what, and then average over what?"
+        _(
+            "for lengths {lengths} you say {found}, and torch's loss has {wanted}. Divide by what, and then "
+            "average over what?",
+            lengths=lengths,
+            found=[round(float(w), 3) for w in found],
+            wanted=[round(float(w), 3) for w in wanted],
+        )
     )
 
 
@@ -70,33 +92,41 @@ def check_torch_mean(weights: Callable[[list[int]], Sequence[float]]) -> Feedbac
 def check_alignable(alignable: Callable[[int, list[int]], bool]) -> Feedback:
     """Exercise 3: ``alignable(frames, target)``, whether CTC can spell ``target`` in so many frames."""
     if is_blank(alignable(4, [1, 2])):
-        return not_yet(BLANK_ANSWER)
+        return not_yet(_(BLANK_ANSWER))
     for target in ([1], [1, 2], [1, 1], [2, 2, 2], [1, 2, 1], [3, 3, 1, 1]):
         for frames in range(1, 8):
             possible = bool(torch.isfinite(_ctc(frames, target)))
             if bool(alignable(frames, target)) != possible:
                 hint = _alignment_hint(frames, target, possible)
-                fact = "can be spelled" if possible else "cannot be spelled (its loss is infinite)"
-                return not_yet(f"{target} {fact} in {frames} frames, and you say otherwise: {hint}")
-    return right("Tried on six targets and one to seven frames, each beside the real loss.")
+                fact = _("can be spelled") if possible else _("cannot be spelled (its loss is infinite)")
+                return not_yet(
+                    _(
+                        "{target} {fact} in {frames} frames, and you say otherwise: {hint}",
+                        target=target,
+                        fact=fact,
+                        frames=frames,
+                        hint=hint,
+                    )
+                )
+    return right(_("Tried on six targets and one to seven frames, each beside the real loss."))
 
 
 def _alignment_hint(frames: int, target: list[int], possible: bool) -> str:
     repeats = any(a == b for a, b in pairwise(target))
     if not possible:
-        return "what must stand between two equal symbols?" if repeats else "each symbol needs a frame."
+        return _("what must stand between two equal symbols?") if repeats else _("each symbol needs a frame.")
     if frames > len(target) + sum(a == b for a, b in pairwise(target)):
-        return "a symbol may last for several frames, so frames to spare do no harm."
+        return _("a symbol may last for several frames, so frames to spare do no harm.")
     if not repeats and len(set(target)) < len(target):
-        return "equal symbols need a blank between them only if they are neighbours."
-    return "no blank is needed but between two equal neighbours."
+        return _("equal symbols need a blank between them only if they are neighbours.")
+    return _("no blank is needed but between two equal neighbours.")
 
 
 def _left(momentum: float, steps: int) -> float:
     """What is left of an old running mean of 1 after ``steps`` batches of zeros went through BatchNorm."""
     layer = nn.BatchNorm1d(1, momentum=momentum, dtype=torch.float64)
     layer.running_mean = torch.ones(1, dtype=torch.float64)
-    for _ in range(steps):
+    for _step in range(steps):
         layer(torch.zeros(4, 1, dtype=torch.float64))
     return float(layer.running_mean)
 

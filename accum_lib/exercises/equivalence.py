@@ -7,6 +7,7 @@ from accum_lib.lenses.equivalence import check, check_case
 from accum_lib.lenses.equivalence.calling import Loop
 from accum_lib.lenses.equivalence.standard import token_case
 from accum_lib.pitfalls import FAULTS, loops
+from accum_lib.words import _, clauses, listed
 
 HIDING = ("no_division", "mean_of_means", "tail_divided_by_k", "dropped_tail", "leaked_tail")
 
@@ -21,14 +22,20 @@ def grade_loop(loop: Loop) -> Feedback:
     """A training loop for one epoch, graded by the checker on its standard cases."""
     reports = check(loop)
     if all(not r.updates for r in reports):
-        return not_yet("no update was made: call optimizer.step() at the end of each window.")
+        return not_yet(_("no update was made: call optimizer.step() at the end of each window."))
     for report in reports:
         if not report.ok:
-            return not_yet(f"on '{report.case}': {report.diagnoses[0].message}.")
+            return not_yet(
+                _("on '{case}': {message}.", case=report.case, message=report.diagnoses[0].message)
+            )
     worst = max(r.relative_error for r in reports)
     updates = sum(len(r.updates) for r in reports)
     return right(
-        f"All {updates} updates are one big batch's, the trailing windows too; worst error {worst:.0e}."
+        _(
+            "All {updates} updates are one big batch's, the trailing windows too; worst error {worst:.0e}.",
+            updates=updates,
+            worst=worst,
+        )
     )
 
 
@@ -36,7 +43,7 @@ def grade_loop(loop: Loop) -> Feedback:
 def check_mean_of_means_weight(weight: Callable[[int, list[int]], float]) -> Feedback:
     """Exercise 2: ``weight(index, counts)`` in a mean of means, 1 being right. Compared with a real loop."""
     if is_blank(weight(0, [1, 3])):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     for counts in ([5, 1, 6], [1, 3]):
         case = token_case(tuple(counts), len(counts), "exercise")
         found = check_case(loops.mean_of_means, case).updates[0].weights
@@ -44,23 +51,33 @@ def check_mean_of_means_weight(weight: Callable[[int, list[int]], float]) -> Fee
             given = weight(index, counts)
             if abs(given - measured) > 1e-9:
                 return not_yet(
-                    f"with counts {counts}, micro-batch {index} weighs {measured:.3f} in a real run; you say "
-                    f"{given:.3f}. {_weight_hint(given, index, counts)}"
+                    _(
+                        "with counts {counts}, micro-batch {index} weighs {measured:.3f} in a real run; you "
+                        "say {given:.3f}. {hint}",
+                        counts=counts,
+                        index=index,
+                        measured=measured,
+                        given=given,
+                        hint=_weight_hint(given, index, counts),
+                    )
                 )
     return right(
-        "It gets 1/K of the update, and should get its count's share of all: so short ones weigh more."
+        _("It gets 1/K of the update, and should get its count's share of all: so short ones weigh more.")
     )
 
 
 def _weight_hint(given: float, index: int, counts: list[int]) -> str:
     gets, should = 1 / len(counts), counts[index] / sum(counts)
     near = [
-        (gets, "That is the share of the update that it gets. Compare it with the share that it should get."),
-        (should, "That is the share that it should get. Compare it with the share that it gets."),
-        (should / gets, "Upside down: a short micro-batch weighs too much, not too little."),
-        (1.0, "That would be right for micro-batches that all count the same."),
+        (
+            gets,
+            _("That is the share of the update that it gets. Compare it with the share that it should get."),
+        ),
+        (should, _("That is the share that it should get. Compare it with the share that it gets.")),
+        (should / gets, _("Upside down: a short micro-batch weighs too much, not too little.")),
+        (1.0, _("That would be right for micro-batches that all count the same.")),
     ]
-    fallback = "Which share of the update does it get, and which should it get?"
+    fallback = _("Which share of the update does it get, and which should it get?")
     return next((hint for value, hint in near if abs(given - value) < 1e-9), fallback)
 
 
@@ -68,18 +85,34 @@ def _weight_hint(given: float, index: int, counts: list[int]) -> str:
 def check_data(answer: tuple[Sequence[int], int]) -> Feedback:
     """Exercise 3: ``(counts, K)``, the smallest data in which none of five faults can hide."""
     if is_blank(answer):
-        return not_yet("give the counts and K: ([4, 4, 4, 4], 2), say.")
+        return not_yet(_("give the counts and K: ([4, 4, 4, 4], 2), say."))
     counts, steps = answer
     if not counts or any(n != int(n) or n < 0 for n in counts) or int(steps) != steps or steps < 1:
-        return not_yet("counts are whole numbers, 0 or more, and K is 1 or more.")
+        return not_yet(_("counts are whole numbers, 0 or more, and K is 1 or more."))
     case = token_case(tuple(int(n) for n in counts), int(steps), "exercise")
     every = {f.code: f for f in FAULTS}
     hidden = [every[code].title for code in HIDING if check_case(every[code].wrong, case).ok]
     if hidden:
-        return not_yet(f"{len(hidden)} of {len(HIDING)} loops still pass for right: {'; '.join(hidden)}.")
+        return not_yet(
+            _(
+                "{hidden} of {all} loops still pass for right: {titles}.",
+                hidden=len(hidden),
+                all=len(HIDING),
+                titles=clauses(hidden),
+            )
+        )
     if len(counts) > 3:
-        return not_yet(f"all five are caught, with {len(counts)} micro-batches. It can be done with fewer.")
+        return not_yet(
+            _(
+                "all five are caught, with {number} micro-batches. It can be done with fewer.",
+                number=len(counts),
+            )
+        )
     return right(
-        f"Counts of {', '.join(str(n) for n in counts)} with K = {steps}: a full window of two that count "
-        "unlike, and a shorter one. That is all a test needs."
+        _(
+            "Counts of {counts} with K = {steps}: a full window of two that count unlike, and a shorter "
+            "one. That is all a test needs.",
+            counts=listed([str(n) for n in counts]),
+            steps=steps,
+        )
     )

@@ -6,8 +6,9 @@ from functools import wraps
 from typing import Any
 
 from accum_lib import progress
+from accum_lib.words import N_, _, sentences
 
-BLANK = "the function returns nothing yet: put your formula in place of the blank."
+BLANK = N_("the function returns nothing yet: put your formula in place of the blank.")
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Feedback:
     note: str = ""  # what went wrong with recording it in the reader's progress
 
     def __repr__(self) -> str:
-        said = f"{'Right.' if self.correct else 'Not yet:'} {self.message}"
-        return f"{said}\n({self.note})" if self.note else said
+        said = sentences(_("Right.") if self.correct else _("Not yet:"), self.message)
+        return f"{said}\n" + _("({note})", note=self.note) if self.note else said
 
 
 def right(message: str) -> Feedback:
@@ -46,8 +47,10 @@ def runs(check: Callable[..., Feedback]) -> Callable[..., Feedback]:
         try:
             feedback = check(*answers)
         except Exception as error:
-            yours = "your functions" if len(answers) > 1 else "your function"
-            return not_yet(f"{yours} raised {type(error).__name__}: {error}")
+            yours = _("your functions") if len(answers) > 1 else _("your function")
+            return not_yet(
+                _("{yours} raised {kind}: {error}", yours=yours, kind=type(error).__name__, error=error)
+            )
         if feedback.correct:
             return replace(feedback, note=progress.record_exercise(check.__name__))
         return feedback

@@ -7,6 +7,7 @@ from accum_lib.lenses.memory.planner import predicted, smallest_steps
 from accum_lib.lenses.memory.prediction import Prediction
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import mlp
+from accum_lib.words import _
 
 MODEL = mlp(hidden=2048, layers=3)
 NARROW = mlp(hidden=64)  # its activations are most of what it needs
@@ -19,25 +20,31 @@ def check_floor(floor_bytes: Callable[[int], float]) -> Feedback:
     """Exercise 1: ``floor_bytes(parameters)`` of AdamW in float32, PyTorch's default on a GPU."""
     given = floor_bytes(PARAMETERS)
     if is_blank(given):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     true = _prediction().floor_bytes(2) - _prediction().device.workspace_bytes
     each = given / PARAMETERS
     if abs(given / true - 1) < CLOSE:
         return right(
-            f"{each:.0f} bytes for each parameter: weight, gradient, two moments, and one temporary of the "
-            f"optimizer. The lens says {true / PARAMETERS:.1f}."
+            _(
+                "{each:.0f} bytes for each parameter: weight, gradient, two moments, and one temporary of "
+                "the optimizer. The lens says {true:.1f}.",
+                each=each,
+                true=true / PARAMETERS,
+            )
         )
     hints = {
-        4: "that is the weights alone. What else is there for each of them?",
-        8: "weights and gradients; AdamW keeps two moments besides.",
-        12: "which of the four is missing: weight, gradient, first moment, second moment?",
-        16: "weight, gradient and two moments are right. But the default AdamW works on all parameters at "
-        "once, and needs one more of their size while it does.",
+        4: _("that is the weights alone. What else is there for each of them?"),
+        8: _("weights and gradients; AdamW keeps two moments besides."),
+        12: _("which of the four is missing: weight, gradient, first moment, second moment?"),
+        16: _(
+            "weight, gradient and two moments are right. But the default AdamW works on all parameters at "
+            "once, and needs one more of their size while it does."
+        ),
     }
     hint = next(
-        (h for n, h in hints.items() if abs(each - n) < 0.5), "count what there is for one parameter."
+        (h for n, h in hints.items() if abs(each - n) < 0.5), _("count what there is for one parameter.")
     )
-    return not_yet(f"you say {each:.1f} bytes for each parameter: {hint}")
+    return not_yet(_("you say {each:.1f} bytes for each parameter: {hint}", each=each, hint=hint))
 
 
 @runs
@@ -45,23 +52,28 @@ def check_second_buffer(extra_bytes: Callable[[int, int], float]) -> Feedback:
     """Exercise 2: ``extra_bytes(parameters, accumulation_steps)``, beyond K = 1, during a backward pass."""
     given = {k: extra_bytes(PARAMETERS, k) for k in (1, 2, 4)}
     if is_blank(given[2]):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     found = predicted(MODEL, Settings(optimizer="sgd"))
     first = _backward_peak(found, 1)
     true = {k: _backward_peak(found, k) - first for k in given}
     unit = 4 * PARAMETERS
     if given[1] != 0:
-        return not_yet(f"for K = 1 you say {given[1]:,.0f}, but it is compared with itself.")
+        return not_yet(_("for K = 1 you say {given:,.0f}, but it is compared with itself.", given=given[1]))
     if abs(given[4] - 3 * unit) < 0.1 * unit:
-        return not_yet("every micro-batch adds to the same gradients; there are never K sets of them.")
+        return not_yet(_("every micro-batch adds to the same gradients; there are never K sets of them."))
     if all(abs(given[k] - true[k]) < 0.1 * unit for k in given):
-        return right("One set of gradients from the second micro-batch on, and none for any further one.")
+        return right(_("One set of gradients from the second micro-batch on, and none for any further one."))
     if given[2] == 0:
-        return not_yet("when the second micro-batch begins, what of the first one is still there?")
+        return not_yet(_("when the second micro-batch begins, what of the first one is still there?"))
     return not_yet(
-        f"for K = 2 you say {given[2] / PARAMETERS:.1f} bytes for each parameter; the lens says "
-        f"{true[2] / PARAMETERS:.1f}. For K = 4 you say {given[4] / PARAMETERS:.1f}; it says "
-        f"{true[4] / PARAMETERS:.1f}."
+        _(
+            "for K = 2 you say {given_two:.1f} bytes for each parameter; the lens says {true_two:.1f}. For "
+            "K = 4 you say {given_four:.1f}; it says {true_four:.1f}.",
+            given_two=given[2] / PARAMETERS,
+            true_two=true[2] / PARAMETERS,
+            given_four=given[4] / PARAMETERS,
+            true_four=true[4] / PARAMETERS,
+        )
     )
 
 
@@ -72,7 +84,7 @@ def check_steps(steps: Callable[[int, int], int]) -> Feedback:
     Compared with the planner, on limits that allow just this largest M.
     """
     if is_blank(steps(8, 4)):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     found = predicted(NARROW, Settings(optimizer="sgd"))
     for batch, largest in ((512, 256), (600, 256), (700, 512), (200, 256)):
         planned = smallest_steps(found, found.peak_bytes(largest, 2), batch)
@@ -82,18 +94,35 @@ def check_steps(steps: Callable[[int, int], int]) -> Feedback:
             continue
         if given != int(given):
             return not_yet(
-                f"K = {given:.4g} for B = {batch}, M up to {largest}: there are no parts of a pass."
+                _(
+                    "K = {given:.4g} for B = {batch}, M up to {largest}: there are no parts of a pass.",
+                    given=given,
+                    batch=batch,
+                    largest=largest,
+                )
             )
         if given == 0 or given * largest < batch:
             return not_yet(
-                f"for B = {batch} and M up to {largest} you say K = {given}: that reaches {given * largest} "
-                "examples, which is too few. The last micro-batch may be smaller than M."
+                _(
+                    "for B = {batch} and M up to {largest} you say K = {given}: that reaches {reached} "
+                    "examples, which is too few. The last micro-batch may be smaller than M.",
+                    batch=batch,
+                    largest=largest,
+                    given=given,
+                    reached=given * largest,
+                )
             )
         return not_yet(
-            f"for B = {batch} and M up to {largest} you say K = {given}; K = {planned[1]} is enough, and "
-            "every further micro-batch takes time."
+            _(
+                "for B = {batch} and M up to {largest} you say K = {given}; K = {enough} is enough, and "
+                "every further micro-batch takes time.",
+                batch=batch,
+                largest=largest,
+                given=given,
+                enough=planned[1],
+            )
         )
-    return right("Round up; and K = 1 if the whole batch fits.")
+    return right(_("Round up; and K = 1 if the whole batch fits."))
 
 
 def _prediction() -> Prediction:

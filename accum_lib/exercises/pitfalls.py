@@ -6,6 +6,7 @@ from accum_lib.lenses.equivalence import check_case
 from accum_lib.lenses.equivalence.calling import Loop, wishes_of
 from accum_lib.lenses.equivalence.standard import COUNTS, token_case
 from accum_lib.records.equivalence import Report
+from accum_lib.words import _
 
 
 @runs
@@ -18,41 +19,62 @@ def check_plain_repair(loop: Loop) -> Feedback:
 def check_clipped_repair(loop: Loop) -> Feedback:
     """Exercise 2: a loop that clips too early; the whole window is to be clipped to ``max_grad_norm``."""
     if "max_grad_norm" not in wishes_of(loop).values():
-        return not_yet("keep the parameter max_grad_norm: the norm that a window's gradient is clipped to.")
+        return not_yet(
+            _("keep the parameter max_grad_norm: the norm that a window's gradient is clipped to.")
+        )
     clipped, seldom = (
-        check_case(loop, token_case(COUNTS, 3, "ragged labels", max_grad_norm=norm)) for norm in (0.1, 100.0)
+        check_case(loop, token_case(COUNTS, 3, _("ragged labels"), max_grad_norm=norm))
+        for norm in (0.1, 100.0)
     )
     if clipped.ok and seldom.ok:
-        return right("The whole window's gradient is clipped, once, just before the update.")
+        return right(_("The whole window's gradient is clipped, once, just before the update."))
     if clipped.ok:
-        return not_yet("right for max_grad_norm = 0.1, and wrong for 100: which norm do you clip to?")
+        return not_yet(_("right for max_grad_norm = 0.1, and wrong for 100: which norm do you clip to?"))
     if not seldom.ok:  # with a norm of 100 nothing is clipped, so the fault is not in the clipping
-        return not_yet(f"even where nothing needs clipping, {seldom.diagnoses[0].message}.")
+        return not_yet(
+            _("even where nothing needs clipping, {message}.", message=seldom.diagnoses[0].message)
+        )
     if clipped.codes != ("unexplained",):
-        return not_yet(f"{clipped.diagnoses[0].message}.")
+        return not_yet(_("{hint}.", hint=clipped.diagnoses[0].message))
     longer = clipped.updates[0].scale
     if clipped.updates[0].unexplained < clipped.tolerance:
         return not_yet(
-            f"right until it is to be clipped, then {longer:.0f} times too long: is it clipped at all?"
+            _(
+                "right until it is to be clipped, then {longer:.0f} times too long: is it clipped at all?",
+                longer=longer,
+            )
         )
-    return not_yet("right until it is clipped, then it points elsewhere: clip all parameters together, once.")
+    return not_yet(
+        _("right until it is clipped, then it points elsewhere: clip all parameters together, once.")
+    )
 
 
 @runs
 def check_logged_repair(loop: Loop) -> Feedback:
     """Exercise 3: right gradients, but a scheduler that ticks too often and a log of the last loss."""
     if "scheduler" not in wishes_of(loop).values():
-        return not_yet("keep the parameter scheduler, and tick it once for each update.")
-    case = token_case(COUNTS, 3, "ragged labels")
+        return not_yet(_("keep the parameter scheduler, and tick it once for each update."))
+    case = token_case(COUNTS, 3, _("ragged labels"))
     report = check_case(loop, case)
     if (hint := _hint(report)) is not None:
         return hint
     if report.ticks != len(report.updates):
-        return not_yet(f"{len(report.updates)} updates, {report.ticks} ticks: every update has one.")
+        return not_yet(
+            _(
+                "{updates} updates, {ticks} ticks: every update has one.",
+                updates=len(report.updates),
+                ticks=report.ticks,
+            )
+        )
     if any("losses" in note for note in report.notes):
-        return not_yet(f"return the losses, one for each update ({len(case.windows())} an epoch here).")
-    return right("Gradients, schedule and log are one big batch's.")
+        return not_yet(
+            _(
+                "return the losses, one for each update ({windows} an epoch here).",
+                windows=len(case.windows()),
+            )
+        )
+    return right(_("Gradients, schedule and log are one big batch's."))
 
 
 def _hint(report: Report) -> Feedback | None:
-    return None if report.ok else not_yet(f"{report.diagnoses[0].message}.")
+    return None if report.ok else not_yet(_("{hint}.", hint=report.diagnoses[0].message))

@@ -9,6 +9,7 @@ from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, rig
 from accum_lib.lenses.equivalence import check_case, core_loop
 from accum_lib.lenses.equivalence.case import Case
 from accum_lib.roberta.snippets import case_of
+from accum_lib.words import _, sentences
 
 CLOSE = 1e-9
 
@@ -21,7 +22,7 @@ def check_mlm_loss(loss_sum: Callable[..., Any], count: Callable[..., Any]) -> F
     model = case.make_model().double()
     given, number = loss_sum(model, dict(batch)), count(dict(batch))
     if is_blank(given) or is_blank(number):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     true, tokens = float(case.loss_sum(model, batch).detach()), case.count(batch)
     value = float(given.detach() if hasattr(given, "detach") else given)
     if abs(value / true - 1) > CLOSE:
@@ -33,48 +34,68 @@ def check_mlm_loss(loss_sum: Callable[..., Any], count: Callable[..., Any]) -> F
 
 def _loss_hint(value: float, true: float, tokens: float, batch: Any) -> str:
     if abs(value * tokens / true - 1) < CLOSE:
-        return 'your loss is a mean: take reduction="sum", and leave the division to accumulate.'
-    return (
-        f"your loss of a micro-batch is {value:.4f}, and the sum over hidden tokens is {true:.4f}: are "
-        "labels of -100 left out, and all others in?"
+        return _('your loss is a mean: take reduction="sum", and leave the division to accumulate.')
+    return _(
+        "your loss of a micro-batch is {value:.4f}, and the sum over hidden tokens is {true:.4f}: are "
+        "labels of -100 left out, and all others in?",
+        value=value,
+        true=true,
     )
 
 
 def _count_hint(number: float, tokens: float, batch: Any) -> str:
     labels = batch["labels"]
     hints = {
-        float(len(labels)): "that is how many texts there are; the loss adds up over hidden tokens.",
-        float(labels.numel()): "that counts padding and all tokens that are not to be guessed.",
-        float(batch["attention_mask"].sum()): "that counts all tokens, hidden or not.",
+        float(len(labels)): _("that is how many texts there are; the loss adds up over hidden tokens."),
+        float(labels.numel()): _("that counts padding and all tokens that are not to be guessed."),
+        float(batch["attention_mask"].sum()): _("that counts all tokens, hidden or not."),
     }
-    hint = hints.get(number, "count the labels that are not -100.")
-    return f"you count {number:g} where {tokens:g} tokens are hidden: {hint}"
+    hint = hints.get(number, _("count the labels that are not -100."))
+    return _(
+        "you count {number:g} where {tokens:g} tokens are hidden: {hint}",
+        number=number,
+        tokens=tokens,
+        hint=hint,
+    )
 
 
 def _whole_loop(case: Case, loss_sum: Any, count: Any) -> Feedback:
     report = check_case(core_loop(loss_sum, count), case)
     if report.ok:
         return right(
-            "With these, every window has the gradient of one big batch: the checker finds no fault."
+            _("With these, every window has the gradient of one big batch: the checker finds no fault.")
         )
-    return not_yet(f"the first micro-batch is right, others are not: {report.diagnoses[0].message}")
+    return not_yet(
+        _("the first micro-batch is right, others are not: {message}", message=report.diagnoses[0].message)
+    )
 
 
 @runs
 def check_warmup_updates(warmup_updates: Callable[[int, int, int, int, float], int]) -> Feedback:
     """Exercise 2: ``warmup_updates(num_samples, micro_batch_size, accumulation_steps, epochs, part)``."""
     if is_blank(warmup_updates(64, 8, 4, 1, 0.5)):
-        return not_yet(BLANK)
+        return not_yet(_(BLANK))
     for n, m, k, epochs, part in ((640, 8, 4, 5, 0.1), (650, 8, 4, 20, 0.5), (1916, 16, 4, 3, 0.06)):
         given, true = warmup_updates(n, m, k, epochs, part), int(part * epochs * -(-n // (m * k)))
         if given == true:
             continue
-        asked = f"N = {n}, M = {m}, K = {k}, {epochs} epochs, part {part}: you say {given}, it is {true}."
+        asked = _(
+            "N = {n}, M = {m}, K = {k}, {epochs} epochs, part {part}: you say {given}, it is {true}.",
+            n=n,
+            m=m,
+            k=k,
+            epochs=epochs,
+            part=part,
+            given=given,
+            true=true,
+        )
         wrong = {
-            int(part * epochs * -(-n // m)): "You count micro-batches; a scheduler ticks once per update.",
-            int(part * epochs * (n // (m * k))): "The last window of an epoch is short, and it is an update.",
-            int(part * (epochs * n // (m * k))): "No window spans two epochs: round up in each of them.",
-            int(part * -(-n // (m * k))): "You count one epoch.",
+            int(part * epochs * -(-n // m)): _("You count micro-batches; a scheduler ticks once per update."),
+            int(part * epochs * (n // (m * k))): _(
+                "The last window of an epoch is short, and it is an update."
+            ),
+            int(part * (epochs * n // (m * k))): _("No window spans two epochs: round up in each of them."),
+            int(part * -(-n // (m * k))): _("You count one epoch."),
         }
-        return not_yet(f"{asked} {wrong.get(given, 'How many updates has an epoch?')}")
-    return right("Warm-up and decay count updates, so K does not change the schedule at fixed B.")
+        return not_yet(sentences(asked, wrong.get(given, _("How many updates has an epoch?"))))
+    return right(_("Warm-up and decay count updates, so K does not change the schedule at fixed B."))

@@ -30,26 +30,27 @@ from accum_lib.lenses.memory.planner import MARGIN, predicted
 from accum_lib.records.advice import TimeModel, Trials
 from accum_lib.records.memory import GIB
 from accum_lib.records.variance import NoiseScale
+from accum_lib.words import N_
 
 SIZES = tuple(np.unique(np.geomspace(1, 1024, 40).round().astype(int)).tolist())
 BATCHES = tuple(np.unique(np.geomspace(1, 16384, 48).round().astype(int)).tolist())
 CARDS: dict[str, Card] = {
-    "toy card, 0.5 MiB": processor("a toy card of 0.5 MiB", 2**19),
-    "toy card, 3 MiB": processor("a toy card of 3 MiB", 3 * 2**20),
-    "this processor, 1 GiB": processor("this machine's processor with 1 GiB", GIB),
+    N_("toy card, 0.5 MiB"): processor("a toy card of 0.5 MiB", 2**19),
+    N_("toy card, 3 MiB"): processor("a toy card of 3 MiB", 3 * 2**20),
+    N_("this processor, 1 GiB"): processor("this machine's processor with 1 GiB", GIB),
     "RTX 4060, 8 GB": find_card("RTX 4060"),
     "A100, 40 GB": find_card("A100 40GB"),
     "A100, 80 GB": find_card("A100 80GB"),
 }
 SCALES = (None, 32.0, 256.0, 2048.0)
-SCALE_WORDS = ("as measured here", "about 32", "about 256", "about 2,048")
-GOAL_WORDS = ("updates and examples alike", "time, where it was measured")
+SCALE_WORDS = (N_("as measured here"), N_("about 32"), N_("about 256"), N_("about 2,048"))
+GOAL_WORDS = (N_("updates and examples alike"), N_("time, where it was measured"))
 CONTROLS = [
-    Control("model", "Model:", NAMES, "tiny-roberta", WORDS, "choice"),
-    Control("card", "Card", tuple(CARDS), "toy card, 3 MiB"),
-    Control("scale", "Noise scale", SCALES, None, SCALE_WORDS),
-    Control("num_samples", "Examples N", (200, 2000, 20000), 2000, ("200", "2,000", "20,000")),
-    Control("goal", "Spare:", ("balance", "time"), "balance", GOAL_WORDS, "choice"),
+    Control("model", N_("Model:"), NAMES, "tiny-roberta", WORDS, "choice"),
+    Control("card", N_("Card"), tuple(CARDS), "toy card, 3 MiB"),
+    Control("scale", N_("Noise scale"), SCALES, None, SCALE_WORDS),
+    Control("num_samples", N_("Examples N"), (200, 2000, 20000), 2000, ("200", "2,000", "20,000")),
+    Control("goal", N_("Spare:"), ("balance", "time"), "balance", GOAL_WORDS, "choice"),
 ]
 Times = Mapping[str, TimeModel]
 Noise = Mapping[str, NoiseScale]
@@ -112,5 +113,5 @@ def trial_explorer(trials: Trials | None = None) -> GridExplorer:
     """How the advised K did against a quarter of it and four times it."""
     found = (trials or AdviceTrial(pilots()).run()).trials
     names = tuple(trial.name for trial in found)
-    control = Control("number", "Raced:", tuple(range(len(found))), 0, names, "choice")
+    control = Control("number", N_("Raced:"), tuple(range(len(found))), 0, names, "choice")
     return GridExplorer([control], lambda number: figure.trial_picture(found[number]))

@@ -7,12 +7,13 @@ from accum_lib.figures import beyond as figure
 from accum_lib.figures.picture import Picture
 from accum_lib.lenses import batch_norm, speech
 from accum_lib.problems.audio import NAMES
+from accum_lib.words import N_
 
 NORMS = tuple(figure.NORMS)
-MOMENTA = ("0.1 as it is", "corrected for K")
+MOMENTA = (N_("0.1 as it is"), N_("corrected for K"))
 WEIGHTING = Control(
-    "name", "Losses are averaged:", tuple(figure.WEIGHTINGS), "mean of means",
-    ("sum / window's syllables", "mean of means", "torch's mean"), "choice",
+    "name", N_("Losses are averaged:"), tuple(figure.WEIGHTINGS), "mean of means",
+    [words for words, *_look in figure.WEIGHTINGS.values()], "choice",
 )  # fmt: skip
 
 
@@ -25,9 +26,10 @@ def norm_explorer() -> GridExplorer:
     measured = cache(batch_norm.norm_errors)
     sizes = batch_norm.SIZES
     controls = [
-        Control("micro_batch_size", "Micro-batch size M", sizes, 8, _sizes(sizes, batch_norm.BATCH)),
-        Control("norm", "Normalisation:", NORMS, "batch", [s[0] for s in figure.NORMS.values()], "choice"),
-        Control("corrected", "BatchNorm's momentum:", (False, True), False, MOMENTA, "choice"),
+        Control("micro_batch_size", N_("Micro-batch size M"), sizes, 8, _sizes(sizes, batch_norm.BATCH)),
+        Control("norm", N_("Normalisation:"), NORMS, "batch",
+                [words for words, *_look in figure.NORMS.values()], "choice"),
+        Control("corrected", N_("BatchNorm's momentum:"), (False, True), False, MOMENTA, "choice"),
     ]  # fmt: skip
 
     def picture_of(micro_batch_size: int, norm: str, corrected: bool) -> Picture:
@@ -42,7 +44,7 @@ def weighting_explorer() -> GridExplorer:
     measured = cache(speech.weigh)
     sizes = speech.SIZES
     controls = [
-        Control("micro_batch_size", "Micro-batch size M", sizes, 4, _sizes(sizes, speech.BATCH)),
+        Control("micro_batch_size", N_("Micro-batch size M"), sizes, 4, _sizes(sizes, speech.BATCH)),
         WEIGHTING,
     ]
 
@@ -57,7 +59,7 @@ def speech_explorer(epochs: int = 10) -> GridExplorer:
     """Follow a net that learns to spell, epoch by epoch, under each weighting."""
     trained = cache(speech.train)
     start = Control(WEIGHTING.name, WEIGHTING.label, WEIGHTING.values, "window", WEIGHTING.labels, "choice")
-    states = Control("epoch", "Epochs of training", tuple(range(epochs + 1)), 2, play_ms=700)
+    states = Control("epoch", N_("Epochs of training"), tuple(range(epochs + 1)), 2, play_ms=700)
 
     def picture_of(epoch: int, name: str) -> Picture:
         every = [trained(n, epochs=epochs) for n in figure.WEIGHTINGS]

@@ -18,6 +18,7 @@ from accum_lib.pitfalls.catalogue import FAULTS
 from accum_lib.pitfalls.clues import clues, mysteries, scene
 from accum_lib.pitfalls.observe import OBSERVATIONS, sightings
 from accum_lib.records.pitfalls import Sightings
+from accum_lib.words import N_, _, clauses
 
 RIGHT = "right"
 
@@ -30,7 +31,7 @@ def clues_explorer() -> GridExplorer:
     def picture_of(number: int) -> Picture:
         return figure.clues_picture(clues(suspects[number - 1][1]))
 
-    return GridExplorer([Control("number", "Loop number", numbers, 1)], picture_of)
+    return GridExplorer([Control("number", N_("Loop number"), numbers, 1)], picture_of)
 
 
 class BugHunt:
@@ -48,11 +49,11 @@ class BugHunt:
         self.explorer = clues_explorer()
         self.named: set[int] = set()
         self.errors: list[BaseException] = []
-        titles = [("nothing is wrong with it", RIGHT), *sorted((f.title, f.code) for f in FAULTS)]
+        titles = [(_("nothing is wrong with it"), RIGHT), *sorted((f.title, f.code) for f in FAULTS)]
         self.guess = ipywidgets.Dropdown(
-            description="Its fault:", options=[("choose …", ""), *titles], layout={"width": "24em"}
+            description=_("Its fault:"), options=[(_("choose …"), ""), *titles], layout={"width": "24em"}
         )
-        self.button = ipywidgets.Button(description="Reveal", disabled=True, button_style="primary")
+        self.button = ipywidgets.Button(description=_("Reveal"), disabled=True, button_style="primary")
         self.reply = ipywidgets.HTML()
         self.guess.observe(self._on_guess, names="value")
         self.button.on_click(self._on_click)
@@ -75,21 +76,24 @@ class BugHunt:
     def _on_move(self, _: object) -> None:
         self.guess.value, self.reply.value = "", ""
 
-    def _on_click(self, _: object) -> None:
+    def _on_click(self, button: object) -> None:
         try:
             self.reply.value = f"<div role='status'>{self._verdict()}</div>"
         except Exception as error:
             self.errors.append(error)
-            self.reply.value = f"It could not be revealed: {html.escape(str(error))}"
+            self.reply.value = _("It could not be revealed: {error}", error=html.escape(str(error)))
 
     def _verdict(self) -> str:
         code, loop = self.suspects[self.number - 1]
         hit = self.guess.value == code
         if hit:
             self.named.add(self.number)
-        return (
-            f"<b>{'Well seen.' if hit else 'Not that one.'}</b> {story(code, loop)}"
-            f"<p>Named so far: {len(self.named)} of {len(self.suspects)}.</p>"
+        return _(
+            "<b>{verdict}</b> {story}<p>Named so far: {named} of {all}.</p>",
+            verdict=_("Well seen.") if hit else _("Not that one."),
+            story=story(code, loop),
+            named=len(self.named),
+            all=len(self.suspects),
         )
 
 
@@ -98,14 +102,22 @@ def story(code: str, loop: Loop) -> str:
     report = check_case(loop, scene(loop))
     fault = next((f for f in FAULTS if f.code == code), None)
     if fault is None:
-        return (
+        return _(
             "Nothing is wrong with this one: every update is one big batch's, up to "
-            f"{report.relative_error:.0e}.{_code(inspect.getsource(loop).splitlines())}"
+            "{relative_error:.0e}.{source}",
+            relative_error=report.relative_error,
+            source=_code(inspect.getsource(loop).splitlines()),
         )
-    said = "; ".join(html.escape(d.message) for d in report.diagnoses)
-    return (
-        f"It is <b>{fault.title}</b> (<code>{code}</code>). {fault.what}<p>The checker: {said}.</p>"
-        f"{_code(difference(fault.right, loop))}<p>Where it happened: {fault.source}.</p>"
+    said = clauses([html.escape(d.message) for d in report.diagnoses])
+    return _(
+        "It is <b>{title}</b> (<code>{code}</code>). {what}<p>The checker: {said}.</p>{difference}<p>Where "
+        "it happened: {source}.</p>",
+        title=fault.title,
+        code=code,
+        what=fault.what,
+        said=said,
+        difference=_code(difference(fault.right, loop)),
+        source=_(fault.source),
     )
 
 
@@ -127,11 +139,11 @@ def _code(lines: list[str]) -> str:
 @cache
 def all_sightings() -> Sightings:
     """Every fault under every observation, computed once: a quarter of a minute, with a bar to watch."""
-    bar = ipywidgets.IntProgress(max=len(FAULTS), description="Training", layout={"width": "24em"})
+    bar = ipywidgets.IntProgress(max=len(FAULTS), description=_("Training"), layout={"width": "24em"})
     display(bar)
 
     def progress(done: int, of: int) -> None:
-        bar.value, bar.description = done, f"{done} of {of}"
+        bar.value, bar.description = done, _("{done} of {of}", done=done, of=of)
 
     try:
         return sightings(FAULTS, progress=progress)
@@ -141,5 +153,5 @@ def all_sightings() -> Sightings:
 
 def sightings_explorer(found: Callable[[], Sightings] = all_sightings) -> GridExplorer:
     """Which check would catch it? Faults against observations, and the values behind them."""
-    control = Control("observation", "Look at:", OBSERVATIONS, "loss curve", None, "choice")
+    control = Control("observation", N_("Look at:"), OBSERVATIONS, "loss curve", None, "choice")
     return GridExplorer([control], lambda observation: figure.sightings_picture(found(), observation))

@@ -5,19 +5,14 @@ from accum_lib.figures import descents as figure
 from accum_lib.figures.picture import Picture
 from accum_lib.lenses.paths import EPOCHS, UPDATES, DescentComparison, surface
 from accum_lib.problems.regression import Regression
+from accum_lib.words import N_, _
 
 CONTROLS = [
-    Control("micro_batch_size", "Micro-batch size M", (20, 50, 100, 200, 500), 100),
-    Control("accumulation_steps", "Accumulation steps K", (1, 2, 4, 5, 10), 2),
-    Control("learning_rate", "Learning rate", (0.01, 0.03, 0.1, 0.2, 0.4), 0.1),
-    Control("gradient", "Gradient:", ("mean", "sum"), "mean", ("mean of K", "sum of K"), "choice"),
+    Control("micro_batch_size", N_("Micro-batch size M"), (20, 50, 100, 200, 500), 100),
+    Control("accumulation_steps", N_("Accumulation steps K"), (1, 2, 4, 5, 10), 2),
+    Control("learning_rate", N_("Learning rate"), (0.01, 0.03, 0.1, 0.2, 0.4), 0.1),
     Control(
-        "budget",
-        "Compare at equal:",
-        ("examples", "updates"),
-        "examples",
-        (f"examples ({EPOCHS} epochs)", f"updates ({UPDATES})"),
-        "choice",
+        "gradient", N_("Gradient:"), ("mean", "sum"), "mean", (N_("mean of K"), N_("sum of K")), "choice"
     ),
 ]
 
@@ -33,4 +28,6 @@ def descents_explorer(problem: Regression | None = None) -> GridExplorer:
         comparison = runs.compare(micro_batch_size, accumulation_steps, learning_rate, gradient, budget)
         return figure.picture(comparison, ground)
 
-    return GridExplorer(CONTROLS, picture_of)
+    words = [_("examples ({epochs} epochs)", epochs=EPOCHS), _("updates ({updates})", updates=UPDATES)]
+    budget = Control("budget", N_("Compare at equal:"), ("examples", "updates"), "examples", words, "choice")
+    return GridExplorer([*CONTROLS, budget], picture_of)

@@ -11,20 +11,23 @@ from accum_lib.problems import Digits, Regression
 from accum_lib.problems.base import Problem
 from accum_lib.records.fixed_batch import FixedBatch
 from accum_lib.roberta.problem import RobertaTask
+from accum_lib.words import N_
 
 STEPS = (1, 2, 4, 8)
 UPDATES = 10
 MAX_TOKENS = 20  # longer docstrings are cut, so that all runs take seconds
 MODELS: dict[str, tuple[str, Callable[[], Problem]]] = {
-    "regression": ("regression", Regression),
-    "mlp": ("digits, MLP", lambda: Digits("mlp")),
-    "cnn": ("digits, CNN", lambda: Digits("cnn")),
-    "roberta": ("tiny RoBERTa", lambda: RobertaTask(max_tokens=MAX_TOKENS)),
-    "dropout": ("with dropout", lambda: RobertaTask(max_tokens=MAX_TOKENS, dropout=0.1)),
+    "regression": (N_("regression"), Regression),
+    "mlp": (N_("digits, MLP"), lambda: Digits("mlp")),
+    "cnn": (N_("digits, CNN"), lambda: Digits("cnn")),
+    "roberta": (N_("tiny RoBERTa"), lambda: RobertaTask(max_tokens=MAX_TOKENS)),
+    "dropout": (N_("with dropout"), lambda: RobertaTask(max_tokens=MAX_TOKENS, dropout=0.1)),
 }
 CONTROLS = [
-    Control("steps", "Accumulation steps K", STEPS, 8),
-    Control("model", "Model:", tuple(MODELS), "roberta", [words for words, _ in MODELS.values()], "choice"),
+    Control("steps", N_("Accumulation steps K"), STEPS, 8),
+    Control(
+        "model", N_("Model:"), tuple(MODELS), "roberta", [words for words, _ in MODELS.values()], "choice"
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import torch
 
 from accum_lib.explorers.stills import show_still
 from accum_lib.figures.throughput import picture
+from accum_lib.words import N_, _
 
 SCRIPT = Path(__file__).parents[2] / "tests" / "gpu" / "roberta_lab.py"
 COMMITTED = SCRIPT.with_suffix(".json")
 SECONDS = 240  # in a notebook; the whole takes up to nine minutes
-NONE = """\
+NONE = N_("""\
 This machine has no GPU, and no results of one have been committed: nobody has run this on a GPU yet,
 so there is nothing to show. On a machine with one:
 
-    python tests/gpu/roberta_lab.py"""
+    python tests/gpu/roberta_lab.py""")
 
 
 def show_gpu_results() -> None:
@@ -30,7 +32,7 @@ def show_gpu_results() -> None:
     elif COMMITTED.exists():
         show(json.loads(COMMITTED.read_text()))
     else:
-        print(NONE)
+        print(_(NONE))
 
 
 def measured() -> dict[str, Any]:
@@ -51,7 +53,14 @@ def measured() -> dict[str, Any]:
 def show(record: Mapping[str, Any]) -> None:
     """Where and when it was measured, each part in a line, and a picture of the speeds of each model."""
     machine, parts = record["machine"], record["parts"]
-    print(f"Measured on {record['date']}: {machine['device']}, PyTorch {machine['torch']}.")
+    print(
+        _(
+            "Measured on {date}: {device}, PyTorch {torch}.",
+            date=record["date"],
+            device=machine["device"],
+            torch=machine["torch"],
+        )
+    )
     for name in ("equality", "recovery", "big batch"):
         for row in parts.get(name, []):
             print(f"{name}: {row.get('failure') or _line(row)}")
@@ -59,12 +68,18 @@ def show(record: Mapping[str, Any]) -> None:
     for row in parts.get("speed", []):
         if "failure" in row:
             print(
-                f"speed: {row['model']}, {row['precision']}, M = {row['micro_batch_size']}: {row['failure']}"
+                _(
+                    "speed: {model}, {precision}, M = {m}: {failure}",
+                    model=row["model"],
+                    precision=row["precision"],
+                    m=row["micro_batch_size"],
+                    failure=row["failure"],
+                )
             )
         else:
             groups.setdefault((row["model"], row["precision"]), []).append(row)
     for rows in groups.values():
-        show_still(picture(rows))
+        show_still(partial(picture, rows))
 
 
 def _line(row: Mapping[str, Any]) -> str:

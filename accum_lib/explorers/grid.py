@@ -26,10 +26,19 @@ from IPython.display import display
 from accum_lib.explorers.stills import still
 from accum_lib.figures.picture import Picture
 from accum_lib.threads import one_thread
+from accum_lib.words import N_, _
 
 STATIC = pathlib.Path(__file__).parent / "static"
 Settings = dict[str, Any]
 Key = tuple[int, ...]  # each control's position
+WORDS = {  # what the browser says by itself
+    "play": N_("Play"),
+    "pause": N_("Pause"),
+    "settings": N_("Settings"),
+    "rest": N_("Compute the rest"),
+    "missing": N_("This setting is not computed yet."),
+    "failed": N_("The picture could not be drawn:"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,8 @@ class Control:
         label: what stands beside the control, with its symbol.
         values: what it can be, in the order of the slider.
         start: the value it has at first.
-        labels: the values in words; None writes them as they are.
+        labels: the values in words; None writes them as they are. They and ``label`` are English, marked
+            with ``N_``, and translated when an explorer is made.
         kind: "slider", or "choice" for a few named alternatives.
         play_ms: give it a play button that moves on every so many milliseconds; 0 for none.
     """
@@ -60,11 +70,11 @@ class Control:
 
     def as_json(self) -> dict[str, Any]:
         """What the browser needs to know."""
-        labels = self.labels or [str(value) for value in self.values]
+        labels = [_(text) for text in self.labels or map(str, self.values)]
         return {
             "name": self.name,
-            "label": self.label,
-            "labels": list(labels),
+            "label": _(self.label),
+            "labels": labels,
             "kind": self.kind,
             "play_ms": self.play_ms,
         }
@@ -99,6 +109,7 @@ class GridExplorer(anywidget.AnyWidget):
     _esm = STATIC / "grid.js"
     _css = STATIC / "grid.css"
     controls: traitlets.List = traitlets.List().tag(sync=True)
+    words = traitlets.Dict().tag(sync=True)
     figure = traitlets.Dict().tag(sync=True)
     cells = traitlets.Dict().tag(sync=True)
     numbers = traitlets.Bytes().tag(sync=True)
@@ -118,6 +129,7 @@ class GridExplorer(anywidget.AnyWidget):
         start = {c.name: list(c.values).index(c.start) for c in self._controls}
         super().__init__(
             controls=[c.as_json() for c in self._controls],
+            words={name: _(text) for name, text in WORDS.items()},
             figure=self._packer.base,
             selection=start,
             plotly=plotly_module(),
@@ -167,9 +179,15 @@ class GridExplorer(anywidget.AnyWidget):
             with one_thread():
                 self._fill()
         except KeyboardInterrupt:
-            self.status = f"Stopped: {len(self._packer)} of {len(self._grid)} settings can be explored."
+            self.status = _(
+                "Stopped: {there} of {all} settings can be explored.",
+                there=len(self._packer),
+                all=len(self._grid),
+            )
         else:
-            self.status = f"{len(self.errors)} settings could not be computed." if self.errors else ""
+            self.status = (
+                _("{failed} settings could not be computed.", failed=len(self.errors)) if self.errors else ""
+            )
         finally:
             self.computing = False
             self._publish()
@@ -180,8 +198,10 @@ class GridExplorer(anywidget.AnyWidget):
         for done, key in enumerate(missing):
             if time.monotonic() - told > 0.25:
                 told = time.monotonic()
-                self.status = (
-                    f"Computing every setting: {done} of {len(missing)} (interrupt the kernel to stop)"
+                self.status = _(
+                    "Computing every setting: {done} of {missing} (interrupt the kernel to stop)",
+                    done=done,
+                    missing=len(missing),
                 )
             self._compute(key)
 
@@ -191,7 +211,7 @@ class GridExplorer(anywidget.AnyWidget):
             self._packer.add(key, self._picture_of(**values))
         except Exception as error:
             self.errors.append(error)
-            self._packer.add_error(key, f"This setting could not be computed: {error}")
+            self._packer.add_error(key, _("This setting could not be computed: {error}", error=error))
 
     def _publish(self) -> None:
         with self.hold_sync():
@@ -206,7 +226,7 @@ class GridExplorer(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live widget, and beside it a still picture with its text for viewers that run nothing."""
         data, metadata = super()._repr_mimebundle_(**more) or ({}, {})
-        stand_in, described = still(self.picture())
+        stand_in, described = still(self.picture)
         return {**data, **stand_in}, {**metadata, **described}
 
 

@@ -12,6 +12,7 @@ from IPython.display import display
 from accum_lib import progress
 from accum_lib.lessons import NAMED, Lesson, lessons
 from accum_lib.progress import Progress, ProgressError
+from accum_lib.words import _, sentences
 
 NOT_BEGUN, BEGUN, DONE = "○", "◐", "●"  # they differ in shape; words say the same
 PATH = "list-style: none; margin: 8px 0 8px 10px; padding: 0; border-left: 3px solid #767676"
@@ -46,10 +47,21 @@ def state(lesson: Lesson, done: Progress) -> tuple[str, str]:
     if (len(guesses), solved) == (asked, set_tasks):
         mark = DONE
     if not set_tasks:
-        return mark, f"{len(guesses)} of {asked} predictions made (right: {sum(guesses)})."
+        return mark, _(
+            "{made} of {asked} predictions made (right: {right}).",
+            made=len(guesses),
+            asked=asked,
+            right=sum(guesses),
+        )
     return mark, (
-        f"{len(guesses)} of {asked} predictions made (right: {sum(guesses)}), {solved} of {set_tasks} "
-        "exercises solved."
+        _(
+            "{made} of {asked} predictions made (right: {right}), {solved} of {set_tasks} exercises solved.",
+            made=len(guesses),
+            asked=asked,
+            right=sum(guesses),
+            solved=solved,
+            set_tasks=set_tasks,
+        )
     )
 
 
@@ -57,8 +69,8 @@ def suggestion(found: list[Lesson], done: Progress) -> tuple[str, Lesson | None]
     """What to do next: the first lesson in which something is left."""
     for lesson in found:
         if state(lesson, done)[0] != DONE:
-            return "Next:", lesson
-    return "Every prediction is made and every exercise solved. Now check a loop of your own.", None
+            return _("Next:"), lesson
+    return _("Every prediction is made and every exercise solved. Now check a loop of your own."), None
 
 
 def as_html(found: list[Lesson], done: Progress, note: str = "") -> str:
@@ -66,9 +78,10 @@ def as_html(found: list[Lesson], done: Progress, note: str = "") -> str:
     said, following = suggestion(found, done)
     stops = "".join(_stop(lesson, done) for lesson in found)
     way_on = f" {_link(following)}" if following else ""
+    name = html.escape(_("The notebooks and your progress"))
     trouble = f"<p><b>{html.escape(note)}</b></p>" if note else ""
     return (
-        f"{trouble}<nav aria-label='The notebooks and your progress'><ol style='{PATH}'>{stops}</ol></nav>"
+        f"{trouble}<nav aria-label='{name}'><ol style='{PATH}'>{stops}</ol></nav>"
         f"<p><b>{html.escape(said)}</b>{way_on}</p>"
     )
 
@@ -79,21 +92,25 @@ def as_text(found: list[Lesson], done: Progress, note: str = "") -> str:
     for lesson in found:
         mark, words = state(lesson, done)
         lines += [
-            f"{mark} {lesson.title} ({lesson.minutes} minutes)",
+            f"{mark} {_with_minutes(lesson, lesson.title)}",
             f"    {lesson.question}",
             f"    {words}",
         ]
     said, following = suggestion(found, done)
-    return "\n".join([*lines, f"{said} {following.title}" if following else said])
+    return "\n".join([*lines, sentences(said, following.title) if following else said])
 
 
 def _stop(lesson: Lesson, done: Progress) -> str:
     mark, words = state(lesson, done)
     return (
-        f"<li style='{STOP}'><span aria-hidden='true' style='{MARK}'>{mark}</span> {_link(lesson)} "
-        f"({lesson.minutes} minutes)<div style='{INSIDE}'>{_inline(lesson.question)}</div>"
+        f"<li style='{STOP}'><span aria-hidden='true' style='{MARK}'>{mark}</span> "
+        f"{_with_minutes(lesson, _link(lesson))}<div style='{INSIDE}'>{_inline(lesson.question)}</div>"
         f"<div style='{INSIDE}'><b>{html.escape(words)}</b></div></li>"
     )
+
+
+def _with_minutes(lesson: Lesson, title: str) -> str:
+    return sentences(title, _("({minutes} minutes)", minutes=lesson.minutes))
 
 
 def _link(lesson: Lesson) -> str:

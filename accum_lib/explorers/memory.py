@@ -10,6 +10,7 @@ from accum_lib.lenses.memory.planner import plan, predicted
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, named
 from accum_lib.records.memory import Peaks
+from accum_lib.words import N_
 
 SIZES = (2, 4, 8, 16, 32, 64)
 TOKENS = (128, 512)
@@ -17,20 +18,20 @@ MOMENTS = 90  # of the timeline: enough for its teeth, few enough to redraw whil
 MakeWorkload = Callable[[int], Workload]
 
 CONTROLS = [
-    Control("m", "Micro-batch size M", SIZES, 16),
-    Control("k", "Accumulation steps K", (1, 2, 4, 8), 2),
-    Control("tokens", "Tokens T:", TOKENS, 128, kind="choice"),
-    Control("precision", "Precision:", ("fp32", "bf16"), "fp32", kind="choice"),
-    Control("optimizer", "Optimizer:", ("adamw", "sgd"), "adamw", ("AdamW", "SGD"), "choice"),
-    Control("checkpointing", "Checkpointing:", (False, True), False, ("off", "on"), "choice"),
+    Control("m", N_("Micro-batch size M"), SIZES, 16),
+    Control("k", N_("Accumulation steps K"), (1, 2, 4, 8), 2),
+    Control("tokens", N_("Tokens T:"), TOKENS, 128, kind="choice"),
+    Control("precision", N_("Precision:"), ("fp32", "bf16"), "fp32", kind="choice"),
+    Control("optimizer", N_("Optimizer:"), ("adamw", "sgd"), "adamw", ("AdamW", "SGD"), "choice"),
+    Control("checkpointing", N_("Checkpointing:"), (False, True), False, (N_("off"), N_("on")), "choice"),
 ]
 
 CARDS = ("RTX 4060", "RTX 3060", "RTX 3090", "A100 40GB", "A100 80GB")
 CARD_WORDS = ("RTX 4060, 8 GB", "RTX 3060, 12 GB", "RTX 3090, 24 GB", "A100, 40 GB", "A100, 80 GB")
 PLAN_CONTROLS = [
-    Control("card", "Card", CARDS, "RTX 4060", CARD_WORDS),
-    Control("batch", "Effective batch B", (8, 32, 128, 512, 2048), 128),
-    Control("tokens", "Tokens T:", TOKENS, 512, kind="choice"),
+    Control("card", N_("Card"), CARDS, "RTX 4060", CARD_WORDS),
+    Control("batch", N_("Effective batch B"), (8, 32, 128, 512, 2048), 128),
+    Control("tokens", N_("Tokens T:"), TOKENS, 512, kind="choice"),
 ]
 
 

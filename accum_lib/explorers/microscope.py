@@ -6,14 +6,20 @@ from accum_lib.explorers.grid import Control, GridExplorer
 from accum_lib.figures import rounding as figure
 from accum_lib.figures.picture import Picture
 from accum_lib.lenses.rounding import FORMATS, REDUCTIONS, STEPS, microscope
+from accum_lib.words import N_
 
-WORDS = ("loss sums over the window's count", "mean losses over K", "mean losses, not divided")
+WORDS = (N_("loss sums over the window's count"), N_("mean losses over K"), N_("mean losses, not divided"))
 CONTROLS = [
-    Control("steps", "Accumulation steps K", STEPS, 8),
-    Control("name", "Number format", tuple(FORMATS), "float32"),
-    Control("reduction", "The loop adds up:", REDUCTIONS, "right", WORDS, "choice"),
+    Control("steps", N_("Accumulation steps K"), STEPS, 8),
+    Control("name", N_("Number format"), tuple(FORMATS), "float32"),
+    Control("reduction", N_("The loop adds up:"), REDUCTIONS, "right", WORDS, "choice"),
     Control(
-        "ragged", "Micro-batches count:", (True, False), True, ("1 to 12 tokens", "6 tokens each"), "choice"
+        "ragged",
+        N_("Micro-batches count:"),
+        (True, False),
+        True,
+        (N_("1 to 12 tokens"), N_("6 tokens each")),
+        "choice",
     ),
 ]
 

@@ -5,6 +5,7 @@ from accum_lib.figures import moments as figure
 from accum_lib.lenses.moments import moments
 from accum_lib.lenses.paths import surface
 from accum_lib.problems.regression import Regression
+from accum_lib.words import N_, _
 
 SAMPLES, MICRO_BATCH, STEPS, LEARNING_RATE = 44, 4, 4, 0.1  # 11 micro-batches: windows of 4, 4 and 3
 
@@ -17,10 +18,10 @@ def moments_explorer() -> GridExplorer:
     full = STEPS  # the moment at which the first buffer is full tells most: start there
     control = Control(
         "moment",
-        "Moment",
+        N_("Moment"),
         range(len(story)),
         full,
-        [f"{i + 1} of {len(story)}" for i in range(len(story))],
+        [_("{number} of {all}", number=i + 1, all=len(story)) for i in range(len(story))],
         play_ms=900,
     )
     return GridExplorer([control], lambda moment: figure.picture(story, moment, inputs, ground))

@@ -11,6 +11,7 @@ import ipywidgets
 from IPython.display import display
 
 from accum_lib import progress
+from accum_lib.words import _, sentences
 
 
 class Prediction:
@@ -44,14 +45,17 @@ class Prediction:
             layout={"width": "max-content"},
         )
         self.button = ipywidgets.Button(
-            description="Show what happens",
+            description=_("Show what happens"),
             disabled=True,
             button_style="primary",
             layout={"width": "max-content"},
         )
         self.reply = ipywidgets.HTML()
         self.widget = ipywidgets.VBox(
-            [ipywidgets.HTML(f"<b>Your prediction:</b> {question}"), self.choice, self.button, self.reply]
+            [
+                ipywidgets.HTML(_("<b>Your prediction:</b> {question}", question=question)),
+                *(self.choice, self.button, self.reply),
+            ]
         )
         self.choice.observe(self._on_choice, names="value")
         self.button.on_click(self._on_click)
@@ -60,25 +64,31 @@ class Prediction:
         """Display the question."""
         data = self.widget._repr_mimebundle_() or {}
         options = "".join(f"\n  ( ) {option}" for option in self._options)
-        display({**data, "text/plain": f"Your prediction: {self._question}{options}"}, raw=True)
+        said = _("Your prediction: {question}", question=self._question)
+        display({**data, "text/plain": said + options}, raw=True)
 
-    def _on_choice(self, _: object) -> None:
+    def _on_choice(self, change: object) -> None:
         self.button.disabled = self.choice.value is None
 
-    def _on_click(self, _: object) -> None:
+    def _on_click(self, button: object) -> None:
         self.button.disabled = True
-        self.reply.value = "Computing…"
+        self.reply.value = _("Computing…")
         try:
             right, explanation = self._answer()
         except (Exception, KeyboardInterrupt) as error:
             self.errors.append(error)
-            self.reply.value = f"The answer could not be computed ({error or 'stopped'}). Try once more."
+            self.reply.value = _(
+                "The answer could not be computed ({error}). Try once more.", error=error or _("stopped")
+            )
             self.button.disabled = False
             return
         verdict = (
-            "As you predicted." if self.choice.value == right else f"It is: <b>{self._options[right]}</b>."
+            _("As you predicted.")
+            if self.choice.value == right
+            else _("It is: <b>{option}</b>.", option=self._options[right])
         )
-        self.reply.value = f"<div role='status'>{verdict} {explanation}{self._recorded(right)}</div>"
+        said = sentences(verdict, explanation)
+        self.reply.value = f"<div role='status'>{said}{self._recorded(right)}</div>"
 
     def _recorded(self, right: int) -> str:
         """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""
@@ -88,6 +98,6 @@ class Prediction:
 
 def _name_of(answer: Callable[[], tuple[int, str]]) -> str | None:
     """A question in ``questions/`` goes by its module and the function that asks it."""
-    package, _, topic = answer.__module__.rpartition(".")
+    package, _dot, topic = answer.__module__.rpartition(".")
     asks = answer.__qualname__.partition(".")[0]
     return f"{topic}.{asks}" if package == "accum_lib.explorers.questions" else None

@@ -11,18 +11,22 @@ from accum_lib.figures import races as figure
 from accum_lib.figures.picture import Picture
 from accum_lib.lenses.races import BASE_RATES, race_all, to_target
 from accum_lib.records.races import Races
+from accum_lib.words import N_, _
 
 TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)
 RATES = (None, 0.1, 0.4, 1.6)
 CONTROLS = [
-    Control("target", "Target: held-out loss", TARGETS, 0.6),
-    Control("rate", "Learning rate:", RATES, None, ("the fastest for each B", "0.1", "0.4", "1.6"), "choice"),
+    Control("target", N_("Target: held-out loss"), TARGETS, 0.6),
+    Control(
+        "rate",
+        N_("Learning rate:"),
+        RATES,
+        None,
+        (N_("the fastest for each B"), "0.1", "0.4", "1.6"),
+        "choice",
+    ),
 ]
 CLAIMS: tuple[tuple[str, int | None], ...] = (("scaling", 1), ("scaling", 0), ("small", None))
-CLAIM_WORDS = tuple(f"scaling from {rate} (Goyal)" for rate in reversed(BASE_RATES))
-CLAIM_CONTROLS = [
-    Control("claim", "Claim:", CLAIMS, CLAIMS[0], (*CLAIM_WORDS, "small batches (Marek)"), "choice"),
-]
 
 
 class Timed(Protocol):
@@ -33,8 +37,8 @@ class Timed(Protocol):
 
 
 Raced = TypeVar("Raced", bound=Timed)
-ANEW = "Stopped. Run this cell again to race anew; the cells below need the races."
-GO_ON = "Stopped. Run this cell again to go on; the cells below need the races."
+ANEW = N_("Stopped. Run this cell again to race anew; the cells below need the races.")
+GO_ON = N_("Stopped. Run this cell again to go on; the cells below need the races.")
 
 
 class RaceTrack(Generic[Raced]):
@@ -42,7 +46,7 @@ class RaceTrack(Generic[Raced]):
 
     Args:
         run: ``run(tell)``, as ``race_all``.
-        stopped: what is said after a stop.
+        stopped: what is said after a stop, marked with ``N_``.
 
     Attributes:
         races: what was raced; None until the races are through, and after a stop.
@@ -62,19 +66,19 @@ class RaceTrack(Generic[Raced]):
     def show(self) -> "Raced | None":
         """Display the bar, race, and return what was raced; None if the reader has stopped it."""
         data = self.widget._repr_mimebundle_() or {}
-        display({**data, "text/plain": "The races run here, with a progress bar."}, raw=True)
+        display({**data, "text/plain": _("The races run here, with a progress bar.")}, raw=True)
         return self.run()
 
     def run(self) -> "Raced | None":
         """Race; an interrupt ends it at once, and nothing half-done is kept."""
         self.races = None
-        self._say("Racing … (interrupt the kernel, ■, to stop)")
+        self._say(_("Racing … (interrupt the kernel, ■, to stop)"))
         try:
             races = self.races = self._run(self._tell)
         except KeyboardInterrupt:
-            self._say(self._stopped)
+            self._say(_(self._stopped))
         else:
-            self._say(f"Done in {races.seconds:.0f} s.")
+            self._say(_("Done in {seconds:.0f} s.", seconds=races.seconds))
         return self.races
 
     def _tell(self, share: float) -> None:
@@ -106,4 +110,6 @@ def claims_explorer(races: Races | None = None) -> GridExplorer:
         name, rate = claim
         return figure.claims_picture(getattr(races, name), rate)
 
-    return GridExplorer(CLAIM_CONTROLS, picture_of)
+    words = [_("scaling from {rate} (Goyal)", rate=rate) for rate in reversed(BASE_RATES)]
+    words.append(_("small batches (Marek)"))
+    return GridExplorer([Control("claim", N_("Claim:"), CLAIMS, CLAIMS[0], words, "choice")], picture_of)

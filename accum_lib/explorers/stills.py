@@ -3,25 +3,34 @@
 import base64
 import html
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 from IPython.display import display
 
 from accum_lib.figures.picture import Picture
-from accum_lib.figures.still import png
+from accum_lib.figures.still import can_write, png
+from accum_lib.words import language, speaking
 
 
-def still(picture: Picture) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Data and metadata of a cell's output, by MIME type."""
-    image = base64.b64encode(png(picture)).decode()
-    data = {"image/png": image, "text/plain": picture.summary}
+def still(draw: Callable[[], Picture]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data and metadata of a cell's output, by MIME type.
+
+    A font for the letters of a language may be missing here. Then the labels inside the still picture are
+    English (the picture is drawn once more), and its text is not.
+    """
+    picture = shown = draw()
+    if not can_write(language()):
+        with speaking("en"):
+            shown = draw()
+    data = {"image/png": base64.b64encode(png(shown)).decode(), "text/plain": picture.summary}
     return data, {"image/png": {"alt": picture.summary}}
 
 
-def show_still(picture: Picture) -> None:
+def show_still(draw: Callable[[], Picture]) -> None:
     """Display a picture that has nothing to set; as HTML, since JupyterLab gives a plain PNG no words."""
-    data, metadata = still(picture)
-    words, image = html.escape(picture.summary), data["image/png"]
+    data, metadata = still(draw)
+    words, image = html.escape(data["text/plain"]), data["image/png"]
     data["text/html"] = f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{image}">'
     display(data, metadata=metadata, raw=True)
-    print(textwrap.fill(picture.summary, 96))
+    print(textwrap.fill(data["text/plain"], 96 if language() == "en" else 48))  # wide letters

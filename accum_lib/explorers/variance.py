@@ -4,17 +4,28 @@ from accum_lib.explorers.grid import Control, GridExplorer
 from accum_lib.figures import variance as figure
 from accum_lib.figures.picture import Picture
 from accum_lib.lenses.variance import SAMPLINGS, VarianceLab
+from accum_lib.words import N_
 
-WORDS = ("shuffled, without replacement", "with replacement", "in file order", "sorted by class")
+WORDS = (
+    N_("shuffled, without replacement"),
+    N_("with replacement"),
+    N_("in file order"),
+    N_("sorted by class"),
+)
 CONTROLS = [
-    Control("micro_batch_size", "Micro-batch size M", (1, 2, 4, 8, 16, 32), 8),
-    Control("accumulation_steps", "Accumulation steps K", (1, 2, 4, 8, 16), 4),
-    Control("sampling", "Examples come:", SAMPLINGS, "shuffled", WORDS, "choice"),
+    Control("micro_batch_size", N_("Micro-batch size M"), (1, 2, 4, 8, 16, 32), 8),
+    Control("accumulation_steps", N_("Accumulation steps K"), (1, 2, 4, 8, 16), 4),
+    Control("sampling", N_("Examples come:"), SAMPLINGS, "shuffled", WORDS, "choice"),
 ]
 GUESS_CONTROLS = [
-    Control("picked", "The variance:", (0, 1, 2, 3), 0, figure.GUESSES, "choice"),
+    Control("picked", N_("The variance:"), (0, 1, 2, 3), 0, figure.GUESSES, "choice"),
     Control(
-        "revealed", "Show:", (False, True), False, ("my guess", "my guess and the measurement"), "choice"
+        "revealed",
+        N_("Show:"),
+        (False, True),
+        False,
+        (N_("my guess"), N_("my guess and the measurement")),
+        "choice",
     ),
 ]
 

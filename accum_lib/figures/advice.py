@@ -7,6 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.advice import Advice, Landscape, Trial
+from accum_lib.words import _, clauses, listed, sentences
 
 PANELS = ((0.0, 0.27), (0.37, 0.64), (0.74, 1.0))
 HEIGHT = (0.0, 0.7)  # below the legends and the headings
@@ -38,9 +39,9 @@ def picture(advice: Advice, land: Landscape, headline: str, facts: dict[str, Any
     panels = (_memory(advice, land), _work(advice, land), _time(advice, land))
     data = [{**t, "legend": name} for name, traces in zip(LEGENDS, panels, strict=True) for t in traces]
     headings = (
-        "memory: what fits",
-        "noise: what B buys",
-        "time, measured" if measured else "work: no time measured",
+        _("memory: what fits"),
+        _("noise: what B buys"),
+        _("time, measured") if measured else _("work: no time measured"),
     )
     middles = [sum(panel) / 2 for panel in PANELS]
     words = [theme.heading(t, x, HEIGHT[1]) for t, x in zip(headings, middles, strict=True)]
@@ -50,7 +51,7 @@ def picture(advice: Advice, land: Landscape, headline: str, facts: dict[str, Any
         annotations=[*words, *_why_empty(advice, land, middles)],
         **dict(zip(LEGENDS, _legends(), strict=True)),
         xaxis=theme.axis(
-            "micro-batch size M",
+            _("micro-batch size M"),
             PANELS[0],
             type="log",
             range=[-0.1, 3.1],
@@ -59,12 +60,12 @@ def picture(advice: Advice, land: Landscape, headline: str, facts: dict[str, Any
         ),
         yaxis=_memory_axis(advice, land),
         xaxis2=_batch_axis(PANELS[1], "y2"),
-        yaxis2=_work_axis("work / least possible", "x2"),
+        yaxis2=_work_axis(_("work / least possible"), "x2"),
         xaxis3=_batch_axis(PANELS[2], "y3"),
-        yaxis3=_work_axis("time or work / least", "x3"),
+        yaxis3=_work_axis(_("time or work / least"), "x3"),
         meta={"facts": facts or {}},
     )
-    return Picture(data, layout, f"{headline} {' '.join(advice.reasons)}")
+    return Picture(data, layout, sentences(headline, *advice.reasons))
 
 
 def _legends() -> list[dict[str, Any]]:
@@ -79,7 +80,7 @@ def _legends() -> list[dict[str, Any]]:
 
 def _why_empty(a: Advice, land: Landscape, middles: list[float]) -> list[dict[str, Any]]:
     """Words in a panel that has no curve."""
-    why = "noise not known:<br>choose a scale" if a.noise is None else "no M fits on this card"
+    why = _("noise not known:<br>choose a scale") if a.noise is None else _("no M fits on this card")
     curves = ((1, land.updates), (2, land.passes))
     return [theme.heading(why, middles[i], 0.3) for i, curve in curves if not np.isfinite(curve).any()]
 
@@ -89,10 +90,10 @@ def _memory(a: Advice, land: Landscape) -> list[dict[str, Any]]:
     limit = a.limit_bytes / unit
     at, peak = (a.micro_batch_size, a.peak_bytes / unit) if a.fits else (np.nan, np.nan)
     return [
-        theme.line(m, land.peak_one / unit, "", "peak, K = 1", theme.GREEN, "dash"),
-        theme.line(m, land.peak_more / unit, "", "peak, K ≥ 2", theme.BLUE, "solid"),
-        theme.line([0.5, 2000], [limit, limit], "", "allowed on the card", theme.BLACK, "dot"),
-        theme.line([at], [peak], "", "advised", theme.VERMILION, "solid", "markers", "star", 15),
+        theme.line(m, land.peak_one / unit, "", _("peak, K = 1"), theme.GREEN, "dash"),
+        theme.line(m, land.peak_more / unit, "", _("peak, K ≥ 2"), theme.BLUE, "solid"),
+        theme.line([0.5, 2000], [limit, limit], "", _("allowed on the card"), theme.BLACK, "dot"),
+        theme.line([at], [peak], "", _("advised"), theme.VERMILION, "solid", "markers", "star", 15),
     ]
 
 
@@ -101,10 +102,10 @@ def _work(a: Advice, land: Landscape) -> list[dict[str, Any]]:
     at = float(a.effective_batch_size) if a.fits and a.accumulation_steps else np.nan
     low, high = (a.noise.low, min(a.noise.high, WIDEST)) if a.noise else (np.nan, np.nan)
     return [
-        _band(low, high, "2", "noise scale, interval", theme.SKY),
-        theme.line(b, land.updates, "2", "updates", theme.PURPLE, "dash"),
-        theme.line(b, land.examples, "2", "examples", theme.ORANGE, "solid"),
-        _unnamed(theme.line([at, at], work, "2", "advised", star, "solid", "markers", "star", 15)),
+        _band(low, high, "2", _("noise scale, interval"), theme.SKY),
+        theme.line(b, land.updates, "2", _("updates"), theme.PURPLE, "dash"),
+        theme.line(b, land.examples, "2", _("examples"), theme.ORANGE, "solid"),
+        _unnamed(theme.line([at, at], work, "2", _("advised"), star, "solid", "markers", "star", 15)),
     ]
 
 
@@ -117,11 +118,13 @@ def _time(a: Advice, land: Landscape) -> list[dict[str, Any]]:
     if a.slower is not None:
         at, time = a.effective_batch_size, _at(b, land.time, a.effective_batch_size)
     return [
-        _band(good[0], good[-1], "3", "time within 10 % of the least", theme.GREEN),
-        theme.line(b, examples, "3", "if a pass takes as long as its examples", theme.ORANGE, "dot"),
-        theme.line(b, land.passes, "3", "if every pass takes equally long", theme.GREY, "dashdot"),
-        theme.line(b, land.time, "3", "time, as measured here", theme.BLACK, "solid"),
-        _unnamed(theme.line([at], [time], "3", "advised", theme.VERMILION, "solid", "markers", "star", 15)),
+        _band(good[0], good[-1], "3", _("time within 10 % of the least"), theme.GREEN),
+        theme.line(b, examples, "3", _("if a pass takes as long as its examples"), theme.ORANGE, "dot"),
+        theme.line(b, land.passes, "3", _("if every pass takes equally long"), theme.GREY, "dashdot"),
+        theme.line(b, land.time, "3", _("time, as measured here"), theme.BLACK, "solid"),
+        _unnamed(
+            theme.line([at], [time], "3", _("advised"), theme.VERMILION, "solid", "markers", "star", 15)
+        ),
     ]
 
 
@@ -160,12 +163,12 @@ def _memory_axis(a: Advice, land: Landscape) -> dict[str, Any]:
     high = max(float(np.nanmax(land.peak_more)), a.limit_bytes) / unit
     ends = [float(np.floor(np.log10(low))), float(np.ceil(np.log10(high)))]
     step = max(1, round((ends[1] - ends[0]) / 6))
-    return theme.axis(f"predicted peak, {name}", HEIGHT, type="log", range=ends, dtick=step)
+    return theme.axis(_("predicted peak, {name}", name=name), HEIGHT, type="log", range=ends, dtick=step)
 
 
 def _batch_axis(domain: tuple[float, float], anchor: str) -> dict[str, Any]:
     ticks = {"tickvals": list(BATCH_TICKS), "ticktext": ["1", "10", "100", "1k", "10k"]}
-    title = "effective batch size B"
+    title = _("effective batch size B")
     return theme.axis(title, domain, anchor=anchor, type="log", range=[-0.1, 4.3], **ticks)
 
 
@@ -194,20 +197,23 @@ def trial_picture(trial: Trial) -> Picture:
     tops = [
         float(np.log10(max(getattr(r, w)[-1] for r in trial.races))) + 0.1 for w in ("updates", "examples")
     ]
+    headings = _("equal updates"), _("equal examples"), _("updates to the target")
+    over = _("over those of K = {advised}", advised=trial.steps[1])
+    seen = _("examples seen")
     layout = theme.layout(
         height=400,
         top=8,
         annotations=[
             theme.heading(t, sum(p) / 2, TRIAL_HEIGHT[1])
-            for t, p in zip(("equal updates", "equal examples", "updates to the target"), PANELS, strict=True)
+            for t, p in zip(headings, PANELS, strict=True)
         ],
-        xaxis=theme.axis("optimizer updates", PANELS[0], type="log", range=[-0.1, tops[0]], dtick=1),
+        xaxis=theme.axis(_("optimizer updates"), PANELS[0], type="log", range=[-0.1, tops[0]], dtick=1),
         yaxis=_loss_axis("x"),
-        xaxis2=theme.axis("examples seen", PANELS[1], anchor="y2", type="log", range=[1, tops[1]], dtick=1),
+        xaxis2=theme.axis(seen, PANELS[1], anchor="y2", type="log", range=[1, tops[1]], dtick=1),
         yaxis2=_loss_axis("x2"),
-        xaxis3=theme.axis("accumulation steps K", PANELS[2], anchor="y3", range=[-0.5, 2.5], zeroline=False,
-                          tickvals=[0, 1, 2], ticktext=[str(k) for k in trial.steps]),
-        yaxis3=theme.axis(f"over those of K = {trial.steps[1]}", TRIAL_HEIGHT, anchor="x3", type="log",
+        xaxis3=theme.axis(_("accumulation steps K"), PANELS[2], anchor="y3", range=[-0.5, 2.5],
+                          zeroline=False, tickvals=[0, 1, 2], ticktext=[str(k) for k in trial.steps]),
+        yaxis3=theme.axis(over, TRIAL_HEIGHT, anchor="x3", type="log",
                           range=[-0.52, 0.62], tickvals=[0.5, 1, 2, 4], ticktext=["½", "1", "2", "4"]),
     )  # fmt: skip
     return Picture(data, layout, trial_summary(trial))
@@ -217,17 +223,31 @@ def trial_summary(trial: Trial) -> str:
     """What each K took, in words."""
     updates, examples = trial.found.updates, trial.found.examples
     took = [
-        f"K = {k} took {u.mean():.0f} updates and {e.mean():,.0f} examples"
+        _(
+            "K = {k} took {updates:.0f} updates and {examples:,.0f} examples",
+            k=k,
+            updates=u.mean(),
+            examples=e.mean(),
+        )
         if np.isfinite(u).all()
-        else f"K = {k} was not there with every seed"
+        else _("K = {k} was not there with every seed", k=k)
         for k, u, e in zip(trial.steps, updates, examples, strict=True)
     ]
-    ratios = ", ".join(f"{r:.2f}" for r in trial.predicted())
-    measured = ", ".join(f"{r.mean():.2f}" for r in trial.measured())
-    return (
-        f"{trial.name}, M = {trial.micro_batch_size}, to a held-out loss of {trial.found.target:g} (mean of "
-        f"{updates.shape[1]} seeds): {'; '.join(took)}. Updates over those of K = {trial.steps[1]}: "
-        f"predicted {ratios} from the noise scale of {trial.noise.noise_scale:.0f}, measured {measured}."
+    ratios = listed([f"{r:.2f}" for r in trial.predicted()])
+    measured = listed([f"{r.mean():.2f}" for r in trial.measured()])
+    return _(
+        "{name}, M = {m}, to a held-out loss of {target:g} (mean of {seeds} seeds): "
+        "{took}. Updates over those of K = {advised}: predicted {ratios} from the "
+        "noise scale of {scale:.0f}, measured {measured}.",
+        name=_(trial.name),
+        m=trial.micro_batch_size,
+        target=trial.found.target,
+        seeds=updates.shape[1],
+        took=clauses(took),
+        advised=trial.steps[1],
+        ratios=ratios,
+        scale=trial.noise.noise_scale,
+        measured=measured,
     )
 
 
@@ -248,12 +268,12 @@ def _ratios(trial: Trial) -> list[dict[str, Any]]:
     measured, at = trial.measured(), np.arange(3.0)
     seeds = measured.shape[1]
     x = np.repeat(at, seeds) + np.tile(np.linspace(-0.12, 0.12, seeds), 3)
-    predicted = theme.line(at - 0.25, trial.predicted(), "3", "predicted", theme.BLACK, "solid", "markers",
+    predicted = theme.line(at - 0.25, trial.predicted(), "3", _("predicted"), theme.BLACK, "solid", "markers",
                            "diamond", 11)  # fmt: skip
     return [
         predicted,
         theme.line(
-            x, measured.ravel(), "3", "measured, each seed", theme.PURPLE, "solid", "markers", "cross"
+            x, measured.ravel(), "3", _("measured, each seed"), theme.PURPLE, "solid", "markers", "cross"
         ),
     ]
 
@@ -261,5 +281,5 @@ def _ratios(trial: Trial) -> list[dict[str, Any]]:
 def _loss_axis(anchor: str) -> dict[str, Any]:
     ticks = {"tickvals": [0.3, 0.5, 1, 2], "ticktext": ["0.3", "0.5", "1", "2"]}
     return theme.axis(
-        "held-out loss, nats", TRIAL_HEIGHT, anchor=anchor, type="log", range=[-0.5, 0.42], **ticks
+        _("held-out loss, nats"), TRIAL_HEIGHT, anchor=anchor, type="log", range=[-0.5, 0.42], **ticks
     )

@@ -7,6 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.descents import Comparison, Path, Surface
+from accum_lib.words import _, sentences
 
 LEFT, RIGHT = (0.0, 0.47), (0.57, 1.0)
 TOP, BOTTOM = (0.5, 0.86), (0.0, 0.34)
@@ -32,8 +33,8 @@ def weight_axes(
 ) -> dict[str, Any]:
     """The layout of a panel in which a path over the surface is drawn."""
     return {
-        "xaxis": theme.axis("weight w₁", x_domain, range=_ends(surface.w1)),
-        "yaxis": theme.axis("weight w₂", y_domain, range=_ends(surface.w2)),
+        "xaxis": theme.axis(_("weight w₁"), x_domain, range=_ends(surface.w1)),
+        "yaxis": theme.axis(_("weight w₂"), y_domain, range=_ends(surface.w2)),
     }
 
 
@@ -41,25 +42,25 @@ def picture(comparison: Comparison, surface: Surface) -> Picture:
     """Draw a ``Comparison`` on its ``Surface``."""
     c = comparison
     series = [  # names without numbers: a legend that changes takes as long to draw as all the rest
-        ("full batch: B = N", c.full, theme.GREEN, "dashdot", "diamond", 5),
-        ("mini-batch: B = M", c.mini, theme.ORANGE, "dash", "triangle-up", 5),
-        ("accumulated: M, K times", c.accumulated, theme.BLUE, "solid", "circle", 5),
-        ("one big batch: B = M·K", c.big, theme.BLACK, None, "circle-open", 10),
+        (_("full batch: B = N"), c.full, theme.GREEN, "dashdot", "diamond", 5),
+        (_("mini-batch: B = M"), c.mini, theme.ORANGE, "dash", "triangle-up", 5),
+        (_("accumulated: M, K times"), c.accumulated, theme.BLUE, "solid", "circle", 5),
+        (_("one big batch: B = M·K"), c.big, theme.BLACK, None, "circle-open", 10),
     ]
     data = [contour(surface)]
     for panel in range(3):
         data += [_curve(panel, *each) for each in series]
     data.append(_marker(surface))
-    most = max(path.updates for _, path, *_ in series)
-    budget = max(path.examples[-1] for _, path, *_ in series)
+    most = max(path.updates for _name, path, *_look in series)
+    budget = max(path.examples[-1] for _name, path, *_look in series)
     layout = theme.layout(
         height=480,
         top=8,
         **weight_axes(surface, LEFT, (0.0, 0.86)),
-        xaxis2=theme.axis("optimizer updates", RIGHT, anchor="y2", range=[0, most * 1.02]),
+        xaxis2=theme.axis(_("optimizer updates"), RIGHT, anchor="y2", range=[0, most * 1.02]),
         yaxis2=_loss_axis(surface, TOP, "x2"),
         xaxis3=theme.axis(
-            "examples seen", RIGHT, anchor="y3", range=[0, int(budget) * 1.02], tickformat=",d", nticks=5
+            _("examples seen"), RIGHT, anchor="y3", range=[0, int(budget) * 1.02], tickformat=",d", nticks=5
         ),
         yaxis3=_loss_axis(surface, BOTTOM, "x3"),
     )
@@ -70,30 +71,48 @@ def summary(c: Comparison) -> str:
     """The comparison in words, with its numbers."""
     a = c.accumulated
     size = min(a.micro_batch_size * a.accumulation_steps, c.num_samples)
-    what = f"Accumulated descent, M = {a.micro_batch_size}, K = {a.accumulation_steps}"
+    what = _("Accumulated descent, M = {m}, K = {k}", m=a.micro_batch_size, k=a.accumulation_steps)
     end = (
-        f"diverged after {a.updates} updates"
+        _("diverged after {updates} updates", updates=a.updates)
         if a.diverged
-        else f"made {a.updates} updates from {a.examples[-1]:,} examples in {a.passes:,} passes "
-        f"and ended {a.excess[-1]:.3g} above the minimum"
+        else _(
+            "made {updates} updates from {examples:,} examples in {passes:,} passes and ended {excess:.3g} "
+            "above the minimum",
+            updates=a.updates,
+            examples=a.examples[-1],
+            passes=a.passes,
+            excess=a.excess[-1],
+        )
     )
     if c.gradient == "mean" or a.accumulation_steps == 1:
-        against = (
-            f"One big batch of {size} is never further away than {_distance(c.distance)}: the same path."
+        against = _(
+            "One big batch of {size} is never further away than {distance}: the same path.",
+            size=size,
+            distance=_distance(c.distance),
         )
     else:
-        against = (
-            f"Summing makes each step up to {a.accumulation_steps} times as long as that of one big batch of "
-            f"{size}; the paths come to lie {_distance(c.distance)} apart."
+        against = _(
+            "Summing makes each step up to {k} times as long as that of one big batch of {size}; the paths "
+            "come to lie {distance} apart.",
+            k=a.accumulation_steps,
+            size=size,
+            distance=_distance(c.distance),
         )
-    others = f"Mini-batches of {c.mini.micro_batch_size}: {_end(c.mini)}. Full batch: {_end(c.full)}."
-    return f"{what}, {end}. {against} {others}"
+    others = _(
+        "Mini-batches of {m}: {mini}. Full batch: {full}.",
+        m=c.mini.micro_batch_size,
+        mini=_end(c.mini),
+        full=_end(c.full),
+    )
+    return sentences(_("{what}, {end}.", what=what, end=end), against, others)
 
 
 def _end(path: Path) -> str:
     if path.diverged:
-        return f"diverged after {path.updates} updates"
-    return f"{path.updates} updates, {path.excess[-1]:.3g} above the minimum"
+        return _("diverged after {updates} updates", updates=path.updates)
+    return _(
+        "{updates} updates, {excess:.3g} above the minimum", updates=path.updates, excess=path.excess[-1]
+    )
 
 
 def _distance(value: float) -> str:
@@ -128,7 +147,7 @@ def _marker(surface: Surface) -> dict[str, Any]:
         "mode": "markers",
         "x": surface.minimum[:1],
         "y": surface.minimum[1:],
-        "name": "minimum",
+        "name": _("minimum"),
         "marker": {"symbol": "star", "size": 13, "color": theme.PURPLE},
     }
 
@@ -136,7 +155,7 @@ def _marker(surface: Surface) -> dict[str, Any]:
 def _loss_axis(surface: Surface, domain: tuple[float, float], anchor: str) -> dict[str, Any]:
     top = float(np.log10(surface.excess.max())) + 0.5
     return theme.axis(
-        "loss above minimum",
+        _("loss above minimum"),
         domain,
         anchor=anchor,
         type="log",

@@ -7,6 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.fixed_batch import FixedBatch
+from accum_lib.words import _
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP = (0.0, 0.84)
@@ -25,10 +26,10 @@ def picture(runs: FixedBatch, steps: int) -> Picture:
     big, chosen = runs.losses[0], runs.losses[at]
     data = [
         theme.line(
-            updates, big, "", "one big batch, K = 1", theme.BLACK, "solid", "markers", "circle-open", 11
+            updates, big, "", _("one big batch, K = 1"), theme.BLACK, "solid", "markers", "circle-open", 11
         ),
-        theme.line(updates, runs.again, "", "once more, K = 1", theme.GREY, "dot"),
-        theme.line(updates, chosen, "", "accumulated, this K", theme.BLUE, "solid", "lines+markers"),
+        theme.line(updates, runs.again, "", _("once more, K = 1"), theme.GREY, "dot"),
+        theme.line(updates, chosen, "", _("accumulated, this K"), theme.BLUE, "solid", "lines+markers"),
         _apart(updates, runs.again, big, "", theme.GREY, "dot", "circle"),
         _apart(updates, chosen, big, "", theme.BLUE, "solid", "circle"),
     ]
@@ -38,13 +39,13 @@ def picture(runs: FixedBatch, steps: int) -> Picture:
     layout = theme.layout(
         height=400,
         top=8,
-        xaxis=theme.axis("optimizer updates", LEFT, range=ends),
+        xaxis=theme.axis(_("optimizer updates"), LEFT, range=ends),
         yaxis=theme.axis(
-            "mean loss of the window", TOP, range=[float(low - margin), float(high + margin)]
+            _("mean loss of the window"), TOP, range=[float(low - margin), float(high + margin)]
         ),
-        xaxis2=theme.axis("optimizer updates", RIGHT, anchor="y2", range=ends),
+        xaxis2=theme.axis(_("optimizer updates"), RIGHT, anchor="y2", range=ends),
         yaxis2=theme.axis(
-            "loss, apart from K = 1", TOP, anchor="x2", type="log", exponentformat="power", dtick=2,
+            _("loss, apart from K = 1"), TOP, anchor="x2", type="log", exponentformat="power", dtick=2,
             range=[float(np.log10(FLOOR)) - 0.3, float(np.log10(CEILING))],
         ),
     )  # fmt: skip
@@ -56,18 +57,41 @@ def summary(runs: FixedBatch, steps: int) -> str:
     at = runs.steps.index(steps)
     m = runs.batch_size // steps
     apart = float(np.abs(runs.losses[at] - runs.losses[0]).max())
-    what = f"{runs.name} ({runs.parameters:,} weights), B = {runs.batch_size}: M = {m}, K = {steps}."
+    what = _(
+        "{name} ({parameters:,} weights), B = {b}: M = {m}, K = {steps}.",
+        name=_(runs.name),
+        parameters=runs.parameters,
+        b=runs.batch_size,
+        m=m,
+        steps=steps,
+    )
     if steps == 1:
-        return f"{what} This is the one big batch itself; move K."
-    end = f"the final weights differ by {runs.distances[at]:.1g} of the way that they went"
+        return _("{what} This is the one big batch itself; move K.", what=what)
+    end = _(
+        "the final weights differ by {distance:.1g} of the way that they went", distance=runs.distances[at]
+    )
     if runs.distance_again > 0:
-        return (
-            f"{what} Dropout draws other masks in each pass: losses are up to {apart:.1g} apart, {end}. One "
-            f"big batch trained once more with other masks ends {runs.distance_again:.1g} apart from itself."
+        return _(
+            "{what} Dropout draws other masks in each pass: losses are up to {apart:.1g} apart, {end}. One "
+            "big batch trained once more with other masks ends {distance_again:.1g} apart from itself.",
+            what=what,
+            apart=apart,
+            end=end,
+            distance_again=runs.distance_again,
         )
     if runs.batch_norm:
-        return f"{what} BatchNorm sees M examples, not B: losses are up to {apart:.1g} apart, {end}."
-    return f"{what} Its losses are never further than {apart:.1g} from the big batch's; {end}."
+        return _(
+            "{what} BatchNorm sees M examples, not B: losses are up to {apart:.1g} apart, {end}.",
+            what=what,
+            apart=apart,
+            end=end,
+        )
+    return _(
+        "{what} Its losses are never further than {apart:.1g} from the big batch's; {end}.",
+        what=what,
+        apart=apart,
+        end=end,
+    )
 
 
 def _apart(

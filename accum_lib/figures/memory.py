@@ -7,18 +7,19 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.memory import CATEGORIES, GIB, Peaks, Plan, Timeline
+from accum_lib.words import N_, _, listed, sentences
 
 LEFT, RIGHT = (0.0, 0.56), (0.67, 1.0)
 TOP = (0.0, 0.8)
 HEIGHTS = (1, 2, 4, 8, 16, 32, 64, 128)  # GiB that the time panel can be high: a scale that seldom changes
 MARKERS = 7  # on one curve
 AREAS = (  # from the bottom to the top: name, its categories, colour, dash, marker
-    ("parameters", ("parameters",), theme.BLUE, "solid", "circle"),
-    ("optimizer state", ("optimizer state",), theme.SKY, "dash", "square"),
-    ("gradients", ("gradients",), theme.VERMILION, "dot", "triangle-up"),
-    ("16-bit weight copies", ("weight copies",), theme.PURPLE, "dashdot", "diamond"),
-    ("activations", ("activations",), theme.ORANGE, "solid", "cross"),
-    ("temporaries, rest", ("inputs", "temporaries", "workspace"), theme.GREY, "dash", "x"),
+    (N_("parameters"), ("parameters",), theme.BLUE, "solid", "circle"),
+    (N_("optimizer state"), ("optimizer state",), theme.SKY, "dash", "square"),
+    (N_("gradients"), ("gradients",), theme.VERMILION, "dot", "triangle-up"),
+    (N_("16-bit weight copies"), ("weight copies",), theme.PURPLE, "dashdot", "diamond"),
+    (N_("activations"), ("activations",), theme.ORANGE, "solid", "cross"),
+    (N_("temporaries, rest"), ("inputs", "temporaries", "workspace"), theme.GREY, "dash", "x"),
 )
 
 
@@ -36,13 +37,13 @@ def picture(timeline: Timeline, peaks: Peaks) -> Picture:
         height=440,
         top=8,
         legend={**theme.LEGEND, "traceorder": "normal"},  # where areas are stacked Plotly turns it round
-        xaxis=theme.axis("operators run so far, in one update", LEFT,
+        xaxis=theme.axis(_("operators run so far, in one update"), LEFT,
                          range=[0, float(timeline.operators[-1])], tickformat=",d", nticks=6),
-        yaxis=theme.axis("memory in use, GiB", TOP, range=[0, top]),
-        xaxis2=theme.axis("micro-batch size M", RIGHT, anchor="y2", type="log",
+        yaxis=theme.axis(_("memory in use, GiB"), TOP, range=[0, top]),
+        xaxis2=theme.axis(_("micro-batch size M"), RIGHT, anchor="y2", type="log",
                           range=[float(np.log10(sizes[0] * 0.85)), float(np.log10(sizes[-1] * 1.18))],
                           tickvals=sizes.tolist(), ticktext=[str(s) for s in sizes]),
-        yaxis2=theme.axis("peak, GiB", TOP, anchor="x2", type="log", range=[-0.15, 1.55],
+        yaxis2=theme.axis(_("peak, GiB"), TOP, anchor="x2", type="log", range=[-0.15, 1.55],
                           tickvals=[1, 2, 4, 8, 16, 32], ticktext=["1", "2", "4", "8", "16", "32"]),
     )  # fmt: skip
     return Picture(data, layout, summary(timeline, peaks))
@@ -51,13 +52,28 @@ def picture(timeline: Timeline, peaks: Peaks) -> Picture:
 def summary(t: Timeline, peaks: Peaks) -> str:
     """Peak, floor and what is in the peak, in words."""
     at = int(t.bytes_by_category.sum(axis=0).argmax())
-    parts = {name: _part(t, kinds)[at] for name, kinds, *_ in AREAS}
+    parts = {name: _part(t, kinds)[at] for name, kinds, *_look in AREAS}
     largest = sorted(parts, key=lambda name: -parts[name])[:3]
-    inside = ", ".join(f"{name} {parts[name] / GIB:.2f}" for name in largest)
+    inside = listed([f"{_(name)} {parts[name] / GIB:.2f}" for name in largest])
     floor = peaks.floor_bytes[min(t.accumulation_steps, 2) - 1]
-    where = {"forward": "in a forward pass", "backward": "in a backward pass", "update": "in the optimizer"}
-    says = f"M = {t.micro_batch_size}, K = {t.accumulation_steps}: the peak is {t.peak_bytes / GIB:.2f} GiB, "
-    return f"{says}{where[t.peak_phase]} ({inside}). However small M is, {floor / GIB:.2f} GiB remain."
+    where = {
+        "forward": _("in a forward pass"),
+        "backward": _("in a backward pass"),
+        "update": _("in the optimizer"),
+    }
+    says = _(
+        "M = {m}, K = {k}: the peak is {peak:.2f} GiB, ",
+        m=t.micro_batch_size,
+        k=t.accumulation_steps,
+        peak=t.peak_bytes / GIB,
+    )
+    return _(
+        "{says}{where} ({inside}). However small M is, {floor:.2f} GiB remain.",
+        says=says,
+        where=where[t.peak_phase],
+        inside=inside,
+        floor=floor / GIB,
+    )
 
 
 def _part(timeline: Timeline, kinds: tuple[str, ...]) -> np.ndarray:
@@ -69,7 +85,7 @@ def _areas(timeline: Timeline) -> list[dict[str, Any]]:
     height = np.zeros(len(timeline.operators))
     for name, kinds, colour, dash, symbol in AREAS:
         height = height + _part(timeline, kinds) / GIB
-        area = theme.line(timeline.operators, height, "", name, colour, dash, "lines+markers", symbol, 6)
+        area = theme.line(timeline.operators, height, "", _(name), colour, dash, "lines+markers", symbol, 6)
         area["fill"], area["fillcolor"] = "tonexty" if drawn else "tozeroy", colour
         area["line"]["width"] = 1
         area["marker"] |= {"color": theme.BLACK, "maxdisplayed": MARKERS}
@@ -79,7 +95,7 @@ def _areas(timeline: Timeline) -> list[dict[str, Any]]:
 
 def _update_begins(timeline: Timeline, top: float) -> dict[str, Any]:
     start = float(dict(timeline.phases)["update"])
-    return theme.line([start, start], [0, top], "", "the optimizer begins", theme.BLACK, "dot")
+    return theme.line([start, start], [0, top], "", _("the optimizer begins"), theme.BLACK, "dot")
 
 
 def _peak_curves(timeline: Timeline, peaks: Peaks) -> list[dict[str, Any]]:
@@ -90,8 +106,8 @@ def _peak_curves(timeline: Timeline, peaks: Peaks) -> list[dict[str, Any]]:
     return [
         theme.line(sizes, one, "2", "K = 1", theme.GREEN, "dash", "lines+markers", "triangle-up"),
         theme.line(sizes, more, "2", "K ≥ 2", theme.BLUE, "solid", "lines+markers"),
-        theme.line(sizes, np.full(len(sizes), floor / GIB), "2", "floor", theme.GREY, "dot"),
-        theme.line(*chosen, "2", "chosen", theme.VERMILION, "solid", "markers", "star", 15),
+        theme.line(sizes, np.full(len(sizes), floor / GIB), "2", _("floor"), theme.GREY, "dot"),
+        theme.line(*chosen, "2", _("chosen"), theme.VERMILION, "solid", "markers", "star", 15),
     ]
 
 
@@ -109,23 +125,23 @@ def plan_picture(plan: Plan) -> Picture:
     labels = [_label(o) for o in options]
     ticks = {"tickvals": positions.tolist(), "ticktext": labels, "range": [-0.6, len(options) - 0.4]}
     data = [
-        _bars("", positions, np.where(fits, peak, 0), "fits", theme.BLUE, filled=True),
-        _bars("", positions, np.where(fits, 0, peak), "does not fit", theme.VERMILION, filled=False),
+        _bars("", positions, np.where(fits, peak, 0), _("fits"), theme.BLUE, filled=True),
+        _bars("", positions, np.where(fits, 0, peak), _("does not fit"), theme.VERMILION, filled=False),
         theme.line(
-            [-0.6, len(options) - 0.4], [limit, limit], "", "allowed on the card", theme.BLACK, "dash"
+            [-0.6, len(options) - 0.4], [limit, limit], "", _("allowed on the card"), theme.BLACK, "dash"
         ),
-        _bars("2", positions, seconds, "estimated time", theme.ORANGE, filled=True),
+        _bars("2", positions, seconds, _("estimated time"), theme.ORANGE, filled=True),
     ]
     layout = theme.layout(
         height=400,
         top=8,
         barmode="overlay",
         margin={"l": 60, "r": 16, "t": 8, "b": 84},
-        xaxis=theme.axis("option", (0.0, 0.46), **ticks),
-        yaxis=theme.axis("peak, GiB", (0.0, 0.86), range=[0, 1.25 * max(limit, peak.max())]),
-        xaxis2=theme.axis("option", (0.56, 1.0), anchor="y2", **ticks),
+        xaxis=theme.axis(_("option"), (0.0, 0.46), **ticks),
+        yaxis=theme.axis(_("peak, GiB"), (0.0, 0.86), range=[0, 1.25 * max(limit, peak.max())]),
+        xaxis2=theme.axis(_("option"), (0.56, 1.0), anchor="y2", **ticks),
         yaxis2=theme.axis(
-            "seconds for one update", (0.0, 0.86), anchor="x2", range=[0, 1.2 * max(seconds.max(), 1e-9)]
+            _("seconds for one update"), (0.0, 0.86), anchor="x2", range=[0, 1.2 * max(seconds.max(), 1e-9)]
         ),
     )
     return Picture(data, layout, plan_summary(plan))
@@ -134,19 +150,36 @@ def plan_picture(plan: Plan) -> Picture:
 def plan_summary(plan: Plan) -> str:
     """The verdict and what to take, in words."""
     best = plan.best
-    head = f"{plan.model}, B = {plan.effective_batch_size}, {plan.card} ({plan.limit_bytes / GIB:.2f} GiB)."
+    head = _(
+        "{model}, B = {b}, {card} ({limit:.2f} GiB).",
+        model=plan.model,
+        b=plan.effective_batch_size,
+        card=plan.card,
+        limit=plan.limit_bytes / GIB,
+    )
     if best is None:
-        return f"{head} {plan.verdict}"
-    how = f"{best.precision}{' with checkpointing' if best.checkpointing else ''}"
-    time = "" if best.seconds is None else f", about {best.seconds:.2g} s by data sheets"
+        return sentences(head, plan.verdict)
+    how = best.precision
+    if best.checkpointing:
+        how = _("{precision} with checkpointing", precision=best.precision)
+    time = "" if best.seconds is None else _(", about {seconds:.2g} s by data sheets", seconds=best.seconds)
     m, k = best.micro_batch_size, best.accumulation_steps
-    return f"{head} {plan.verdict} Fastest of what fits: {how}, M = {m}, K = {k}{time}."
+    fastest = _(
+        "Fastest of what fits: {how}, M = {m}, K = {k}{time}.",
+        how=how,
+        m=m,
+        k=k,
+        time=time,
+    )
+    return sentences(head, plan.verdict, fastest)
 
 
 def _label(option: Any) -> str:
-    words = option.precision + (", chkpt." if option.checkpointing else "")
+    words = option.precision + (_(", chkpt.") if option.checkpointing else "")
     best = (
-        f"M = {option.micro_batch_size}<br>K = {option.accumulation_steps}" if option.fits else "no M<br>fits"
+        f"M = {option.micro_batch_size}<br>K = {option.accumulation_steps}"
+        if option.fits
+        else _("no M<br>fits")
     )
     return f"{words}<br>{best}"
 

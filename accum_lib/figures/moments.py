@@ -8,6 +8,7 @@ from accum_lib.figures import theme
 from accum_lib.figures.descents import contour, weight_axes
 from accum_lib.figures.picture import Picture
 from accum_lib.records.descents import Moment, Surface
+from accum_lib.words import _, sentences
 
 SAMPLES, BUFFER, WEIGHTS = (0.0, 0.27), (0.36, 0.62), (0.71, 1.0)
 WIDTH = 0.7  # of a weight's bars
@@ -26,8 +27,8 @@ def picture(story: list[Moment], index: int, inputs: np.ndarray, surface: Surfac
     moment = story[index]
     longest = max(m.window_length for m in story)
     data = [
-        _points(inputs, "all samples", "#c4c4c4", "circle", 6),
-        _points(moment.samples, "in the model now", _colour(moment), "diamond", 11),
+        _points(inputs, _("all samples"), "#c4c4c4", "circle", 6),
+        _points(moment.samples, _("in the model now"), _colour(moment), "diamond", 11),
         *(_share(moment, k, longest) for k in range(longest)),
         _big_batch(moment),
         contour(surface),
@@ -40,19 +41,19 @@ def picture(story: list[Moment], index: int, inputs: np.ndarray, surface: Surfac
     layout = theme.layout(
         height=400,
         barmode="overlay",
-        xaxis=theme.axis("feature x₁", SAMPLES),
-        yaxis=theme.axis("feature x₂", (0.0, 1.0)),
+        xaxis=theme.axis(_("feature x₁"), SAMPLES),
+        yaxis=theme.axis(_("feature x₂"), (0.0, 1.0)),
         xaxis2=theme.axis(
-            "weight", BUFFER, anchor="y2", tickvals=[0, 1], ticktext=["w₁", "w₂"], range=[-0.6, 1.6]
+            _("weight"), BUFFER, anchor="y2", tickvals=[0, 1], ticktext=["w₁", "w₂"], range=[-0.6, 1.6]
         ),
-        yaxis2=theme.axis("gradient (loss per unit)", (0.0, 1.0), anchor="x2", range=_buffer_range(story)),
+        yaxis2=theme.axis(_("gradient (loss per unit)"), (0.0, 1.0), anchor="x2", range=_buffer_range(story)),
         xaxis3={**weights["xaxis"], "anchor": "y3"},
         yaxis3={**weights["yaxis"], "anchor": "x3"},
         showlegend=False,
         annotations=[
-            theme.heading("1. micro-batches pass", sum(SAMPLES) / 2),
-            theme.heading("2. the gradient buffer fills", sum(BUFFER) / 2),
-            theme.heading("3. the optimizer moves", sum(WEIGHTS) / 2),
+            theme.heading(_("1. micro-batches pass"), sum(SAMPLES) / 2),
+            theme.heading(_("2. the gradient buffer fills"), sum(BUFFER) / 2),
+            theme.heading(_("3. the optimizer moves"), sum(WEIGHTS) / 2),
         ],
     )
     return Picture(data, layout, summary(moment))
@@ -60,30 +61,46 @@ def picture(story: list[Moment], index: int, inputs: np.ndarray, surface: Surfac
 
 def summary(moment: Moment) -> str:
     """The moment in words, with its numbers."""
-    where = f"Update {moment.update + 1}"
-    short = "" if moment.window_length == 4 else " (the trailing, shorter window)"
+    where = _("Update {number}", number=moment.update + 1)
+    short = "" if moment.window_length == 4 else _(" (the trailing, shorter window)")
     if moment.moved:
         w1, w2 = moment.weights[-1]
-        return (
-            f"{where}: the optimizer has moved the weights to ({w1:.3f}, {w2:.3f}) with the gradient in the "
-            f"buffer, and cleared the buffer. Updates so far: {len(moment.weights) - 1}."
+        return _(
+            "{where}: the optimizer has moved the weights to ({w1:.3f}, {w2:.3f}) with the gradient in the "
+            "buffer, and cleared the buffer. Updates so far: {updates}.",
+            where=where,
+            w1=w1,
+            w2=w2,
+            updates=len(moment.weights) - 1,
         )
     if moment.micro_batch == 0:
-        return (
-            f"{where}{short}: the buffer is empty. {moment.window_length} micro-batches will pass before "
-            "the weights move."
+        return _(
+            "{where}{short}: the buffer is empty. {window_length} micro-batches will pass before the "
+            "weights move.",
+            where=where,
+            short=short,
+            window_length=moment.window_length,
         )
     g1, g2 = moment.shares.sum(axis=0)
-    text = (
-        f"{where}{short}: micro-batch {moment.micro_batch} of {moment.window_length} has passed. "
-        f"The buffer holds ({g1:.3f}, {g2:.3f}); the weights have not moved."
+    text = _(
+        "{where}{short}: micro-batch {micro_batch} of {window_length} has passed. The buffer holds "
+        "({g1:.3f}, {g2:.3f}); the weights have not moved.",
+        where=where,
+        short=short,
+        micro_batch=moment.micro_batch,
+        window_length=moment.window_length,
+        g1=g1,
+        g2=g2,
     )
-    if moment.micro_batch == moment.window_length:
-        b1, b2 = moment.big_batch
-        text += (
-            f" It is full: one big batch of the whole window gives ({b1:.3f}, {b2:.3f}), the black outline."
-        )
-    return text
+    if moment.micro_batch < moment.window_length:
+        return text
+    b1, b2 = moment.big_batch
+    full = _(
+        "It is full: one big batch of the whole window gives ({b1:.3f}, {b2:.3f}), the black outline.",
+        b1=b1,
+        b2=b2,
+    )
+    return sentences(text, full)
 
 
 def _colour(moment: Moment) -> str:
@@ -111,7 +128,7 @@ def _share(moment: Moment, k: int, longest: int) -> dict[str, Any]:
         "y": moment.shares[k] if done else np.zeros(2),
         "base": moment.shares[:k].sum(axis=0) if done else np.zeros(2),
         "width": step,
-        "name": f"added by micro-batch {k + 1}",
+        "name": _("added by micro-batch {number}", number=k + 1),
         "marker": {"color": COLOURS[k % len(COLOURS)], "line": {"color": "white", "width": 1}},
     }
 
@@ -123,7 +140,7 @@ def _big_batch(moment: Moment) -> dict[str, Any]:
         "x": np.arange(2.0),
         "y": moment.big_batch if full else np.zeros(2),
         "width": WIDTH,
-        "name": "one big batch",
+        "name": _("one big batch"),
         "marker": {"color": theme.NONE, "line": {"color": theme.BLACK, "width": 3 if full else 0}},
     }
 
@@ -134,7 +151,7 @@ def _trail(moment: Moment) -> dict[str, Any]:
         "mode": "lines+markers",
         "x": moment.weights[:, 0],
         "y": moment.weights[:, 1],
-        "name": "weights so far",
+        "name": _("weights so far"),
         "line": {"color": theme.BLUE, "width": 2},
         "marker": {"symbol": "circle", "size": 6, "color": theme.BLUE},
     }
@@ -143,7 +160,7 @@ def _trail(moment: Moment) -> dict[str, Any]:
 def _here(moment: Moment) -> dict[str, Any]:
     return _points(
         moment.weights[-1:],
-        "weights now",
+        _("weights now"),
         theme.VERMILION if moment.moved else theme.BLUE,
         "star" if moment.moved else "circle",
         16 if moment.moved else 11,

@@ -7,6 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.pitfalls import Clues, Sightings
+from accum_lib.words import N_, _, clauses, listed, sentences
 
 LEFT, RIGHT = (0.0, 0.46), (0.58, 1.0)
 UPPER, LOWER = (0.58, 0.9), (0.0, 0.34)
@@ -21,18 +22,18 @@ def clues_picture(clues: Clues) -> Picture:
     should_rows, should_columns = np.nonzero(clues.windows)
     updates = np.arange(len(clues.errors)) + 1.0
     data = [
-        _dots(should_columns + 1.0, should_rows + 1.0, "right: a weight of 1", theme.GREY, "circle-open",
+        _dots(should_columns + 1.0, should_rows + 1.0, _("right: a weight of 1"), theme.GREY, "circle-open",
               np.full(len(should_rows), 1.0)),
-        _dots(columns + 1.0, rows + 1.0, "weight found (area)", theme.BLUE, "circle",
+        _dots(columns + 1.0, rows + 1.0, _("weight found (area)"), theme.BLUE, "circle",
               np.abs(clues.weights[rows, columns])),
-        _series("2", updates, _drawn(clues.errors), "error of the update", theme.BLUE, "circle", "solid"),
-        _series("2", np.array([0.0, MOST_UPDATES + 1]), np.full(2, clues.tolerance), "what rounding makes",
+        _series("2", updates, _drawn(clues.errors), _("error of the update"), theme.BLUE, "circle", "solid"),
+        _series("2", np.array([0.0, MOST_UPDATES + 1]), np.full(2, clues.tolerance), _("what rounding makes"),
                 theme.GREY, None, "dash"),
-        _counted(clues.expected, "right", theme.NONE),
-        _counted(clues.found, "found", theme.BLUE),
-        _series("4", np.arange(len(clues.true_losses)) + 1.0, clues.true_losses, "the window's true loss",
+        _counted(clues.expected, _("right, times"), theme.NONE),
+        _counted(clues.found, _("found, times"), theme.BLUE),
+        _series("4", np.arange(len(clues.true_losses)) + 1.0, clues.true_losses, _("the window's true loss"),
                 theme.GREY, "circle-open", "dash"),
-        _series("4", np.arange(len(clues.logged)) + 1.0, clues.logged, "loss that it logs", theme.ORANGE,
+        _series("4", np.arange(len(clues.logged)) + 1.0, clues.logged, _("loss that it logs"), theme.ORANGE,
                 "x", "solid"),
     ]  # fmt: skip
     happenings = np.arange(len(clues.happenings)) + 1.0
@@ -41,21 +42,21 @@ def clues_picture(clues: Clues) -> Picture:
         top=8,
         margin={"l": 84, "r": 16, "t": 8, "b": 70},
         barmode="overlay",
-        xaxis=theme.axis("micro-batch of the epoch", LEFT, dtick=1,
+        xaxis=theme.axis(_("micro-batch of the epoch"), LEFT, dtick=1,
                          range=[0.3, clues.weights.shape[1] + 0.7]),
-        yaxis=theme.axis("update, two epochs", UPPER, range=[len(updates) + 0.8, 0.2],
+        yaxis=theme.axis(_("update, two epochs"), UPPER, range=[len(updates) + 0.8, 0.2],
                          dtick=1 if len(updates) < 9 else 5),
-        xaxis2=theme.axis("update, two epochs", RIGHT, anchor="y2", range=[0.3, len(updates) + 0.7],
+        xaxis2=theme.axis(_("update, two epochs"), RIGHT, anchor="y2", range=[0.3, len(updates) + 0.7],
                           dtick=1 if len(updates) < 9 else 5),
-        yaxis2=theme.axis("relative error", UPPER, anchor="x2", type="log", range=[-17.3, 1.3], dtick=3,
+        yaxis2=theme.axis(_("relative error"), UPPER, anchor="x2", type="log", range=[-17.3, 1.3], dtick=3,
                           exponentformat="power"),
-        xaxis3=theme.axis("what happened", LEFT, anchor="y3", range=[0.4, len(happenings) + 0.6],
-                          tickvals=list(happenings), ticktext=list(clues.happenings), tickangle=0,
+        xaxis3=theme.axis(_("what happened"), LEFT, anchor="y3", range=[0.4, len(happenings) + 0.6],
+                          tickvals=list(happenings), ticktext=[_(it) for it in clues.happenings], tickangle=0,
                           tickfont={"size": 11}),
-        yaxis3=theme.axis("times in two epochs", LOWER, anchor="x3", range=[0, 17]),
-        xaxis4=theme.axis("update, two epochs", RIGHT, anchor="y4", range=[0.3, 6.7], dtick=1),
-        yaxis4=theme.axis("loss", LOWER, anchor="x4", range=[0, 3.2]),
-        annotations=[] if len(clues.logged) else [theme.heading("this loop logs no loss", 0.79, 0.17)],
+        yaxis3=theme.axis(_("times in two epochs"), LOWER, anchor="x3", range=[0, 17]),
+        xaxis4=theme.axis(_("update, two epochs"), RIGHT, anchor="y4", range=[0.3, 6.7], dtick=1),
+        yaxis4=theme.axis(_("loss"), LOWER, anchor="x4", range=[0, 3.2]),
+        annotations=[] if len(clues.logged) else [theme.heading(_("this loop logs no loss"), 0.79, 0.17)],
     )  # fmt: skip
     return Picture(data, layout, clues_summary(clues))
 
@@ -67,28 +68,48 @@ def clues_summary(clues: Clues) -> str:
     errors = clues.errors[np.isfinite(clues.errors)]
     off = int((errors > clues.tolerance).sum())
     weights = (
-        f"weights inside windows from {_number(inside.min())} to {_number(inside.max())}"
+        _(
+            "weights inside windows from {lowest} to {highest}",
+            lowest=_number(inside.min()),
+            highest=_number(inside.max()),
+        )
         if len(inside)
-        else "no update stands for a window"
+        else _("no update stands for a window")
     )
     unlike = len(clues.errors) - len(errors)
-    counted = "; ".join(
-        f"{name.replace('<br>', ' ')} {found:.0f} of {should:.0f}"
-        for name, found, should in zip(clues.happenings, clues.found, clues.expected, strict=True)
-        if np.isfinite(found)
+    counted = clauses(
+        [
+            _(
+                "{name} {found:.0f} of {should:.0f}",
+                name=sentences(*_(name).split("<br>")),
+                found=found,
+                should=should,
+            )
+            for name, found, should in zip(clues.happenings, clues.found, clues.expected, strict=True)
+            if np.isfinite(found)
+        ]
     )
     return (
-        f"{len(clues.errors)} updates: {weights}; {outside} micro-batches in an update where they do not "
-        f"belong. {off} updates are off by more than rounding"
-        + (f", {unlike} stand for no window at all" if unlike else "")
-        + f". Counted: {counted}. "
-        + (_losses(clues) if len(clues.logged) else "It was given nothing else, and logs no loss.")
+        _(
+            "{updates} updates: {weights}; {outside} micro-batches in an update where they do not belong. "
+            "{off} updates are off by more than rounding",
+            updates=len(clues.errors),
+            weights=weights,
+            outside=outside,
+            off=off,
+        )
+        + (_(", {unlike} stand for no window at all", unlike=unlike) if unlike else "")
+        + _(". Counted: {counted}. ", counted=counted)
+        + (_losses(clues) if len(clues.logged) else _("It was given nothing else, and logs no loss."))
     )
 
 
 def _losses(clues: Clues) -> str:
     gap = float(np.abs(clues.logged - clues.true_losses).max())
-    return f"The losses that it logs are up to {_number(gap) if gap > 1e-9 else '0'} away from the true ones."
+    return _(
+        "The losses that it logs are up to {gap} away from the true ones.",
+        gap=_number(gap) if gap > 1e-9 else "0",
+    )
 
 
 def _number(value: float) -> str:
@@ -126,15 +147,15 @@ def _counted(times: np.ndarray, name: str, colour: str) -> dict[str, Any]:
     frame = colour == theme.NONE
     return {
         "type": "bar", "x": np.arange(len(times)) + 1.0, "y": np.nan_to_num(times), "xaxis": "x3",
-        "yaxis": "y3", "width": 0.75 if frame else 0.45, "name": f"{name}, times",
+        "yaxis": "y3", "width": 0.75 if frame else 0.45, "name": name,
         "marker": {"color": colour, "line": {"color": theme.BLACK if frame else colour, "width": 1.5}},
     }  # fmt: skip
 
 
 # --- Which observation sees which fault
 
-SHORT = {"loss curve": "loss", "accuracy": "accuracy", "weights, Adam": "Adam", "weights, SGD": "SGD",
-         "this checker": "checker"}  # fmt: skip
+SHORT = {"loss curve": N_("loss"), "accuracy": N_("accuracy"), "weights, Adam": "Adam", "weights, SGD": "SGD",
+         "this checker": N_("checker")}  # fmt: skip
 
 
 def sightings_picture(found: Sightings, observation: str) -> Picture:
@@ -149,47 +170,65 @@ def sightings_picture(found: Sightings, observation: str) -> Picture:
     values = np.clip(values, limit / 700, 1e3)  # what is 0, or endless, is drawn at the edge
     ends = np.array([0.0, len(faults) + 1.0])
     data = [
-        _mark("", seen_columns + 1.0, seen_rows + 1.0, "seen", theme.VERMILION, "circle", 12),
-        _mark("", hidden_columns + 1.0, hidden_rows + 1.0, "hidden", theme.GREY, "circle-open", 9),
-        _mark("2", values, faults, "measured", theme.BLUE, "diamond", 10),
-        _series("2", np.full(2, limit), ends, "still normal", theme.GREY, None, "dash"),
+        _mark("", seen_columns + 1.0, seen_rows + 1.0, _("seen"), theme.VERMILION, "circle", 12),
+        _mark("", hidden_columns + 1.0, hidden_rows + 1.0, _("hidden"), theme.GREY, "circle-open", 9),
+        _mark("2", values, faults, _("measured"), theme.BLUE, "diamond", 10),
+        _series("2", np.full(2, limit), ends, _("still normal"), theme.GREY, None, "dash"),
     ]  # fmt: skip
     rows = {"range": [len(faults) + 0.7, 0.3], "tickvals": list(faults)}
     layout = theme.layout(
         height=520,
         top=8,
-        xaxis=theme.axis("what one looks at", (0.0, 0.44), range=[0.4, len(columns) + 0.6],
-                         tickvals=list(columns), ticktext=[SHORT[o] for o in found.observations]),
-        yaxis=theme.axis("fault", (0.0, 0.92), ticktext=[f.replace("_", " ") for f in found.faults], **rows),
-        xaxis2=theme.axis(f"{observation}: {UNITS[observation]}", (0.52, 1.0), anchor="y2", type="log",
-                          range=[np.log10(limit / 1e3), 3.2],
+        xaxis=theme.axis(_("what one looks at"), (0.0, 0.44), range=[0.4, len(columns) + 0.6],
+                         tickvals=list(columns), ticktext=[_(SHORT[o]) for o in found.observations]),
+        yaxis=theme.axis(_("fault"), (0.0, 0.92), ticktext=[_name(f) for f in found.faults], **rows),
+        xaxis2=theme.axis(_("{what}: {unit}", what=_(observation), unit=_(UNITS[observation])), (0.52, 1.0),
+                          anchor="y2", type="log", range=[np.log10(limit / 1e3), 3.2],
                           exponentformat="power"),
-        yaxis2=theme.axis("the same faults", (0.0, 0.92), anchor="x2", showticklabels=False, **rows),
+        yaxis2=theme.axis(_("the same faults"), (0.0, 0.92), anchor="x2", showticklabels=False, **rows),
     )  # fmt: skip
     layout["margin"]["l"] = 215
     return Picture(data, layout, sightings_summary(found, observation))
 
 
+CODES = (  # the faults' codes in words, here for translation
+    N_("no division"), N_("mean of means"), N_("divided twice"), N_("wrong denominator"),
+    N_("tail divided by k"), N_("dropped tail"), N_("leaked tail"), N_("off by one"),
+    N_("cleared mid window"), N_("stepped per micro batch"), N_("clipped per micro batch"),
+    N_("scheduler per micro batch"), N_("ema per micro batch"), N_("last loss logged"),
+    N_("low precision buffer"),
+)  # fmt: skip
 UNITS = {
-    "loss curve": "standard deviations",
-    "accuracy": "standard deviations",
-    "weights, Adam": "relative distance",
-    "weights, SGD": "relative distance",
-    "this checker": "relative error",
+    "loss curve": N_("standard deviations"),
+    "accuracy": N_("standard deviations"),
+    "weights, Adam": N_("relative distance"),
+    "weights, SGD": N_("relative distance"),
+    "this checker": N_("relative error"),
 }
 
 
 def sightings_summary(found: Sightings, observation: str) -> str:
     """Which faults an observation sees, in words."""
     chosen = found.observations.index(observation)
-    seen = [f.replace("_", " ") for f, s in zip(found.faults, found.seen[:, chosen], strict=True) if s]
+    seen = [_name(f) for f, s in zip(found.faults, found.seen[:, chosen], strict=True) if s]
     total = len(found.faults)
-    each = ", ".join(f"{o} {int(found.seen[:, i].sum())}" for i, o in enumerate(found.observations))
-    which = "all of them" if len(seen) == total else ", ".join(seen) or "none"
-    return (
-        f"Looking at {observation}, {len(seen)} of {total} faults stand out: {which}. Measured: "
-        f"{found.units[chosen]}. Faults that each observation sees: {each}."
+    each = listed([f"{_(o)} {int(found.seen[:, i].sum())}" for i, o in enumerate(found.observations)])
+    which = _("all of them") if len(seen) == total else listed(seen) or _("none")
+    return _(
+        "Looking at {observation}, {seen} of {total} faults stand out: {which}. Measured: {unit}. Faults "
+        "that each observation sees: {each}.",
+        observation=_(observation),
+        seen=len(seen),
+        total=total,
+        which=which,
+        unit=_(found.units[chosen]),
+        each=each,
     )
+
+
+def _name(code: str) -> str:
+    """A fault's code in words, as it stands at an axis."""
+    return _(code.replace("_", " "))
 
 
 def _mark(

@@ -7,6 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.races import NoiseOverTraining, Race, ToTarget
+from accum_lib.words import _, clauses, listed
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP, BOTTOM = (0.49, 0.8), (0.0, 0.31)
@@ -42,15 +43,16 @@ def picture(
     layout = theme.layout(
         height=580,
         top=8,
-        xaxis=theme.axis("optimizer updates", LEFT, type="log", range=[0, 3.0], dtick=1),
+        xaxis=theme.axis(_("optimizer updates"), LEFT, type="log", range=[0, 3.0], dtick=1),
         yaxis=_loss_axis(TOP, "x"),
-        xaxis2=theme.axis("examples seen", LEFT, anchor="y2", type="log", range=[0.8, 4.8], dtick=1),
+        xaxis2=theme.axis(_("examples seen"), LEFT, anchor="y2", type="log", range=[0.8, 4.8], dtick=1),
         yaxis2=_loss_axis(BOTTOM, "x2"),
         xaxis3=_size_axis(found.batch_sizes),
-        yaxis3=theme.axis("examples to target", TOP, anchor="x3", type="log", range=[1.7, 5.1], dtick=1),
-        xaxis4=theme.axis("held-out loss (training goes right), nats", RIGHT, anchor="y4", type="log",
+        yaxis3=theme.axis(_("examples to target"), TOP, anchor="x3", type="log", range=[1.7, 5.1], dtick=1),
+        xaxis4=theme.axis(_("held-out loss (training goes right), nats"), RIGHT, anchor="y4", type="log",
                           range=LOSS_RANGE[::-1], tickvals=LOSS_TICKS, ticktext=[str(t) for t in LOSS_TICKS]),
-        yaxis4=theme.axis("noise scale, examples", BOTTOM, anchor="x4", type="log", range=[1, 3.1], dtick=1),
+        yaxis4=theme.axis(_("noise scale, examples"), BOTTOM, anchor="x4", type="log", range=[1, 3.1],
+                          dtick=1),
     )  # fmt: skip
     return Picture(data, layout, summary(found, noise, rate))
 
@@ -61,15 +63,25 @@ def summary(found: ToTarget, noise: NoiseOverTraining, rate: float | None) -> st
         _took(*each)
         for each in zip(found.batch_sizes, found.rates, found.updates, found.examples, strict=True)
     ]
-    which = "each batch size at its fastest rate" if rate is None else f"all at the rate {rate:g}"
-    critical = (
-        f"The fitted critical batch size is {found.critical_batch_size:.0f} examples"
-        if np.isfinite(found.critical_batch_size)
-        else "Too few reached it for a critical batch size to be fitted"
+    which = (
+        _("each batch size at its fastest rate") if rate is None else _("all at the rate {rate:g}", rate=rate)
     )
-    return (
-        f"To a held-out loss of {found.target:g}, {which}: {'; '.join(took)}. {critical}; the gradient noise "
-        f"scale, measured exactly at that loss, is {noise_at(noise, found.target):.0f}."
+    critical = (
+        _(
+            "The fitted critical batch size is {critical_batch_size:.0f} examples",
+            critical_batch_size=found.critical_batch_size,
+        )
+        if np.isfinite(found.critical_batch_size)
+        else _("Too few reached it for a critical batch size to be fitted")
+    )
+    return _(
+        "To a held-out loss of {target:g}, {which}: {took}. {critical}; the gradient noise scale, measured "
+        "exactly at that loss, is {scale:.0f}.",
+        target=found.target,
+        which=which,
+        took=clauses(took),
+        critical=critical,
+        scale=noise_at(noise, found.target),
     )
 
 
@@ -86,13 +98,13 @@ def claims_picture(recipes: dict[str, tuple[Race, ...]], rate: int | None) -> Pi
         ends = [_end(race, rate) for race in races]
         data.append(_strokes(sizes, ends, "", colour))
         means = [float(e.mean()) for e in ends]
-        data.append(theme.line(sizes, means, "", name, colour, dash, "lines+markers", symbol, 9))
+        data.append(theme.line(sizes, means, "", _(name), colour, dash, "lines+markers", symbol, 9))
     ticks = sorted({race.batch_size for races in recipes.values() for race in races})
     examples = next(iter(recipes.values()))[-1].examples[-1]
     layout = theme.layout(
         height=330,
         top=8,
-        xaxis=theme.axis("effective batch size B, examples", (0.0, 1.0), type="log",
+        xaxis=theme.axis(_("effective batch size B, examples"), (0.0, 1.0), type="log",
                          range=[float(np.log10(ticks[0])) - 0.1, float(np.log10(ticks[-1])) + 0.1],
                          tickvals=ticks, ticktext=[str(t) for t in ticks]),
         yaxis=_loss_axis((0.0, 0.84), "x"),
@@ -104,10 +116,15 @@ def claims_summary(recipes: dict[str, tuple[Race, ...]], rate: int | None, examp
     """The final losses in words."""
     words = []
     for name, races in recipes.items():
-        ends = ", ".join(f"{_end(r, rate).mean():.2f} at B = {r.batch_size}" for r in races)
-        words.append(f"{name}: {ends}")
-    at = "each at its best rate, " if rate is None else ""
-    return f"Held-out loss after about {examples:,} examples, {at}mean of the seeds. {'. '.join(words)}."
+        ends = listed([_("{loss:.2f} at B = {b}", loss=_end(r, rate).mean(), b=r.batch_size) for r in races])
+        words.append(_("{name}: {ends}", name=_(name), ends=ends))
+    at = _("each at its best rate, ") if rate is None else ""
+    return _(
+        "Held-out loss after about {examples:,} examples, {at}mean of the seeds. {recipes}.",
+        examples=examples,
+        at=at,
+        recipes=_(". ").join(words),
+    )
 
 
 def _end(race: Race, rate: int | None) -> np.ndarray:
@@ -122,8 +139,14 @@ def noise_at(noise: NoiseOverTraining, loss: float) -> float:
 
 def _took(size: int, rate: float, updates: np.ndarray, examples: np.ndarray) -> str:
     if not np.isfinite(updates).all():
-        return f"B = {size} did not reach it"
-    return f"B = {size} took {updates.mean():.0f} updates, {examples.mean():,.0f} examples (rate {rate:g})"
+        return _("B = {size} did not reach it", size=size)
+    return _(
+        "B = {size} took {updates:.0f} updates, {examples:,.0f} examples (rate {rate:g})",
+        size=size,
+        updates=updates.mean(),
+        examples=examples.mean(),
+        rate=rate,
+    )
 
 
 def _curves(race: Race, rate: int, panel: str, style: tuple[str, str, str]) -> list[dict[str, Any]]:
@@ -149,13 +172,23 @@ def _to_target(found: ToTarget, noise: NoiseOverTraining) -> list[dict[str, Any]
     size, scale = found.critical_batch_size, noise_at(noise, found.target)
     seeds = [e if ok else np.full(1, np.nan) for e, ok in zip(found.examples, reached, strict=True)]
     return [
-        theme.line(found.batch_sizes, found.fitted_examples, "3", "fit: Eₘᵢₙ + Sₘᵢₙ·B", theme.SKY, "solid"),
+        theme.line(
+            found.batch_sizes, found.fitted_examples, "3", _("fit: Eₘᵢₙ + Sₘᵢₙ·B"), theme.SKY, "solid"
+        ),
         _strokes(list(found.batch_sizes), seeds, "3", theme.PURPLE),
         theme.line(
-            found.batch_sizes, examples, "3", "measured", theme.PURPLE, "solid", "markers", "circle-open", 9
+            found.batch_sizes,
+            examples,
+            "3",
+            _("measured"),
+            theme.PURPLE,
+            "solid",
+            "markers",
+            "circle-open",
+            9,
         ),
-        theme.line([size, size], [1, 1e6], "3", "critical batch (fit)", theme.SKY, "dash"),
-        theme.line([scale, scale], [1, 1e6], "3", "noise scale, exact", theme.GREEN, "dot"),
+        theme.line([size, size], [1, 1e6], "3", _("critical batch (fit)"), theme.SKY, "dash"),
+        theme.line([scale, scale], [1, 1e6], "3", _("noise scale, exact"), theme.GREEN, "dot"),
     ]
 
 
@@ -165,7 +198,7 @@ def _noise(noise: NoiseOverTraining, target: float) -> list[dict[str, Any]]:
     return [
         theme.line(noise.losses, noise.exact, "4", "", theme.GREEN, "dot", "lines+markers", "diamond", 9),
         theme.line(x, y, "4", "", theme.VERMILION, "solid"),
-        theme.line(noise.losses, noise.estimated, "4", "noise scale, free", theme.VERMILION, "solid",
+        theme.line(noise.losses, noise.estimated, "4", _("noise scale, free"), theme.VERMILION, "solid",
               "markers", "cross", 9),
         theme.line([target, target], [1, 1e4], "4", "", theme.GREY, "dash"),
     ]  # fmt: skip
@@ -180,13 +213,13 @@ def _strokes(sizes: list[Any], seeds: list[np.ndarray], panel: str, colour: str)
 
 def _size_axis(sizes: np.ndarray) -> dict[str, Any]:
     return theme.axis(
-        "effective batch size B, examples", RIGHT, anchor="y3", type="log", range=[0.4, 3.2],
+        _("effective batch size B, examples"), RIGHT, anchor="y3", type="log", range=[0.4, 3.2],
         tickvals=[int(s) for s in sizes], ticktext=[str(s) for s in sizes],
     )  # fmt: skip
 
 
 def _loss_axis(domain: tuple[float, float], anchor: str) -> dict[str, Any]:
     return theme.axis(
-        "held-out loss, nats", domain, anchor=anchor, type="log", range=LOSS_RANGE, tickvals=LOSS_TICKS,
+        _("held-out loss, nats"), domain, anchor=anchor, type="log", range=LOSS_RANGE, tickvals=LOSS_TICKS,
         ticktext=[str(t) for t in LOSS_TICKS],
     )  # fmt: skip

@@ -16,7 +16,26 @@ MARKERS = {
     "circle-open": "o", "line-ew-open": "_",
 }  # fmt: skip
 PIXELS_PER_INCH = 100
+FONTS = {  # that have the letters of a language, for each of the usual systems
+    "zh": (
+        "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB",
+        "Heiti SC", "Microsoft YaHei", "SimHei", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    ),
+}  # fmt: skip
 WIDTH = 960
+
+
+def fonts(language: str) -> list[str]:
+    """The installed fonts with the letters of a language, besides those that Matplotlib brings."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return [name for name in FONTS.get(language, ()) if name in installed]
+
+
+def can_write(language: str) -> bool:
+    """Whether labels in this language come out as letters here, and not as empty boxes."""
+    return language not in FONTS or bool(fonts(language))
 
 
 def png(picture: Picture) -> bytes:
@@ -25,6 +44,14 @@ def png(picture: Picture) -> bytes:
     Raises:
         ValueError: a trace is of a kind that cannot be drawn here.
     """
+    from matplotlib import rc_context
+
+    every = [name for language in FONTS for name in fonts(language)[:1]]
+    with rc_context({"font.family": ["DejaVu Sans", *every]}):  # the first that has a letter draws it
+        return _png(picture)
+
+
+def _png(picture: Picture) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -6,6 +6,7 @@ from typing import Any
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.memory import GIB
+from accum_lib.words import _, listed
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP = (0.0, 0.82)
@@ -32,11 +33,11 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Picture:
     layout = theme.layout(
         height=360,
         top=8,
-        xaxis=theme.axis("accumulation steps K, at fixed B", LEFT, **ticks),
-        yaxis=theme.axis("samples per second", TOP, range=[0, 1.2 * fastest]),
-        xaxis2=theme.axis("accumulation steps K, at fixed B", RIGHT, anchor="y2", **ticks),
+        xaxis=theme.axis(_("accumulation steps K, at fixed B"), LEFT, **ticks),
+        yaxis=theme.axis(_("samples per second"), TOP, range=[0, 1.2 * fastest]),
+        xaxis2=theme.axis(_("accumulation steps K, at fixed B"), RIGHT, anchor="y2", **ticks),
         yaxis2=theme.axis(
-            "peak memory, GiB", TOP, anchor="x2",
+            _("peak memory, GiB"), TOP, anchor="x2",
             range=[0, 1.2 * max((r["peak_bytes"] or 0) for r in rows) / GIB or 1.0],
         ),
     )  # fmt: skip
@@ -51,4 +52,4 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in sorted(rows, key=lambda r: r["samples_per_second"]):
         best[row["loop"]] = f"{row['loop']} {row['samples_per_second']:.0f} (K = {row['accumulation_steps']})"
     what = f"{first['model']}, {first['precision']}, T = {first['tokens']}, B = {batch}"
-    return f"{what}: most samples per second: {', '.join(best.values())}."
+    return _("{what}: most samples per second: {best}.", what=what, best=listed(list(best.values())))

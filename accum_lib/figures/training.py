@@ -7,6 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.training import Evaluation, Update
+from accum_lib.words import _
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP = (0.0, 0.84)
@@ -27,20 +28,22 @@ def picture(updates: Sequence[Update], evaluations: Sequence[Evaluation], majori
     held_out = [e.loss for e in evaluations]
     accuracy = [100 * e.accuracy for e in evaluations]
     data = [
-        theme.line(steps, losses, "", "training, a window's mean", theme.BLUE, "solid"),
-        theme.line(measured, held_out, "", "held out", theme.ORANGE, "solid", "lines+markers", "diamond", 10),
+        theme.line(steps, losses, "", _("training, a window's mean"), theme.BLUE, "solid"),
         theme.line(
-            measured, accuracy, "2", "right answers", theme.GREEN, "solid", "lines+markers", "square", 10
+            measured, held_out, "", _("held out"), theme.ORANGE, "solid", "lines+markers", "diamond", 10
         ),
-        theme.line(ends, np.full(2, 100 * majority), "2", "most frequent label alone", theme.GREY, "dash"),
+        theme.line(
+            measured, accuracy, "2", _("right answers"), theme.GREEN, "solid", "lines+markers", "square", 10
+        ),
+        theme.line(ends, np.full(2, 100 * majority), "2", _("most frequent label alone"), theme.GREY, "dash"),
     ]
     layout = theme.layout(
         height=360,
         top=8,
-        xaxis=theme.axis("optimizer updates", LEFT, range=ends),
-        yaxis=theme.axis("loss, nats", TOP, range=[0, 1.1 * max(losses)]),
-        xaxis2=theme.axis("optimizer updates", RIGHT, anchor="y2", range=ends),
-        yaxis2=theme.axis("held-out accuracy, %", TOP, anchor="x2", range=[0, 100]),
+        xaxis=theme.axis(_("optimizer updates"), LEFT, range=ends),
+        yaxis=theme.axis(_("loss, nats"), TOP, range=[0, 1.1 * max(losses)]),
+        xaxis2=theme.axis(_("optimizer updates"), RIGHT, anchor="y2", range=ends),
+        yaxis2=theme.axis(_("held-out accuracy, %"), TOP, anchor="x2", range=[0, 100]),
     )
     return Picture(data, layout, summary(updates, evaluations, majority))
 
@@ -48,8 +51,16 @@ def picture(updates: Sequence[Update], evaluations: Sequence[Evaluation], majori
 def summary(updates: Sequence[Update], evaluations: Sequence[Evaluation], majority: float) -> str:
     """The run in words."""
     first, last, end = updates[0], updates[-1], evaluations[-1]
-    return (
-        f"{last.update} updates, M = {first.micro_batch_size}, K = {first.accumulation_steps}: the loss went "
-        f"from {first.loss:.2f} to {last.loss:.2f}. Held out: {end.accuracy:.0%} of {end.count} are right; "
-        f"the most frequent label alone would be right in {majority:.0%}."
+    return _(
+        "{update} updates, M = {m}, K = {k}: the loss went from {first:.2f} to {last:.2f}. Held out: "
+        "{accuracy:.0%} of {count} are right; the most frequent label alone would be right in "
+        "{majority:.0%}.",
+        update=last.update,
+        m=first.micro_batch_size,
+        k=first.accumulation_steps,
+        first=first.loss,
+        last=last.loss,
+        accuracy=end.accuracy,
+        count=end.count,
+        majority=majority,
     )

@@ -7,6 +7,7 @@ import numpy as np
 from accum_lib.figures import theme
 from accum_lib.figures.picture import Picture
 from accum_lib.records.variance import Guesses, MiniBatches, VarianceCurve
+from accum_lib.words import N_, _, listed
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP, BOTTOM = (0.5, 0.83), (0.0, 0.33)
@@ -14,7 +15,12 @@ FLOOR = 1e-3  # of the logarithmic variance axis, in |G|^2; a batch of all examp
 BINS = 24
 REACH = 7.0  # of the cloud's axes, in |G|
 LETTERS = "ABCD"
-GUESSES = ("stays as it is", "falls as 1/√K", "falls as 1/K", "falls as 1/K, then faster, to 0")
+GUESSES = (
+    N_("stays as it is"),
+    N_("falls as 1/√K"),
+    N_("falls as 1/K"),
+    N_("falls as 1/K, then faster, to 0"),
+)
 
 
 def picture(
@@ -35,33 +41,39 @@ def picture(
     reach = 3.2 * np.sqrt(entry_variance / 4)
     data = [
         _dots(
-            batches.points[:, 0], batches.points[:, 1], "", "mini-batch gradients", theme.BLUE, "circle", 4
+            batches.points[:, 0], batches.points[:, 1], "", _("mini-batch gradients"), theme.BLUE, "circle", 4
         ),
-        _dots(np.ones(1), np.zeros(1), "", "full gradient G", theme.VERMILION, "star", 15),
+        _dots(np.ones(1), np.zeros(1), "", _("full gradient G"), theme.VERMILION, "star", 15),
         theme.line(np.zeros(1), np.zeros(1), "", "", theme.BLACK, "solid", mode="markers", symbol="cross"),
-        theme.line(curve.law_sizes, curve.law, "2", "law, no replacement", theme.BLACK, "solid"),
+        theme.line(curve.law_sizes, curve.law, "2", _("law, no replacement"), theme.BLACK, "solid"),
         theme.line(
-            curve.law_sizes, curve.law_with_replacement, "2", "law, with replacement", theme.GREY, "dot"
+            curve.law_sizes, curve.law_with_replacement, "2", _("law, with replacement"), theme.GREY, "dot"
         ),
         _intervals(curve),
-        _dots(curve.batch_sizes, _shown(curve.measured), "2", "measured", theme.BLUE, "circle-open", 9),
+        _dots(curve.batch_sizes, _shown(curve.measured), "2", _("measured"), theme.BLUE, "circle-open", 9),
         _dots(
-            curve.batch_sizes[here], _shown(curve.measured[here]), "2", "this B", theme.ORANGE, "diamond", 11
+            curve.batch_sizes[here],
+            _shown(curve.measured[here]),
+            "2",
+            _("this B"),
+            theme.ORANGE,
+            "diamond",
+            11,
         ),
         theme.line(*_histogram(batches.entries), "3", "", theme.BLUE, "solid"),
-        theme.line(*_normal(entry, width, batches.entries), "3", "normal curve", theme.BLACK, "dash"),
+        theme.line(*_normal(entry, width, batches.entries), "3", _("normal curve"), theme.BLACK, "dash"),
     ]
     layout = theme.layout(
         height=520,
         top=8,
-        xaxis=theme.axis("along G, in lengths of G", LEFT, range=[1 - REACH, 1 + REACH]),
-        yaxis=theme.axis("across G, in lengths of G", (0.0, 0.83), range=[-REACH, REACH]),
+        xaxis=theme.axis(_("along G, in lengths of G"), LEFT, range=[1 - REACH, 1 + REACH]),
+        yaxis=theme.axis(_("across G, in lengths of G"), (0.0, 0.83), range=[-REACH, REACH]),
         xaxis2=_size_axis(n),
-        yaxis2=theme.axis("variance / |G|²", TOP, anchor="x2", type="log",
+        yaxis2=theme.axis(_("variance / |G|²"), TOP, anchor="x2", type="log",
                           range=[float(np.log10(FLOOR)) - 0.2, 2.2], dtick=1, exponentformat="power"),
-        xaxis3=theme.axis("gradient of one weight", RIGHT, anchor="y3",
+        xaxis3=theme.axis(_("gradient of one weight"), RIGHT, anchor="y3",
                           range=[entry - reach, entry + reach]),
-        yaxis3=theme.axis("share of mini-batches", BOTTOM, anchor="x3", range=[0, 0.35]),
+        yaxis3=theme.axis(_("share of mini-batches"), BOTTOM, anchor="x3", range=[0, 0.35]),
     )  # fmt: skip
     return Picture(data, layout, summary(batches, curve, steps))
 
@@ -76,19 +88,34 @@ def summary(batches: MiniBatches, curve: VarianceCurve, steps: int) -> str:
     agrees = low <= law <= high or np.isclose(law, measured, atol=1e-9)
     random = curve.sampling in ("shuffled", "with replacement")
     verdict = (
-        f"the law says {law:.3g}, which the interval holds"
+        _("the law says {law:.3g}, which the interval holds", law=law)
         if agrees
-        else f"the law says {law:.3g}, just outside, as one interval in 20 is by chance"
+        else _("the law says {law:.3g}, just outside, as one interval in 20 is by chance", law=law)
         if random
-        else f"{measured / law:.2g} times the {law:.3g} that the law says for shuffled examples"
+        else _(
+            "{ratio:.2g} times the {law:.3g} that the law says for shuffled examples",
+            ratio=measured / law,
+            law=law,
+        )
     )
-    noise = "shorter" if measured < 1 else "longer"
-    return (
-        f"M = {b // steps}, K = {steps}, so B = {b} of N = {n} examples, {curve.sampling}. The variance of "
-        f"the mini-batch gradient is {_number(measured)} |G|² (95 % interval {_number(low)} to "
-        f"{_number(high)}): "
-        f"{verdict}. The noise is {noise} than the full gradient; the two are alike at B = {scale:.0f}, the "
-        f"gradient noise scale. Median cosine similarity to G: {np.median(batches.cosines):.2f}."
+    noise = _("shorter") if measured < 1 else _("longer")
+    return _(
+        "M = {m}, K = {steps}, so B = {b} of N = {n} examples, {sampling}. The variance of the mini-batch "
+        "gradient is {measured} |G|² (95 % interval {low} to {high}): {verdict}. The noise is {noise} than "
+        "the full gradient; the two are alike at B = {scale:.0f}, the gradient noise scale. Median cosine "
+        "similarity to G: {cosine:.2f}.",
+        m=b // steps,
+        steps=steps,
+        b=b,
+        n=n,
+        sampling=_(curve.sampling),
+        measured=_number(measured),
+        low=_number(low),
+        high=_number(high),
+        verdict=verdict,
+        noise=noise,
+        scale=scale,
+        cosine=np.median(batches.cosines),
     )
 
 
@@ -103,15 +130,15 @@ def guess_picture(guesses: Guesses, picked: int, revealed: bool) -> Picture:
     k, nothing = guesses.steps.astype(float), np.full(len(guesses.steps), np.nan)
     measured = guesses.measured if revealed else nothing
     data = [
-        theme.line(k, _shown(guesses.curves[picked]), "", "your guess", theme.ORANGE, "dash"),
-        theme.line(k, _shown(measured), "", "measured", theme.BLUE, "solid", "lines+markers", "circle"),
+        theme.line(k, _shown(guesses.curves[picked]), "", _("your guess"), theme.ORANGE, "dash"),
+        theme.line(k, _shown(measured), "", _("measured"), theme.BLUE, "solid", "lines+markers", "circle"),
     ]
     ticks = {"tickvals": list(k), "ticktext": [f"{s:.0f}" for s in k]}
     layout = theme.layout(
         height=300,
         margin={"l": 76, "r": 16, "t": 8, "b": 48},
-        xaxis=theme.axis("accumulation steps K", (0.0, 1.0), type="log", range=[-0.05, 1.25], **ticks),
-        yaxis=theme.axis("variance (K = 1: 1)", (0.0, 0.86), type="log", range=[-3.2, 0.4],
+        xaxis=theme.axis(_("accumulation steps K"), (0.0, 1.0), type="log", range=[-0.05, 1.25], **ticks),
+        yaxis=theme.axis(_("variance (K = 1: 1)"), (0.0, 0.86), type="log", range=[-3.2, 0.4],
                          dtick=1, exponentformat="power"),
     )  # fmt: skip
     return Picture(data, layout, guess_summary(guesses, picked, revealed))
@@ -121,12 +148,28 @@ def guess_summary(guesses: Guesses, picked: int, revealed: bool) -> str:
     """The guess and, if revealed, the measurement in words."""
     m, n = guesses.micro_batch_size, guesses.num_samples
     most = guesses.steps[-1]
-    words = f"With M = {m} out of N = {n} examples and K from 1 to {most}, you guess: {GUESSES[picked]}."
+    words = _(
+        "With M = {m} out of N = {n} examples and K from 1 to {most}, you guess: {guess}.",
+        m=m,
+        n=n,
+        most=most,
+        guess=_(GUESSES[picked]),
+    )
     if not revealed:
         return words
-    numbers = ", ".join(_number(v) for v in guesses.measured)
-    verdict = "as you guessed" if picked == guesses.nearest else f"it {GUESSES[guesses.nearest]}"
-    return f"{words} Measured for K = {', '.join(map(str, guesses.steps))}: {numbers}; {verdict}."
+    numbers = listed([_number(v) for v in guesses.measured])
+    verdict = (
+        _("as you guessed")
+        if picked == guesses.nearest
+        else _("it {guess}", guess=_(GUESSES[guesses.nearest]))
+    )
+    return _(
+        "{words} Measured for K = {steps}: {numbers}; {verdict}.",
+        words=words,
+        steps=listed([str(k) for k in guesses.steps]),
+        numbers=numbers,
+        verdict=verdict,
+    )
 
 
 def _number(value: float) -> str:
@@ -140,7 +183,7 @@ def _shown(variance: np.ndarray) -> np.ndarray:
 def _size_axis(n: int) -> dict[str, Any]:
     ticks = [4**i for i in range(10) if 4**i <= n]
     return theme.axis(
-        "effective batch size B = M·K, examples", RIGHT, anchor="y2", type="log",
+        _("effective batch size B = M·K, examples"), RIGHT, anchor="y2", type="log",
         range=[-0.1, float(np.log10(n)) + 0.1], tickvals=ticks, ticktext=[str(t) for t in ticks],
     )  # fmt: skip
 

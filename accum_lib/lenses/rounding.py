@@ -18,15 +18,16 @@ from accum_lib.lenses.equivalence.standard import token_batch, token_loss_sum, t
 from accum_lib.lenses.vectors import flat, gradient_of
 from accum_lib.losses import count_tokens
 from accum_lib.records.rounding import Microscope
+from accum_lib.words import N_
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 FORMATS: dict[str, tuple[torch.dtype, torch.dtype]] = {  # of the computation, of the buffer
     "float64": (torch.float64, torch.float64),
     "float32": (torch.float32, torch.float32),
-    "float32, float16 buffer": (torch.float32, torch.float16),
-    "float32, bfloat16 buffer": (torch.float32, torch.bfloat16),
+    N_("float32, float16 buffer"): (torch.float32, torch.float16),
+    N_("float32, bfloat16 buffer"): (torch.float32, torch.bfloat16),
 }
-REDUCTIONS = ("right", "mean of means", "not divided")
+REDUCTIONS = ("right", N_("mean of means"), N_("not divided"))
 Batch = tuple[Tensor, Tensor]
 
 

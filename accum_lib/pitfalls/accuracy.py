@@ -19,6 +19,7 @@ from accum_lib.pitfalls.observe import Pages, train
 from accum_lib.problems.digits import Digits
 from accum_lib.records.pitfalls import AccuracyTrial
 from accum_lib.threads import one_thread
+from accum_lib.words import _
 
 SEEDS, EPOCHS, HELD_OUT = 3, 3, 397
 BATCH, MICRO_BATCH = 64, 4
@@ -53,11 +54,19 @@ def accuracy_trials(progress: Callable[[int, int], None] | None = None) -> list[
     way = f"M = {MICRO_BATCH}, K = {BATCH // MICRO_BATCH}"
     pages = Pages()
     trials: list[tuple[str, Callable[[int], End], tuple[Tensor, Tensor]]] = [
-        (f"MLP, {way}", _core(PlainDigits()), _held_out()),
-        (f"CNN with GroupNorm, {way}", _core(NormDigits(lambda c: nn.GroupNorm(4, c))), _held_out()),
-        (f"CNN with BatchNorm, {way}", _core(NormDigits(nn.BatchNorm2d)), _held_out()),
-        ("ragged pages, a mean of means", _loop(loops.mean_of_means, pages), pages.held_out),
-        ("ragged pages, cleared within the window", _loop(loops.cleared_mid_window, pages), pages.held_out),
+        (_("MLP, {way}", way=way), _core(PlainDigits()), _held_out()),
+        (
+            _("CNN with GroupNorm, {way}", way=way),
+            _core(NormDigits(lambda c: nn.GroupNorm(4, c))),
+            _held_out(),
+        ),
+        (_("CNN with BatchNorm, {way}", way=way), _core(NormDigits(nn.BatchNorm2d)), _held_out()),
+        (_("ragged pages, a mean of means"), _loop(loops.mean_of_means, pages), pages.held_out),
+        (
+            _("ragged pages, cleared within the window"),
+            _loop(loops.cleared_mid_window, pages),
+            pages.held_out,
+        ),
     ]
     done = []
     with one_thread():

@@ -14,13 +14,14 @@ from accum_lib.pitfalls import loops
 from accum_lib.pitfalls.catalogue import FAULTS
 from accum_lib.records.equivalence import Report
 from accum_lib.records.pitfalls import Clues
+from accum_lib.words import N_
 
 HAPPENINGS = (
-    "passes<br>used",
-    "updates",
-    "empty<br>buffers",
-    "scheduler<br>ticks",
-    "weight<br>averages",
+    N_("passes<br>used"),
+    N_("updates"),
+    N_("empty<br>buffers"),
+    N_("scheduler<br>ticks"),
+    N_("weight<br>averages"),
 )
 ALIBIS = (loops.right, loops.window_loss_logged, loops.scheduler_per_update, loops.ema_per_update)
 

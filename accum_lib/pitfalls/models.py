@@ -18,6 +18,7 @@ from accum_lib.lenses.equivalence.calling import Loop
 from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.problems.digits import Digits, FrozenBatchNorm, cnn
 from accum_lib.problems.roberta import Roberta
+from accum_lib.words import _
 
 TEMPERATURE = 0.5
 
@@ -61,14 +62,18 @@ def every_model() -> list[tuple[str, Loop, Case]]:
     core = core_loop(classification_loss_sum, count_samples)
     roberta = Roberta(size="tiny", num_samples=40)
     return [
-        ("digits, MLP", core, dropout_case(0.0)),
-        ("words, RoBERTa (tiny)", core_loop(roberta.loss_sum, roberta.count), Case.of_problem(roberta, 8, 3)),
-        ("digits, CNN with GroupNorm", core, norm_case("GroupNorm", lambda c: nn.GroupNorm(4, c))),
-        ("digits, CNN with BatchNorm", core, norm_case("BatchNorm", nn.BatchNorm2d)),
-        ("digits, CNN with frozen BatchNorm", core, norm_case("frozen BatchNorm", FrozenBatchNorm)),
-        ("digits, MLP with dropout", core, dropout_case(0.2)),
-        ("pairs, contrastive loss", accumulated_contrastive, contrastive_case()),
-        ("pairs, contrastive loss, gradient cache", gradient_cache, contrastive_case()),
+        (_("digits, MLP"), core, dropout_case(0.0)),
+        (
+            _("words, RoBERTa (tiny)"),
+            core_loop(roberta.loss_sum, roberta.count),
+            Case.of_problem(roberta, 8, 3),
+        ),
+        (_("digits, CNN with GroupNorm"), core, norm_case("GroupNorm", lambda c: nn.GroupNorm(4, c))),
+        (_("digits, CNN with BatchNorm"), core, norm_case("BatchNorm", nn.BatchNorm2d)),
+        (_("digits, CNN with frozen BatchNorm"), core, norm_case(_("frozen BatchNorm"), FrozenBatchNorm)),
+        (_("digits, MLP with dropout"), core, dropout_case(0.2)),
+        (_("pairs, contrastive loss"), accumulated_contrastive, contrastive_case()),
+        (_("pairs, contrastive loss, gradient cache"), gradient_cache, contrastive_case()),
     ]
 
 
@@ -98,7 +103,7 @@ def contrastive_case() -> Case:
     images = Digits(num_samples=48).images
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     views = zip(images.split(8), (images + 0.3 * noise).split(8), strict=True)
-    return Case("contrastive loss", encoder, list(views), 3, contrastive_loss_sum, count_samples)
+    return Case(_("contrastive loss"), encoder, list(views), 3, contrastive_loss_sum, count_samples)
 
 
 def accumulated_contrastive(

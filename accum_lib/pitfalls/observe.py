@@ -22,15 +22,16 @@ from accum_lib.pitfalls.loops import loss_mean, right
 from accum_lib.problems.digits import Digits, mlp
 from accum_lib.records.pitfalls import Sightings
 from accum_lib.threads import one_thread
+from accum_lib.words import N_
 
 PAGES, STEPS, EPOCHS, SEEDS = 72, 5, 4, 4
-OBSERVATIONS = ("loss curve", "accuracy", "weights, Adam", "weights, SGD", "this checker")
+OBSERVATIONS = (N_("loss curve"), "accuracy", N_("weights, Adam"), N_("weights, SGD"), N_("this checker"))
 UNITS = (
-    "final training loss, in standard deviations of right runs with other seeds",
-    "held-out accuracy, in standard deviations of right runs with other seeds",
-    "distance to the right run's weights after one epoch of Adam, relative to the way that they went",
-    "the same with SGD",
-    "largest relative error of a gradient in float64",
+    N_("final training loss, in standard deviations of right runs with other seeds"),
+    N_("held-out accuracy, in standard deviations of right runs with other seeds"),
+    N_("distance to the right run's weights after one epoch of Adam, relative to the way that they went"),
+    N_("the same with SGD"),
+    N_("largest relative error of a gradient in float64"),
 )
 Page = tuple[Tensor, Tensor]
 

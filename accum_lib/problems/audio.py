@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accum_lib.words import _
+
 SAMPLE_RATE = 4000  # samples per second
 WINDOW, HOP = 128, 64  # samples: a frame of the spectrogram sees 32 ms, and there is one every 16 ms
 BINS = WINDOW // 2 + 1
@@ -100,7 +102,7 @@ class Audio:
             raise ValueError(f"num_samples must be 1 or more; got {num_samples}")
         if not 0 <= too_short <= num_samples:
             raise ValueError(f"too_short must be between 0 and num_samples = {num_samples}; got {too_short}")
-        self.name = "audio, CTC"
+        self.name = _("audio, CTC")
         self.num_samples = num_samples
         generator = torch.Generator().manual_seed(seed)
         self.targets = [_target(generator) for _ in range(num_samples)]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from accum_lib.losses import classification_loss_sum, count_samples
+from accum_lib.words import _
 
 CLASSES = 10
 
@@ -78,7 +79,7 @@ class Digits:
         size = len(data.target)
         if num_samples is not None and not 1 <= num_samples <= size:
             raise ValueError(f"num_samples must be between 1 and {size}; got {num_samples}")
-        self.name = f"digits, {model.upper()}"
+        self.name = _("digits, {model}", model=model.upper())
         makers: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": partial(cnn, norm=norm)}
         self._make = makers[model]
         self._dtype = dtype

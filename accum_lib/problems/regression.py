@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from accum_lib.words import N_
+
 SPREAD = (1.5, 0.6)  # standard deviation along the valley's two axes
 TURN = 0.6  # radians between those axes and the weights' axes
 NOISE = 1.0
@@ -23,7 +25,7 @@ class Regression:
         seed: draws the data.
     """
 
-    name = "regression with two weights"
+    name = N_("regression with two weights")
     default_learning_rate = 0.1
 
     def __init__(self, num_samples: int = 1000, seed: int = 0) -> None:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accum_lib.words import _
+
 PAD, START, END, FIRST_BYTE = 1, 0, 2, 4  # RoBERTa's own special ids; byte b becomes token 4 + b
 
 SIZES: dict[str, dict[str, int]] = {
@@ -101,7 +103,7 @@ class Roberta:
             raise ValueError(f"num_samples must be between 1 and {len(samples)}; got {num_samples}")
         self.tokens = [tokens for tokens, _ in samples[:num_samples]]
         self.labels = torch.tensor([label for _, label in samples[:num_samples]])  # (N,)
-        self.name = f"RoBERTa ({size}, untrained) on docstrings"
+        self.name = _("RoBERTa ({size}, untrained) on docstrings", size=size)
         self.num_samples = num_samples
         self._size, self._dropout = size, dropout
 

@@ -88,6 +88,7 @@ class Report:
         leftover: norm of the gradient left in the buffer at the end, relative to an update's.
         model: what the model does with a batch.
         notes: what was not observed, and of which the verdict therefore says nothing.
+        losses_compared: whether the loop returned a loss for each update.
         diagnoses: the faults that were found; empty for a right loop.
     """
 
@@ -104,6 +105,7 @@ class Report:
     leftover: float
     model: ModelFacts
     notes: tuple[str, ...] = field(default=())
+    losses_compared: bool = False
     diagnoses: tuple[Diagnosis, ...] = field(default=())
 
     @property

@@ -15,6 +15,7 @@ from torch import nn
 
 from accum_lib.roberta.data import TextData
 from accum_lib.roberta.tokenizer import load_tokenizer, train_tokenizer
+from accum_lib.words import _
 
 PUBLISHED = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
 SIZES: dict[str, dict[str, int]] = {
@@ -122,7 +123,7 @@ def _untrained(size: str, task: str, data: TextData, dropout: float | None) -> L
     texts = [text for e in data.train for text in (e.text, e.pair) if text]
     tokenizer = train_tokenizer(texts, TINY_VOCABULARY, longest)
     model = build(size, task, data.labels, len(tokenizer), dropout)
-    return Loaded(model, tokenizer, f"RoBERTa ({size}, untrained)", False, longest)
+    return Loaded(model, tokenizer, _("RoBERTa ({size}, untrained)", size=size), False, longest)
 
 
 def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None) -> Loaded:

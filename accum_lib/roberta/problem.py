@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from accum_lib.roberta.data import load_data
 from accum_lib.roberta.models import load_model
 from accum_lib.roberta.tasks import TASKS, Batch
+from accum_lib.words import _
 
 
 class RobertaTask:
@@ -41,7 +42,7 @@ class RobertaTask:
         self._dtype = dtype
         self.task = TASKS[task](data.train[:num_samples], loaded.tokenizer, max_tokens)
         self.num_samples = len(self.task)
-        self.name = f"{loaded.name}, {task}"
+        self.name = _("{model}, {task}", model=loaded.name, task=task)
 
     def make_model(self, seed: int = 0) -> nn.Module:
         """The model in training mode, the same for the same seed."""

@@ -88,8 +88,8 @@ def test_it_is_what_its_script_says(path) -> None:
 def test_a_build_neither_shows_nor_changes_the_readers_progress(tmp_path, monkeypatch) -> None:
     mine = tmp_path / "mine.json"
     monkeypatch.setenv("ACCUM_PROGRESS_FILE", str(mine))
-    monkeypatch.setattr(tool, "build", lambda script: (tmp_path / "seen").write_text(str(progress.path())))
-    tool.build_all(["one"])
+    monkeypatch.setattr(tool, "build", lambda *_: (tmp_path / "seen").write_text(str(progress.path())))
+    tool.build_all(["one"], ["en"])
     assert (tmp_path / "seen").read_text() != str(mine)
     assert progress.path() == mine, "afterwards it is the reader's again"
 

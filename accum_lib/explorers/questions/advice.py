@@ -5,6 +5,7 @@ import numpy as np
 from accum_lib.explorers.prediction import Prediction
 from accum_lib.lenses.advice import advise, known_noise, subject
 from accum_lib.records.advice import Trials
+from accum_lib.words import _, clauses
 
 SMALL_CARD, LARGE_CARD, NOISE = "RTX 4060", "A100 40GB", 1000.0
 
@@ -19,19 +20,35 @@ def larger_card(num_samples: int = 100_000) -> Prediction:
         )
         grows = two.effective_batch_size / one.effective_batch_size
         right = 0 if grows > 1.5 else 1 if two.accumulation_steps < one.accumulation_steps else 2
-        said = " and ".join(
-            f"M = {a.micro_batch_size}, K = {a.accumulation_steps} (B = {a.effective_batch_size}) on the {c}"
-            for a, c in ((one, SMALL_CARD), (two, LARGE_CARD))
+        said = clauses(
+            [
+                _(
+                    "M = {m}, K = {k} (B = {b}) on the {card}",
+                    m=a.micro_batch_size,
+                    k=a.accumulation_steps,
+                    b=a.effective_batch_size,
+                    card=card,
+                )
+                for a, card in ((one, SMALL_CARD), (two, LARGE_CARD))
+            ]
         )
         return right, (
-            f"Advised: {said}. How noisy a gradient is does not depend on the card, so B stays; M is what "
-            "fits, and K is what is left."
+            _(
+                "Advised: {said}. How noisy a gradient is does not depend on the card, so B stays; M "
+                "is what fits, and K is what is left.",
+                said=said,
+            )
         )
 
     return Prediction(
-        f"RoBERTa-base moves from an {SMALL_CARD} to an {LARGE_CARD}. The data stay, and so does their noise "
-        f"scale of about {NOISE:,.0f} examples. What should change?",
-        ["K stays, so B grows", "B stays, so K falls", "neither B nor K"],
+        _(
+            "RoBERTa-base moves from an {small} to an {large}. The data stay, and so does their "
+            "noise scale of about {noise:,.0f} examples. What should change?",
+            small=SMALL_CARD,
+            large=LARGE_CARD,
+            noise=NOISE,
+        ),
+        [_("K stays, so B grows"), _("B stays, so K falls"), _("neither B nor K")],
         answer,
     )
 
@@ -45,7 +62,7 @@ def four_times_the_steps(trials: Trials | None) -> Prediction:
     if trials is None:
         raise ValueError("the races were stopped before their end: run their cell again, and it goes on")
     trial = trials.trials[0]
-    _, advised, more = trial.steps
+    _quarter, advised, more = trial.steps
 
     def answer() -> tuple[int, str]:
         ratio = float(np.mean(trial.measured()[2]))
@@ -53,19 +70,31 @@ def four_times_the_steps(trials: Trials | None) -> Prediction:
         right = int(np.argmin([abs(np.log(ratio / option)) for option in options]))
         took = [updates.mean() for updates in trial.found.updates]
         return right, (
-            f"Measured, mean of {trial.found.updates.shape[1]} seeds: {took[1]:.0f} updates with "
-            f"K = {advised}, {took[2]:.0f} with K = {more}, for {4 * took[2] / took[1]:.2g} times the "
-            "examples."
+            _(
+                "Measured, mean of {seeds} seeds: {few:.0f} updates with K = {advised}, {fewer:.0f} "
+                "with K = {more}, for {times:.2g} times the examples.",
+                seeds=trial.found.updates.shape[1],
+                few=took[1],
+                advised=advised,
+                fewer=took[2],
+                more=more,
+                times=4 * took[2] / took[1],
+            )
         )
 
     return Prediction(
-        f"the digits, M = {trial.micro_batch_size}. K = {advised} was advised; K = {more} is four times "
-        f"that, each with its best learning rate. To a held-out loss of {trial.found.target:g}, "
-        f"K = {more} needs …",
+        _(
+            "the digits, M = {m}. K = {advised} was advised; K = {more} is four times that, each "
+            "with its best learning rate. To a held-out loss of {target:g}, K = {more} needs …",
+            m=trial.micro_batch_size,
+            advised=advised,
+            more=more,
+            target=trial.found.target,
+        ),
         [
-            "a quarter of the updates",
-            f"{trial.predicted()[2]:.2f} times the updates, as the noise scale says",
-            "hardly fewer updates",
+            _("a quarter of the updates"),
+            _("{times:.2f} times the updates, as the noise scale says", times=trial.predicted()[2]),
+            _("hardly fewer updates"),
         ],
         answer,
     )

@@ -7,6 +7,7 @@ from accum_lib.explorers.prediction import Prediction
 from accum_lib.lenses.batch_norm import norm_errors
 from accum_lib.lenses.speech import SIZES, weigh
 from accum_lib.problems.audio import Audio
+from accum_lib.words import _
 
 
 def halved_batch() -> Prediction:
@@ -17,14 +18,21 @@ def halved_batch() -> Prediction:
         errors = dict(zip(found.micro_batch_sizes.tolist(), found.gradient_errors, strict=True))
         guesses = (1e-16, 0.0005, 0.05, 0.5)
         return int(np.argmin([abs(np.log(errors[32] / g)) for g in guesses])), (
-            f"Measured: {errors[32]:.1%} at M = 32, {errors[8]:.1%} at M = 8 and {errors[1]:.0%} at M = 1, "
-            "as the mean of four windows. Each half is normalised by its own mean and variance."
+            _(
+                "Measured: {half:.1%} at M = 32, {eight:.1%} at M = 8 and {single:.0%} at M = 1, as the "
+                "mean of four windows. Each half is normalised by its own mean and variance.",
+                half=errors[32],
+                eight=errors[8],
+                single=errors[1],
+            )
         )
 
     return Prediction(
-        "64 images through a CNN with BatchNorm, cut into two micro-batches of 32. The losses are weighed "
-        "rightly, in float64. How far is the gradient from one big batch's?",
-        ["rounding", "less than a tenth of a percent", "some percent", "about half"],
+        _(
+            "64 images through a CNN with BatchNorm, cut into two micro-batches of 32. The losses are "
+            "weighed rightly, in float64. How far is the gradient from one big batch's?"
+        ),
+        [_("rounding"), _("less than a tenth of a percent"), _("some percent"), _("about half")],
         answer,
     )
 
@@ -37,15 +45,22 @@ def lone_syllable() -> Prediction:
         weights = found.weights[-1]  # of one big batch: this is not about accumulation
         short, long = (float(weights[found.lengths == n].mean()) for n in (1, 8))
         return int(np.argmin([abs(np.log(short / long / guess)) for guess in (1, 8, 1 / 8)])), (
-            f"Measured by backward, 1 being the mean over all syllables: {short:.2f} in an utterance of "
-            f"one syllable, {long:.2f} in one of eight, so {short / long:.1f} times as much. Even in one "
-            "big batch."
+            _(
+                "Measured by backward, 1 being the mean over all syllables: {short:.2f} in an utterance of "
+                "one syllable, {long:.2f} in one of eight, so {ratio:.1f} times as much. Even in one big "
+                "batch.",
+                short=short,
+                long=long,
+                ratio=short / long,
+            )
         )
 
     return Prediction(
-        "ctc_loss(reduction='mean') over utterances of 1 to 8 syllables. What does the syllable of an "
-        "utterance of one weigh, compared with each syllable of an utterance of eight?",
-        ["the same", "eight times as much", "an eighth"],
+        _(
+            "ctc_loss(reduction='mean') over utterances of 1 to 8 syllables. What does the syllable of an "
+            "utterance of one weigh, compared with each syllable of an utterance of eight?"
+        ),
+        [_("the same"), _("eight times as much"), _("an eighth")],
         answer,
     )
 
@@ -58,14 +73,21 @@ def unmasked_padding() -> Prediction:
         masked = weigh("window").errors
         at = SIZES.index(4)
         return (1 if leaky[at] > 1e-6 else 0), (
-            f"At M = 4 the gradient is {leaky[at]:.2%} off without the mask, and {masked[at]:.0e} with "
-            "it. Beyond an utterance's end the first convolution's bias is not 0, and the second carries it "
-            "back; how much of it there is depends on the longest utterance of the micro-batch."
+            _(
+                "At M = 4 the gradient is {leaky:.2%} off without the mask, and {masked:.0e} with it. "
+                "Beyond an utterance's end the first convolution's bias is not 0, and the second carries it "
+                "back; how much of it there is depends on the longest utterance of the micro-batch.",
+                leaky=leaky[at],
+                masked=masked[at],
+            )
         )
 
     return Prediction(
-        "two convolutions over time read utterances padded with zeros to the longest of their micro-batch. "
-        "The loss looks at real frames only, and is weighed rightly. Does the gradient depend on M?",
-        ["no: zeros add nothing, and the loss does not see them", "yes"],
+        _(
+            "two convolutions over time read utterances padded with zeros to the longest of their "
+            "micro-batch. The loss looks at real frames only, and is weighed rightly. Does the gradient "
+            "depend on M?"
+        ),
+        [_("no: zeros add nothing, and the loss does not see them"), _("yes, it does")],
         answer,
     )

@@ -4,8 +4,9 @@ import numpy as np
 
 from accum_lib.explorers.prediction import Prediction
 from accum_lib.lenses.communication import Lab
+from accum_lib.words import N_, _, listed
 
-OPTIONS = ["4 and 16 times fewer", "2 and 4 times fewer", "the same", "4 and 16 times more"]
+OPTIONS = [N_("4 and 16 times fewer"), N_("2 and 4 times fewer"), N_("the same"), N_("4 and 16 times more")]
 RATIOS = np.array([1 / 16, 1 / 4, 1, 16])
 
 
@@ -15,8 +16,11 @@ def bytes_in_every_pass(lab: Lab) -> Prediction:
         lab,
         True,
         "communication.bytes_in_every_pass",
-        f"{lab.world_size} processes, M = 32, gradients averaged in every pass (plain DDP). From K = 1 to "
-        "K = 4 and K = 16, the bytes that are sent for each example are …",
+        _(
+            "{processes} processes, M = 32, gradients averaged in every pass (plain DDP). From K = 1 to "
+            "K = 4 and K = 16, the bytes that are sent for each example are …",
+            processes=lab.world_size,
+        ),
     )
 
 
@@ -26,24 +30,40 @@ def bytes_in_the_last_pass(lab: Lab) -> Prediction:
         lab,
         False,
         "communication.bytes_in_the_last_pass",
-        f"{lab.world_size} processes, M = 32, gradients averaged in the window's last pass only (no_sync "
-        "before). From K = 1 to K = 4 and K = 16, the bytes that are sent for each example are …",
+        _(
+            "{processes} processes, M = 32, gradients averaged in the window's last pass only (no_sync "
+            "before). From K = 1 to K = 4 and K = 16, the bytes that are sent for each example are …",
+            processes=lab.world_size,
+        ),
     )
 
 
 def _bytes_per_example(lab: Lab, every_micro_batch: bool, name: str, question: str) -> Prediction:
-
     def answer() -> tuple[int, str]:
         found = [lab.at(k, every_micro_batch) for k in (1, 4, 16)]
         ratio = found[2].bytes_per_example / found[0].bytes_per_example
         right = int(np.abs(np.log(RATIOS / ratio)).argmin())
-        said = ", ".join(f"{t.bytes_per_example / 1e3:.1f} kB at K = {t.accumulation_steps}" for t in found)
+        said = listed(
+            [
+                _(
+                    "{kilobytes:.1f} kB at K = {k}",
+                    kilobytes=t.bytes_per_example / 1e3,
+                    k=t.accumulation_steps,
+                )
+                for t in found
+            ]
+        )
         return right, (
-            f"Counted by DDP's communication hook: {said}. An update hands over "
-            f"{found[0].bytes / 1e6:.2f} MB at K = 1 and {found[2].bytes / 1e6:.2f} MB at K = 16."
+            _(
+                "Counted by DDP's communication hook: {said}. An update hands over {one:.2f} MB at K = 1 "
+                "and {sixteen:.2f} MB at K = 16.",
+                said=said,
+                one=found[0].bytes / 1e6,
+                sixteen=found[2].bytes / 1e6,
+            )
         )
 
-    return Prediction(question, OPTIONS, answer, name)
+    return Prediction(question, [_(option) for option in OPTIONS], answer, name)
 
 
 def fixed_batch(lab: Lab) -> Prediction:
@@ -54,14 +74,20 @@ def fixed_batch(lab: Lab) -> Prediction:
         ratio = four.bytes / one.bytes
         right = int(np.abs(np.log(np.array([0.25, 1, 4]) / ratio)).argmin())
         return right, (
-            f"Each update averages one set of gradients, whatever K is: {one.bytes / 1e6:.2f} MB at K = 1, "
-            f"{four.bytes / 1e6:.2f} MB at K = 4. As many updates, as many bytes. Only a larger batch with "
-            "fewer updates sends less."
+            _(
+                "Each update averages one set of gradients, whatever K is: {one:.2f} MB at K = 1, "
+                "{four:.2f} MB at K = 4. As many updates, as many bytes. Only a larger batch with fewer "
+                "updates sends less.",
+                one=one.bytes / 1e6,
+                four=four.bytes / 1e6,
+            )
         )
 
     return Prediction(
-        "the effective batch B and the number of updates stay. K goes from 1 to 4, M becomes a quarter. With "
-        "averaging in the last pass, the whole training sends …",
-        ["a quarter of the bytes", "the same bytes", "four times the bytes"],
+        _(
+            "the effective batch B and the number of updates stay. K goes from 1 to 4, M becomes a quarter. "
+            "With averaging in the last pass, the whole training sends …"
+        ),
+        [_("a quarter of the bytes"), _("the same bytes"), _("four times the bytes")],
         answer,
     )

@@ -6,6 +6,7 @@ from accum_lib.explorers.prediction import Prediction
 from accum_lib.lenses.moments import moments
 from accum_lib.lenses.paths import DescentComparison
 from accum_lib.problems.regression import Regression
+from accum_lib.words import _
 
 ROUNDING = 1e-9  # relative; float64 rounds by 1e-16 a step, and none of these runs makes a million steps
 
@@ -23,14 +24,30 @@ def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Predi
         too_large = abs(factor - accumulation_steps) < ROUNDING
         right = 1 if error < ROUNDING else 0 if too_large else 2
         return right, (
-            f"The buffer holds ({buffer[0]:.6f}, {buffer[1]:.6f}); one big batch of the same {size} examples "
-            f"gives ({big[0]:.6f}, {big[1]:.6f}). Relative difference: {error:.0e}, which is rounding."
+            _(
+                "The buffer holds ({g1:.6f}, {g2:.6f}); one big batch of the same {size} examples gives "
+                "({b1:.6f}, {b2:.6f}). Relative difference: {error:.0e}, which is rounding.",
+                g1=buffer[0],
+                g2=buffer[1],
+                size=size,
+                b1=big[0],
+                b2=big[1],
+                error=error,
+            )
         )
 
     return Prediction(
-        f"when the last of {accumulation_steps} micro-batches has passed, the gradient buffer holds, "
-        f"compared with the gradient of one big batch of the same {size} examples …",
-        [_times(accumulation_steps) + " as much", "the same", "about the same, but noisier"],
+        _(
+            "when the last of {k} micro-batches has passed, the gradient buffer holds, compared with the "
+            "gradient of one big batch of the same {size} examples …",
+            k=accumulation_steps,
+            size=size,
+        ),
+        [
+            _as_much(accumulation_steps),
+            _("the same"),
+            _("about the same, but noisier"),
+        ],
         answer,
     )
 
@@ -46,13 +63,18 @@ def summed_step(comparison: DescentComparison) -> Prediction:
         first = [float(np.linalg.norm(path.weights[1] - path.weights[0])) for path in (mean, summed)]
         factor = first[1] / first[0]
         return _nearest(factor, (1.0, 0.5, 2.0)), (
-            f"Measured on the first update: length {first[1]:.4f} against {first[0]:.4f}, a factor "
-            f"{factor:.4f}."
+            _(
+                "Measured on the first update: length {summed:.4f} against {mean:.4f}, a factor "
+                "{factor:.4f}.",
+                summed=first[1],
+                mean=first[0],
+                factor=factor,
+            )
         )
 
     return Prediction(
-        "K = 2 gradients are summed instead of averaged, and the learning rate stays. The first step is …",
-        ["the same", "half as long", "twice as long"],
+        _("K = 2 gradients are summed instead of averaged, and the learning rate stays. The first step is …"),
+        [_("the same"), _("half as long"), _("twice as long")],
         answer,
     )
 
@@ -65,17 +87,22 @@ def same_path(comparison: DescentComparison) -> Prediction:
         end = float(np.linalg.norm(found.accumulated.weights[-1] - found.big.weights[-1]))
         right = 0 if found.distance < ROUNDING else 1 if end < ROUNDING else 2
         return right, (
-            f"Over {found.accumulated.updates} updates the two paths are never further apart than "
-            f"{found.distance:.0e}. Accumulation took {found.accumulated.passes} passes for them, "
-            f"the big batch {found.big.passes}."
+            _(
+                "Over {updates} updates the two paths are never further apart than {distance:.0e}. "
+                "Accumulation took {passes} passes for them, the big batch {big_passes}.",
+                updates=found.accumulated.updates,
+                distance=found.distance,
+                passes=found.accumulated.passes,
+                big_passes=found.big.passes,
+            )
         )
 
     return Prediction(
-        "accumulated descent with M = 50, K = 4, beside mini-batches of B = 200 without accumulation …",
+        _("accumulated descent with M = 50, K = 4, beside mini-batches of B = 200 without accumulation …"),
         [
-            "follows the same path",
-            "ends at the same place by another path",
-            "is noisier, since M is smaller",
+            _("follows the same path"),
+            _("ends at the same place by another path"),
+            _("is noisier, since M is smaller"),
         ],
         answer,
     )
@@ -85,5 +112,6 @@ def _nearest(value: float, options: tuple[float, ...]) -> int:
     return int(np.argmin([abs(np.log(value / option)) for option in options]))
 
 
-def _times(number: int) -> str:
-    return {2: "twice", 3: "three times", 4: "four times"}.get(number, f"{number} times")
+def _as_much(times: int) -> str:
+    words = {2: _("twice as much"), 3: _("three times as much"), 4: _("four times as much")}
+    return words.get(times) or _("{times} times as much", times=times)

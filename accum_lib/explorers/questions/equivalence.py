@@ -7,6 +7,7 @@ from accum_lib.lenses.equivalence import check_case
 from accum_lib.lenses.equivalence.standard import token_case
 from accum_lib.lenses.rounding import microscope
 from accum_lib.pitfalls import loops
+from accum_lib.words import _
 
 
 def lonely_token() -> Prediction:
@@ -16,14 +17,21 @@ def lonely_token() -> Prediction:
         case = token_case((1, 3), 2, "one token and three")
         alone, others = check_case(loops.mean_of_means, case).updates[0].weights
         return int(np.argmin([abs(alone - guess) for guess in (1, 2, 4)])), (
-            f"Measured, 1 being right: the lonely token weighs {alone:.3f}, each of the three {others:.3f}. "
-            f"So it counts {alone / others:.0f} times as much as each of them."
+            _(
+                "Measured, 1 being right: the lonely token weighs {alone:.3f}, each of the three "
+                "{others:.3f}. So it counts {ratio:.0f} times as much as each of them.",
+                alone=alone,
+                others=others,
+                ratio=alone / others,
+            )
         )
 
     return Prediction(
-        "two micro-batches count 1 and 3 tokens; each mean loss is divided by K = 2. What does the lonely "
-        "token weigh in the update, compared with one big batch of the same four tokens?",
-        ["as much as it should", "twice as much", "four times as much"],
+        _(
+            "two micro-batches count 1 and 3 tokens; each mean loss is divided by K = 2. What does the "
+            "lonely token weigh in the update, compared with one big batch of the same four tokens?"
+        ),
+        [_("as much as it should"), _("twice as much"), _("four times as much")],
         answer,
     )
 
@@ -38,17 +46,28 @@ def coarse_buffer(steps: int = 128) -> Prediction:
         )
         growth = coarse[1] / coarse[0]
         return int(np.argmin([abs(np.log(growth / guess)) for guess in (1, 10, 100)])), (
-            f"From {coarse[0]:.1e} at K = 1 to {coarse[1]:.1e} at K = {steps}, {growth:.0f} times; in "
-            f"a float32 buffer from {exact[0]:.1e} to {exact[1]:.1e}."
+            _(
+                "From {coarse_first:.1e} at K = 1 to {coarse_last:.1e} at K = {steps}, {growth:.0f} times; "
+                "in a float32 buffer from {exact_first:.1e} to {exact_last:.1e}.",
+                coarse_first=coarse[0],
+                coarse_last=coarse[1],
+                steps=steps,
+                growth=growth,
+                exact_first=exact[0],
+                exact_last=exact[1],
+            )
         )
 
     return Prediction(
-        f"gradients are added up in a bfloat16 buffer, which keeps 8 bits. From K = 1 to K = {steps} the "
-        "update's relative error grows …",
+        _(
+            "gradients are added up in a bfloat16 buffer, which keeps 8 bits. From K = 1 to K = {steps} the "
+            "update's relative error grows …",
+            steps=steps,
+        ),
         [
-            "hardly at all",
-            f"about 10 times (the square root of K is {steps**0.5:.0f})",
-            "about 100 times, as K",
+            _("hardly at all"),
+            _("about 10 times (the square root of K is {root:.0f})", root=steps**0.5),
+            _("about 100 times, as K"),
         ],
         answer,
     )

@@ -6,6 +6,7 @@ from accum_lib.lenses.memory.planner import predicted
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.records.memory import GIB
+from accum_lib.words import _
 
 SAME = 0.01  # relative: the bytes of a few token ids are not what is asked
 
@@ -18,15 +19,24 @@ def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) 
         one, two, four = (found.peak_bytes(micro_batch_size, k) for k in (1, 2, 4))
         right = 2 if abs(four / two - 1) < SAME else 0 if four > 1.9 * two else 1 if four > two else 3
         return right, (
-            f"Predicted for M = {micro_batch_size}: {two / GIB:.2f} GiB with K = 2, {four / GIB:.2f} GiB "
-            f"with K = 4 (and {one / GIB:.2f} GiB with K = 1). Each micro-batch's graph is freed before the "
-            "next one begins, and all of them add to the same gradients."
+            _(
+                "Predicted for M = {m}: {two:.2f} GiB with K = 2, {four:.2f} GiB with K = 4 (and {one:.2f} "
+                "GiB with K = 1). Each micro-batch's graph is freed before the next one begins, and all of "
+                "them add to the same gradients.",
+                m=micro_batch_size,
+                two=two / GIB,
+                four=four / GIB,
+                one=one / GIB,
+            )
         )
 
     return Prediction(
-        f"RoBERTa-base, M = {micro_batch_size}. K goes from 2 to 4, so an update sees twice as many "
-        "examples. The peak of memory …",
-        ["doubles", "grows by one more set of gradients", "stays the same", "falls"],
+        _(
+            "RoBERTa-base, M = {m}. K goes from 2 to 4, so an update sees twice as many examples. The peak "
+            "of memory …",
+            m=micro_batch_size,
+        ),
+        [_("doubles"), _("grows by one more set of gradients"), _("stays the same"), _("falls")],
         answer,
     )
 
@@ -41,14 +51,22 @@ def halved_micro_batch(workload: Workload | None = None, effective_batch_size: i
         ratio = after / before
         right = 2 if abs(ratio - 1) < SAME else 3 if ratio > 1 else 1 if ratio > 0.52 else 0
         return right, (
-            f"Predicted: {before / GIB:.2f} GiB becomes {after / GIB:.2f} GiB. Only activations shrink with "
-            "M; weights, gradients and the optimizer's state do not, and from K = 2 on the gradients so far "
-            "are there while the next micro-batch's activations are."
+            _(
+                "Predicted: {before:.2f} GiB becomes {after:.2f} GiB. Only activations shrink with M; "
+                "weights, gradients and the optimizer's state do not, and from K = 2 on the gradients so "
+                "far are there while the next micro-batch's activations are.",
+                before=before / GIB,
+                after=after / GIB,
+            )
         )
 
     return Prediction(
-        f"RoBERTa-base, B = {2 * half} stays, and instead of one batch there are K = 2 micro-batches of "
-        f"M = {half}. The peak of memory …",
-        ["halves", "falls, but by less than half", "stays the same", "grows"],
+        _(
+            "RoBERTa-base, B = {batch} stays, and instead of one batch there are K = 2 micro-batches of M = "
+            "{half}. The peak of memory …",
+            batch=2 * half,
+            half=half,
+        ),
+        [_("halves"), _("falls, but by less than half"), _("stays the same"), _("grows")],
         answer,
     )

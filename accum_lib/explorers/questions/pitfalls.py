@@ -5,6 +5,7 @@ from collections.abc import Callable
 from accum_lib.explorers.bug_hunt import all_sightings
 from accum_lib.explorers.prediction import Prediction
 from accum_lib.records.pitfalls import Sightings
+from accum_lib.words import _
 
 
 def seen_in_the_loss(found: Callable[[], Sightings] = all_sightings) -> Prediction:
@@ -16,13 +17,17 @@ def seen_in_the_loss(found: Callable[[], Sightings] = all_sightings) -> Predicti
         seen, total = int(table.seen[:, loss].sum()), len(table.faults)
         right = 0 if seen > 0.75 * total else 1 if seen > 0.4 * total else 2
         return right, (
-            f"Trained with each of them: {seen} of {total} end at a loss more than two standard deviations "
-            "from that of right runs with other seeds."
+            _(
+                "Trained with each of them: {seen} of {total} end at a loss more than two standard "
+                "deviations from that of right runs with other seeds.",
+                seen=seen,
+                total=total,
+            )
         )
 
     return Prediction(
-        "of fifteen loops with a fault in their accumulation, how many does the loss curve give away?",
-        ["nearly all", "about half", "a few"],
+        _("of fifteen loops with a fault in their accumulation, how many does the loss curve give away?"),
+        [_("nearly all"), _("about half"), _("a few")],
         answer,
     )
 
@@ -38,12 +43,17 @@ def hidden_by_adam(found: Callable[[], Sightings] = all_sightings) -> Prediction
         )
         right = 0 if adam > sgd / 2 else 1 if adam > sgd / 20 else 2
         return right, (
-            f"After one epoch the weights are {adam:.2%} of their way from where they should be with Adam, "
-            f"and {sgd:.0%} with SGD. Adam divides the gradient by its own size, so a factor drops out."
+            _(
+                "After one epoch the weights are {adam:.2%} of their way from where they should be with "
+                "Adam, and {sgd:.0%} with SGD. Adam divides the gradient by its own size, so a factor drops "
+                "out.",
+                adam=adam,
+                sgd=sgd,
+            )
         )
 
     return Prediction(
-        "each gradient is K = 5 times too small. Compared with SGD, weights trained with Adam end up …",
-        ["as far off", "a few times less far off", "hardly off at all"],
+        _("each gradient is K = 5 times too small. Compared with SGD, weights trained with Adam end up …"),
+        [_("as far off"), _("a few times less far off"), _("hardly off at all")],
         answer,
     )

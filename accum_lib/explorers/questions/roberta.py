@@ -7,6 +7,7 @@ from accum_lib.explorers.prediction import Prediction
 from accum_lib.records.equivalence import Report
 from accum_lib.records.fixed_batch import FixedBatch
 from accum_lib.roberta.snippets import usual_report
+from accum_lib.words import _
 
 SMALL = 0.001  # a relative error of the gradient that no one would call a fault
 
@@ -18,15 +19,26 @@ def usual_snippet(report: Callable[[str], Report] = usual_report) -> Prediction:
         samples, tokens = (whole_window_error(report(task)) for task in ("classification", "mlm"))
         right = 0 if max(samples, tokens) < SMALL else 1 if samples < SMALL else 2 if tokens < SMALL else 3
         return right, (
-            f"Its gradient is off by {samples:.0%} when it classifies, and by up to {tokens:.0%} when it "
-            "guesses hidden tokens: there a loss counts tokens, and texts have more or fewer of them. Whole "
-            "windows are looked at here; what the end of an epoch does comes next."
+            _(
+                "Its gradient is off by {samples:.0%} when it classifies, and by up to {tokens:.0%} when it "
+                "guesses hidden tokens: there a loss counts tokens, and texts have more or fewer of them. "
+                "Whole windows are looked at here; what the end of an epoch does comes next.",
+                samples=samples,
+                tokens=tokens,
+            )
         )
 
     return Prediction(
-        "the usual snippet divides each micro-batch's mean loss by K. In a whole window of K micro-batches, "
-        "with texts of many lengths, that gives the gradient of one big batch …",
-        ["for both tasks", "when it classifies texts", "when it guesses hidden tokens", "for neither"],
+        _(
+            "the usual snippet divides each micro-batch's mean loss by K. In a whole window of K "
+            "micro-batches, with texts of many lengths, that gives the gradient of one big batch …"
+        ),
+        [
+            _("for both tasks"),
+            _("when it classifies texts"),
+            _("when it guesses hidden tokens"),
+            _("for neither"),
+        ],
         answer,
     )
 
@@ -45,16 +57,21 @@ def dropout(runs: Callable[[], FixedBatch] = lambda: runs_of("dropout")) -> Pred
         ratio = found.distances[at] / found.distance_again
         right = 0 if ratio < 0.1 else 1 if ratio < 3 else 2
         return right, (
-            f"K = {found.steps[at]} ends {found.distances[at]:.2f} of the way apart from one big batch; "
-            f"one big batch with other masks ends {found.distance_again:.2f} of the way apart from itself."
+            _(
+                "K = {k} ends {distance:.2f} of the way apart from one big batch; one big batch with other "
+                "masks ends {distance_again:.2f} of the way apart from itself.",
+                k=found.steps[at],
+                distance=found.distances[at],
+                distance_again=found.distance_again,
+            )
         )
 
     return Prediction(
-        "with dropout, each forward pass draws its own masks. One big batch and K = 8 micro-batches end …",
+        _("with dropout, each forward pass draws its own masks. One big batch and K = 8 micro-batches end …"),
         [
-            "at the same weights, up to rounding",
-            "as far apart as two runs of one big batch with other masks",
-            "much further apart than those",
+            _("at the same weights, up to rounding"),
+            _("as far apart as two runs of one big batch with other masks"),
+            _("much further apart than those"),
         ],
         answer,
     )

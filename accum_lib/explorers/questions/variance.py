@@ -7,6 +7,7 @@ from accum_lib.figures.variance import GUESSES
 from accum_lib.lenses.races import to_target
 from accum_lib.lenses.variance import VarianceLab
 from accum_lib.records.races import Races
+from accum_lib.words import _, listed
 
 SMALL, LARGE, TARGET = 64, 1024, 0.6
 
@@ -17,17 +18,23 @@ def variance_against_steps(lab: VarianceLab) -> Prediction:
     def answer() -> tuple[int, str]:
         found = lab.guesses()
         pairs = zip(found.steps, found.measured, strict=True)
-        numbers = ", ".join(f"{v if v > 1e-12 else 0:.3f} at K = {k}" for k, v in pairs)
+        numbers = listed([_("{v:.3f} at K = {k}", v=v if v > 1e-12 else 0, k=k) for k, v in pairs])
         return found.nearest, (
-            f"Measured on 300 mini-batches at each K, relative to K = 1: {numbers}. The last window is the "
-            "whole data set, so all windows of that size are alike."
+            _(
+                "Measured on 300 mini-batches at each K, relative to K = 1: {numbers}. The last window is "
+                "the whole data set, so all windows of that size are alike.",
+                numbers=numbers,
+            )
         )
 
     people = lab.population
     return Prediction(
-        f"micro-batches of M = 32 out of N = {people.num_samples} examples, shuffled. As K goes from 1 to "
-        "16, the variance of the accumulated gradient …",
-        GUESSES,
+        _(
+            "micro-batches of M = 32 out of N = {num_samples} examples, shuffled. As K goes from 1 to 16, "
+            "the variance of the accumulated gradient …",
+            num_samples=people.num_samples,
+        ),
+        [_(guess) for guess in GUESSES],
         answer,
     )
 
@@ -42,13 +49,30 @@ def sixteen_times_the_batch(races: Races) -> Prediction:
         saved = took[SMALL] / took[LARGE]
         right = int(np.argmin([abs(np.log(saved / option)) for option in (ratio, ratio**0.5, 1.0)]))
         return right, (
-            f"B = {SMALL} took {took[SMALL]:.0f} updates (mean of the seeds), B = {LARGE} took "
-            f"{took[LARGE]:.0f}: {saved:.2g} times fewer, for {ratio / saved:.2g} times the examples."
+            _(
+                "B = {small} took {small_took:.0f} updates (mean of the seeds), B = {large} took "
+                "{large_took:.0f}: {saved:.2g} times fewer, for {cost:.2g} times the examples.",
+                small=SMALL,
+                small_took=took[SMALL],
+                large=LARGE,
+                large_took=took[LARGE],
+                saved=saved,
+                cost=ratio / saved,
+            )
         )
 
     return Prediction(
-        f"from B = {SMALL} to B = {LARGE}, each with its best learning rate: to reach a held-out loss of "
-        f"{TARGET}, the larger batch needs …",
-        [f"{ratio} times fewer updates", f"{ratio**0.5:.0f} times fewer updates", "hardly fewer updates"],
+        _(
+            "from B = {small} to B = {large}, each with its best learning rate: to reach a held-out loss of "
+            "{target}, the larger batch needs …",
+            small=SMALL,
+            large=LARGE,
+            target=TARGET,
+        ),
+        [
+            _("{ratio} times fewer updates", ratio=ratio),
+            _("{root:.0f} times fewer updates", root=ratio**0.5),
+            _("hardly fewer updates"),
+        ],
         answer,
     )

@@ -56,10 +56,10 @@ function choice(control, onMove) {
 }
 
 // A play button walks one control from its first value to its last; it starts only when asked.
-function player(control, position, onMove, interval) {
+function player(control, words, position, onMove, interval) {
   const button = element("button", { type: "button", class: "accum-button", "data-play": control.name });
   let timer = null;
-  const stop = () => { clearInterval(timer); timer = null; button.textContent = "▶ Play"; };
+  const stop = () => { clearInterval(timer); timer = null; button.textContent = `▶ ${words.play}`; };
   const tick = () => {
     if (!button.isConnected || position() + 1 >= control.labels.length) return stop();
     onMove(position() + 1);
@@ -67,7 +67,7 @@ function player(control, position, onMove, interval) {
   button.addEventListener("click", () => {
     if (timer) return stop();
     if (position() + 1 >= control.labels.length) onMove(0);
-    button.textContent = "❚❚ Pause";
+    button.textContent = `❚❚ ${words.pause}`;
     timer = setInterval(tick, interval);
   });
   stop();
@@ -92,12 +92,13 @@ function movesBetween(cell, shown, before, after) {
 
 async function render({ model, el }) {
   const controls = model.get("controls");
+  const words = model.get("words");
   const root = element("div", { class: "accum", "data-lm-suppress-shortcuts": "true" });
-  const panel = element("div", { class: "accum-panel", role: "group", "aria-label": "Settings" });
+  const panel = element("div", { class: "accum-panel", role: "group", "aria-label": words.settings });
   const plot = element("div", { class: "accum-plot", role: "img" });
   const summary = element("p", { class: "accum-summary", "aria-live": "polite" });
   const status = element("p", { class: "accum-status", role: "status" });
-  const compute = element("button", { type: "button", class: "accum-button" }, "Compute the rest");
+  const compute = element("button", { type: "button", class: "accum-button" }, words.rest);
   root.append(panel, plot, summary, element("div", { class: "accum-footer" }, status, compute));
   el.append(root);
   // JupyterLab must not take the arrow keys that move a slider for its own shortcuts.
@@ -120,7 +121,7 @@ async function render({ model, el }) {
     return view;
   });
   const players = controls.filter((c) => c.play_ms).map((c) => {
-    const made = player(c, () => picked[c.name], (index) => move(c.name, index), c.play_ms);
+    const made = player(c, words, () => picked[c.name], (index) => move(c.name, index), c.play_ms);
     panel.append(made.button);
     return made;
   });
@@ -167,7 +168,7 @@ async function render({ model, el }) {
   async function draw() {
     const setting = controls.map((c) => picked[c.name]).join(",");
     const cell = model.get("cells")[setting];
-    const problem = cell ? cell.error : "This setting is not computed yet.";
+    const problem = cell ? cell.error : words.missing;
     plot.classList.toggle("accum-missing", Boolean(problem));
     summary.classList.toggle("accum-error", Boolean(problem));
     if (problem) {
@@ -199,7 +200,7 @@ async function render({ model, el }) {
   }
 
   function report(error) {
-    status.textContent = `The picture could not be drawn: ${error.message}`;
+    status.textContent = `${words.failed} ${error.message}`;
     console.error(error);
   }
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from accum_lib.records.advice import Advice
+from accum_lib.words import _
 
 WORTH_SAYING = 1.01  # times as fast
 UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
@@ -22,11 +23,11 @@ def reasons(advice: Advice) -> Advice:
 def headline(advice: Advice) -> str:
     """The choice itself."""
     if not advice.fits:
-        return "No M fits, so no K helps."
+        return _("No M fits, so no K helps.")
     if not advice.accumulation_steps:
-        return "K is open: nothing is known of the noise."
+        return _("K is open: nothing is known of the noise.")
     m, k, b = advice.micro_batch_size, advice.accumulation_steps, advice.effective_batch_size
-    return f"Take M = {m}, K = {k}: B = {b}."
+    return _("Take M = {m}, K = {k}: B = {b}.", m=m, k=k, b=b)
 
 
 def size(nbytes: float) -> str:
@@ -42,66 +43,103 @@ def _number(value: float) -> str:
 
 def _nothing_fits(a: Advice) -> str:
     if a.floor_bytes > a.limit_bytes:
-        return (
-            f"{size(a.floor_bytes)} are needed however small M is, and {size(a.limit_bytes)} are allowed: "
-            "accumulation cannot help. Fewer bits, a leaner optimizer or another card can (notebook 04)."
+        return _(
+            "{floor} are needed however small M is, and {limit} are allowed: accumulation cannot "
+            "help. Fewer bits, a leaner optimizer or another card can (notebook 04).",
+            floor=size(a.floor_bytes),
+            limit=size(a.limit_bytes),
         )
-    return (
-        f"Even the smallest micro-batch needs {size(a.peak_bytes)}, and {size(a.limit_bytes)} are allowed: "
-        "accumulation cannot help. Checkpointing or shorter examples may (notebook 04)."
+    return _(
+        "Even the smallest micro-batch needs {peak}, and {limit} are allowed: accumulation "
+        "cannot help. Checkpointing or shorter examples may (notebook 04).",
+        peak=size(a.peak_bytes),
+        limit=size(a.limit_bytes),
     )
 
 
 def _memory(a: Advice) -> str:
-    peak = f"{size(a.peak_bytes)} of {size(a.limit_bytes)} allowed"
+    peak = _("{peak} of {limit} allowed", peak=size(a.peak_bytes), limit=size(a.limit_bytes))
     if a.accumulation_steps == 1:
-        return f"The whole batch fits ({peak}), so no accumulation is needed."
+        return _("The whole batch fits ({peak}), so no accumulation is needed.", peak=peak)
     if not a.accumulation_steps:
-        return f"Up to M = {a.largest_micro_batch} fits with accumulation ({peak})."
-    return f"Up to M = {a.largest_micro_batch} fits with accumulation; the choice takes {peak}."
+        return _("Up to M = {m} fits with accumulation ({peak}).", m=a.largest_micro_batch, peak=peak)
+    return _(
+        "Up to M = {m} fits with accumulation; the choice takes {peak}.", m=a.largest_micro_batch, peak=peak
+    )
 
 
 def _unknown_noise(a: Advice) -> str:
-    return (
-        f"No noise scale was measured for {a.model}, so B may be anything from 1 to N = {a.num_samples:,}: "
-        "choose what you know of it, or measure it where it trains."
+    return _(
+        "No noise scale was measured for {model}, so B may be anything from 1 to N = {n:,}: "
+        "choose what you know of it, or measure it where it trains.",
+        model=_(a.model),
+        n=a.num_samples,
     )
 
 
 def _batch(a: Advice) -> str:
     assert a.noise is not None
-    work = (
-        f"the same progress takes {_number(a.updates_factor)} times the least updates and "
-        f"{_number(a.examples_factor)} times the least examples"
+    work = _(
+        "the same progress takes {updates} times the least updates and {examples} times the least examples",
+        updates=_number(a.updates_factor),
+        examples=_number(a.examples_factor),
     )
     if a.goal == "balance" and a.effective_batch_size < min(round(a.noise.noise_scale), a.num_samples):
-        return (
-            "The inputs of a whole window are on the card together, and no more than these fit. There "
-            f"{work}."
+        return _(
+            "The inputs of a whole window are on the card together, and no more than these fit. "
+            "There {work}.",
+            work=work,
         )
     if a.noise.noise_scale >= a.num_samples and a.goal == "balance":
-        return (
-            f"The noise scale is above N = {a.num_samples:,}, so an update takes all examples, and {work}: "
-            "more data, not a larger K, would be used."
+        return _(
+            "The noise scale is above N = {n:,}, so an update takes all examples, and {work}: "
+            "more data, not a larger K, would be used.",
+            n=a.num_samples,
+            work=work,
         )
-    return f"At this B and a noise scale of {_number(a.noise.noise_scale)}, {work}."
+    scale = _number(a.noise.noise_scale)
+    return _("At this B and a noise scale of {scale}, {work}.", scale=scale, work=work)
 
 
 def _uncertainty(a: Advice) -> str:
     assert a.noise is not None
-    high = "without an upper end" if math.isinf(a.noise.high) else f"to {_number(a.noise.high)}"
-    how = "assumed" if math.isnan(a.noise.confidence) else f"{a.noise.confidence:.0%} interval"
-    return (
-        f"Uncertain: the noise scale is from {_number(a.noise.low)} {high} ({how}), so B is from "
-        f"{a.batch_low:,} to {a.batch_high:,} and K from {a.steps_low:,} to {a.steps_high:,}."
+    high = (
+        _("without an upper end") if math.isinf(a.noise.high) else _("to {high}", high=_number(a.noise.high))
+    )
+    how = (
+        _("assumed")
+        if math.isnan(a.noise.confidence)
+        else _("{confidence:.0%} interval", confidence=a.noise.confidence)
+    )
+    return _(
+        "Uncertain: the noise scale is from {low} {high} ({how}), so B is from "
+        "{batch_low:,} to {batch_high:,} and K from {steps_low:,} to {steps_high:,}.",
+        low=_number(a.noise.low),
+        high=high,
+        how=how,
+        batch_low=a.batch_low,
+        batch_high=a.batch_high,
+        steps_low=a.steps_low,
+        steps_high=a.steps_high,
     )
 
 
 def _time(a: Advice) -> str:
     if a.seconds is None or a.fastest is None or a.slower is None:
-        return "Nothing was measured on this card, so no time is named, only work."
+        return _("Nothing was measured on this card, so no time is named, only work.")
     m, k = a.fastest
-    update = f"By times measured here an update takes {_number(a.seconds * 1e3)} ms"
+    update = _(
+        "By times measured here an update takes {milliseconds} ms", milliseconds=_number(a.seconds * 1e3)
+    )
     if a.slower < WORTH_SAYING:
-        return f"{update}, and no other choice that fits is more than 1 % faster to the same progress."
-    return f"{update}; M = {m}, K = {k} would be {a.slower:.2f} times as fast to the same progress."
+        return _(
+            "{update}, and no other choice that fits is more than 1 % faster to the same progress.",
+            update=update,
+        )
+    return _(
+        "{update}; M = {m}, K = {k} would be {slower:.2f} times as fast to the same progress.",
+        update=update,
+        m=m,
+        k=k,
+        slower=a.slower,
+    )

@@ -18,6 +18,7 @@ from accum_lib.problems.digits import Digits
 from accum_lib.problems.roberta import Roberta
 from accum_lib.records.variance import NoiseScale
 from accum_lib.threads import one_thread
+from accum_lib.words import N_
 
 TOKENS, TEXTS, HELD_OUT = 32, 512, 128  # of the docstrings that tiny RoBERTa reads
 PILOT_M = PILOT_K = 4
@@ -29,7 +30,7 @@ class Subject:
     """A model, how it is trained, and, if it runs here, its problem.
 
     Attributes:
-        name: in words.
+        name: in English words, to be translated where they are shown.
         workload: for the memory lens and for timing.
         settings: optimizer and precision.
         rate: the learning rate of the pilot run.
@@ -44,7 +45,7 @@ class Subject:
 
 
 NAMES = ("digits-mlp", "digits-cnn", "tiny-roberta", "roberta-base", "roberta-large")
-WORDS = ("digits, MLP", "digits, CNN", "tiny RoBERTa", "RoBERTa-base", "RoBERTa-large")
+WORDS = (N_("digits, MLP"), N_("digits, CNN"), N_("tiny RoBERTa"), "RoBERTa-base", "RoBERTa-large")
 HERE = NAMES[:3]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from accum_lib.records.advice import Trial
 from accum_lib.records.memory import Clause
+from accum_lib.words import _, clauses, listed
 
 CONFIDENCE = 0.9  # of the interval of a mean over seeds
 WITHIN = 4.0  # the factor between the values of K that were raced
@@ -13,7 +14,7 @@ def verdicts(trial: Trial) -> list[Clause]:
     """Equal updates, equal examples, the predicted ratios, and where the critical batch really was."""
     clauses = [_equal(trial, "updates"), _equal(trial, "examples")]
     if not np.isfinite(trial.found.updates).all():
-        return [*clauses, Clause("every K reaches the target", False, _not_reached(trial))]
+        return [*clauses, Clause(_("every K reaches the target"), False, _not_reached(trial))]
     return [*clauses, _ratio(trial, 0), _ratio(trial, 2), _critical(trial)]
 
 
@@ -46,11 +47,30 @@ def _equal(trial: Trial, what: str) -> Clause:
     means = losses.mean(axis=1)
     falls = bool((np.diff(means) < 0).all() if updates else (np.diff(means) > 0).all())
     pairs = zip(trial.steps, losses, strict=True)
-    said = "; ".join(f"K = {k}: {x.mean():.2f} ({x.min():.2f} to {x.max():.2f})" for k, x in pairs)
+    said = clauses(
+        [
+            _("K = {k}: {mean:.2f} ({low:.2f} to {high:.2f})", k=k, mean=x.mean(), low=x.min(), high=x.max())
+            for k, x in pairs
+        ]
+    )
+    if updates:
+        return Clause(
+            _("at equal updates the larger K is ahead"),
+            falls,
+            _(
+                "held-out loss after {budget:,} updates, mean and range of the seeds: {said}",
+                budget=budget,
+                said=said,
+            ),
+        )
     return Clause(
-        f"at equal {what} the {'larger' if updates else 'smaller'} K is ahead",
+        _("at equal examples the smaller K is ahead"),
         falls,
-        f"held-out loss after {budget:,} {what}, mean and range of the seeds: {said}",
+        _(
+            "held-out loss after {budget:,} examples, mean and range of the seeds: {said}",
+            budget=budget,
+            said=said,
+        ),
     )
 
 
@@ -59,11 +79,24 @@ def _ratio(trial: Trial, which: int) -> Clause:
     measured, (low, high) = trial.measured()[which], predicted_interval(trial, which)
     least, most = mean_interval(measured)
     return Clause(
-        f"K = {trial.steps[which]} takes {trial.predicted()[which]:.2f} times the updates of "
-        f"K = {trial.steps[1]}",
+        _(
+            "K = {steps} takes {times:.2f} times the updates of K = {advised}",
+            steps=trial.steps[which],
+            times=trial.predicted()[which],
+            advised=trial.steps[1],
+        ),
         bool(least <= high and most >= low),
-        f"predicted {low:.2f} to {high:.2f}, by the noise scale's interval; measured {measured.mean():.2f} "
-        f"({least:.2f} to {most:.2f}, {CONFIDENCE:.0%} interval of {len(measured)} seeds)",
+        _(
+            "predicted {low:.2f} to {high:.2f}, by the noise scale's interval; measured "
+            "{mean:.2f} ({least:.2f} to {most:.2f}, {confidence:.0%} interval of {seeds} seeds)",
+            low=low,
+            high=high,
+            mean=measured.mean(),
+            least=least,
+            most=most,
+            confidence=CONFIDENCE,
+            seeds=len(measured),
+        ),
     )
 
 
@@ -71,13 +104,23 @@ def _critical(trial: Trial) -> Clause:
     critical, scale = trial.found.critical_batch_size, trial.noise.noise_scale
     apart = scale / critical if critical > 0 else np.inf
     return Clause(
-        f"the noise scale is the critical batch size, within a factor of {WITHIN:.0f}",
+        _("the noise scale is the critical batch size, within a factor of {factor:.0f}", factor=WITHIN),
         bool(1 / WITHIN <= apart <= WITHIN),
-        f"the noise scale is {scale:.0f}, and {critical:.0f} fits the three races: a factor of {apart:.1f}",
+        _(
+            "the noise scale is {scale:.0f}, and {critical:.0f} fits the three races: a factor "
+            "of {apart:.1f}",
+            scale=scale,
+            critical=critical,
+            apart=apart,
+        ),
     )
 
 
 def _not_reached(trial: Trial) -> str:
     pairs = zip(trial.steps, trial.found.updates, strict=True)
-    missed = ", ".join(f"K = {k}" for k, updates in pairs if not np.isfinite(updates).all())
-    return f"not every seed came to a held-out loss of {trial.found.target:g}: {missed}"
+    missed = listed([f"K = {k}" for k, updates in pairs if not np.isfinite(updates).all()])
+    return _(
+        "not every seed came to a held-out loss of {target:g}: {missed}",
+        target=trial.found.target,
+        missed=missed,
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from accum_lib.distributed import launch
 from accum_lib.lenses.communication.measure import MICRO_BATCH, Lab, Setting, measure
+from accum_lib.words import _, listed
 
 SETTINGS = tuple(Setting(MICRO_BATCH, k, every) for k in (1, 4) for every in (False, True))
 # 100 ms of queue; a burst of one of loopback's large packets, or nothing would ever pass
@@ -47,10 +48,12 @@ def measure_slowed(megabits: float, world_size: int = 2, timeout_seconds: float 
 def _try(script: str) -> None:
     missing = [tool for tool in ("unshare", "ip", "tc") if not shutil.which(tool)]
     if missing:
-        raise NotPermittedError(f"this system has no {', '.join(missing)}, so no network can be slowed here")
+        words = _("this system has no {tools}, so no network can be slowed here", tools=listed(missing))
+        raise NotPermittedError(words)
     done = _inside(script, [], 20)
     if done.returncode != 0:
-        raise NotPermittedError(f"this system does not permit it: {done.stderr.strip()[-200:]}")
+        reason = done.stderr.strip()[-200:]
+        raise NotPermittedError(_("this system does not permit it: {reason}", reason=reason))
 
 
 def _inside(script: str, words: list[str], timeout: float) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ from accum_lib.lenses.equivalence.standard import standard_cases
 from accum_lib.lenses.equivalence.text import explain
 from accum_lib.records.equivalence import Report
 from accum_lib.threads import one_thread
+from accum_lib.words import _
 
 
 def check(
@@ -88,6 +89,7 @@ def _checked(loop: Loop, case: Case, dtype: torch.dtype) -> Report:
         leftover=_leftover(recorder),
         model=facts,
         notes=_not_observed(loop, losses, len(checks)),
+        losses_compared=len(losses) == len(checks) > 0,
     )
     return diagnose(report, Evidence(case, recorder, reference, report.updates, losses))
 
@@ -127,7 +129,9 @@ def _run(
             try:
                 answer = call_loop(loop, offers)
             except Exception as error:
-                error.add_note(f"(raised by the loop that was being checked, on the case {case.name!r})")
+                error.add_note(
+                    _("(raised by the loop that was being checked, on the case {name!r})", name=case.name)
+                )
                 raise
             reported += _numbers(answer)
             for update in recorder.updates[before:]:
@@ -138,11 +142,21 @@ def _run(
 def _not_observed(loop: Loop, losses: list[float], updates: int) -> tuple[str, ...]:
     """What the verdict says nothing about."""
     wanted = set(wishes_of(loop).values())
-    notes = [f"the loop was given no {thing}" for thing in ("scheduler", "ema") if thing not in wanted]
+    notes = [
+        _("the loop was given no {thing}", thing=thing)
+        for thing in ("scheduler", "ema")
+        if thing not in wanted
+    ]
     if not losses:
-        notes.append("it returned no losses")
+        notes.append(_("it returned no losses"))
     elif len(losses) != updates:
-        notes.append(f"it returned {len(losses)} losses for {updates} updates, so they were not compared")
+        notes.append(
+            _(
+                "it returned {losses} losses for {updates} updates, so they were not compared",
+                losses=len(losses),
+                updates=updates,
+            )
+        )
     return tuple(notes)
 
 

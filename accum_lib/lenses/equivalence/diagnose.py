@@ -12,6 +12,7 @@ from accum_lib.lenses.equivalence.moments import moments
 from accum_lib.lenses.equivalence.surroundings import model_limits, only_the_model, surroundings
 from accum_lib.lenses.equivalence.weighing import weighing
 from accum_lib.records.equivalence import Diagnosis, Report
+from accum_lib.words import _
 
 
 def diagnose(report: Report, evidence: Evidence) -> Report:
@@ -29,14 +30,19 @@ def diagnose(report: Report, evidence: Evidence) -> Report:
 
 def _unexplained(report: Report) -> str:
     if not report.updates:
-        return "no optimizer update was seen: does the loop call a torch.optim optimizer on this model?"
+        return _("no optimizer update was seen: does the loop call a torch.optim optimizer on this model?")
     worst = max(report.updates, key=lambda u: u.relative_error)
     if not worst.relative_error > report.tolerance:
-        return (
-            f"the gradients are right, but there are {len(report.updates)} updates where "
-            f"{report.expected_updates} are due, or some of them moved nothing"
+        return _(
+            "the gradients are right, but there are {updates} updates where {due} are due, or some of them "
+            "moved nothing",
+            updates=len(report.updates),
+            due=report.expected_updates,
         )
-    return (
-        f"the gradient is off by {worst.relative_error:.1e}, where rounding makes {report.tolerance:.0e}; "
-        f"the micro-batches' weights explain all but {worst.unexplained:.1e} of it. No known fault does that"
+    return _(
+        "the gradient is off by {relative_error:.1e}, where rounding makes {tolerance:.0e}; the "
+        "micro-batches' weights explain all but {unexplained:.1e} of it. No known fault does that",
+        relative_error=worst.relative_error,
+        tolerance=report.tolerance,
+        unexplained=worst.unexplained,
     )

@@ -19,6 +19,7 @@ from accum_lib.lenses.equivalence.evidence import (
 from accum_lib.lenses.equivalence.recorder import Vectors
 from accum_lib.lenses.equivalence.reference import flat
 from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
+from accum_lib.words import _, listed
 
 
 def moments(report: Report, evidence: Evidence) -> list[Diagnosis]:
@@ -35,8 +36,15 @@ def _not_finite(report: Report, evidence: Evidence) -> Diagnosis | None:
         if all(bool(g.isfinite().all()) for g in update.gradient.values()):
             continue
         empty = [i for i in report.updates[number].expected if report.counts[i] == 0]
-        cause = f"micro-batch {empty[0]} counts nothing, and a mean over nothing is NaN" if empty else "why?"
-        return Diagnosis("not_finite", f"the gradient of update {number} is not finite: {cause}")
+        cause = (
+            _("micro-batch {number} counts nothing, and a mean over nothing is NaN", number=empty[0])
+            if empty
+            else _("why?")
+        )
+        return Diagnosis(
+            "not_finite",
+            _("the gradient of update {number} is not finite: {cause}", number=number, cause=cause),
+        )
     return None
 
 
@@ -44,15 +52,15 @@ def _stuck(report: Report, evidence: Evidence) -> Diagnosis | None:
     """Nothing has moved, or it was moved by something that is no optimizer of PyTorch's."""
     long_enough = len(evidence.case.batches) >= report.accumulation_steps
     if not report.updates and evidence.recorder.moved():
-        words = (
+        words = _(
             "the parameters have moved, but no torch.optim optimizer moved them: nothing could be compared"
         )
         return Diagnosis("no_optimizer", words)
     if not report.updates and long_enough:
-        words = "no optimizer update of this model's parameters was seen, and none of them has moved"
+        words = _("no optimizer update of this model's parameters was seen, and none of them has moved")
         return Diagnosis("not_moved", words)
     if report.updates and not evidence.recorder.moved():
-        return Diagnosis("not_moved", "the optimizer was called, but no parameter has moved")
+        return Diagnosis("not_moved", _("the optimizer was called, but no parameter has moved"))
     return None
 
 
@@ -62,8 +70,11 @@ def _other_pieces(report: Report, evidence: Evidence) -> Diagnosis | None:
     if _after_every_micro_batch(report, pieces):
         return Diagnosis(
             "stepped_per_micro_batch",
-            f"the optimizer moves after every micro-batch: {len(report.updates)} updates where "
-            f"{report.expected_updates} are due",
+            _(
+                "the optimizer moves after every micro-batch: {updates} updates where {due} are due",
+                updates=len(report.updates),
+                due=report.expected_updates,
+            ),
         )
     if k == 1 or not any(pieces) or not all(has_weights(u) for u in report.updates):
         return None
@@ -74,13 +85,17 @@ def _other_pieces(report: Report, evidence: Evidence) -> Diagnosis | None:
         return None
     if order == every[: len(order)]:
         return Diagnosis(
-            "off_by_one", f"windows are cut at the wrong places: the updates are made of {shown}"
+            "off_by_one",
+            _("windows are cut at the wrong places: the updates are made of {shown}", shown=shown),
         )
     if set(order) == set(every):
         return Diagnosis(
             "reordered",
-            f"the loop takes the micro-batches in another order than it was given ({shown}), so its updates "
-            "can't be compared: turn shuffling off",
+            _(
+                "the loop takes the micro-batches in another order than it was given ({shown}), so its "
+                "updates can't be compared: turn shuffling off",
+                shown=shown,
+            ),
         )
     return None
 
@@ -98,13 +113,21 @@ def _tail_lost(report: Report, evidence: Evidence) -> Diagnosis | None:
     windows, k = evidence.case.windows(), report.accumulation_steps
     if not evidence.tail():
         return None
-    only = f"an epoch of {len(windows[-1])} is shorter than K = {k}: " if len(windows) == 1 else ""
-    where = f"{only}the trailing window (micro-batches {_names(sorted(evidence.tail()))}) makes no update"
+    only = (
+        _("an epoch of {r} is shorter than K = {k}: ", r=len(windows[-1]), k=k) if len(windows) == 1 else ""
+    )
+    where = _(
+        "{only}the trailing window (micro-batches {tail}) makes no update",
+        only=only,
+        tail=_names(sorted(evidence.tail())),
+    )
     if _leaks(report, evidence):
-        words = f"{where} of its own: its gradient is kept, and the next epoch's first update uses it"
+        words = _(
+            "{where} of its own: its gradient is kept, and the next epoch's first update uses it", where=where
+        )
         return Diagnosis("leaked_tail", words)
     if evidence.pieces() == evidence.due()[:-1] and len(report.updates) < report.expected_updates:
-        return Diagnosis("dropped_tail", f"{where}: it is lost")
+        return Diagnosis("dropped_tail", _("{where}: it is lost", where=where))
     return None
 
 
@@ -129,11 +152,14 @@ def _not_cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
     if kept and min(kept) > 0:
         return Diagnosis(
             "not_cleared",
-            "the buffer is not cleared after an update: the next backward pass finds a gradient of norm "
-            f"{kept[0]:.3g} in it, and adds to that",
+            _(
+                "the buffer is not cleared after an update: the next backward pass finds a gradient of norm "
+                "{norm:.3g} in it, and adds to that",
+                norm=kept[0],
+            ),
         )
     if _contains_the_one_before(report, evidence):
-        words = "an update's gradient contains the whole gradient of the one before: it was never cleared"
+        words = _("an update's gradient contains the whole gradient of the one before: it was never cleared")
         return Diagnosis("not_cleared", words)
     return None
 
@@ -150,7 +176,7 @@ def _contains_the_one_before(report: Report, evidence: Evidence) -> bool:
     """Micro-batches alone do not explain an update, but do with the gradient of the one before it."""
     checks, updates = report.updates, evidence.recorder.updates
     pairs = [(i, j) for i, j in pairwise(range(len(updates))) if checks[i].epoch == checks[j].epoch]
-    if not pairs or not all(checks[j].unexplained > 1e-3 for _, j in pairs):
+    if not pairs or not all(checks[j].unexplained > 1e-3 for _i, j in pairs):
         return False
     for i, j in pairs:
         evidence.reference.load(updates[j])
@@ -174,27 +200,39 @@ def _cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
         if lost and len(left) < len(inside) and (is_end or (ends_early and has_weights(update))):
             return Diagnosis(
                 "cleared_mid_window",
-                f"the buffer is cleared within the window: of micro-batches {_names(update.expected)} only "
-                f"{_names(left)} still count at the update",
+                _(
+                    "the buffer is cleared within the window: of micro-batches {window} only {left} still "
+                    "count at the update",
+                    window=_names(update.expected),
+                    left=_names(left),
+                ),
             )
     return None
 
 
 def _clipped(report: Report, evidence: Evidence) -> Diagnosis | None:
     """Within a window the buffer gets shorter, or micro-batches add gradients of one and the same length."""
-    shorter = [length for _, inside in evidence.inner_passes() for length in _shortened(evidence, inside)]
+    shorter = [
+        length for _window, inside in evidence.inner_passes() for length in _shortened(evidence, inside)
+    ]
     if shorter:
         return Diagnosis(
             "clipped_per_micro_batch",
-            "between two backward passes of one window the buffer is shortened, at least once to a norm of "
-            f"{min(shorter):.3g}: it is clipped after each micro-batch, and not once per update",
+            _(
+                "between two backward passes of one window the buffer is shortened, at least once to a norm "
+                "of {norm:.3g}: it is clipped after each micro-batch, and not once per update",
+                norm=min(shorter),
+            ),
         )
     length = _common_length(report, evidence)
     if length is not None:
         return Diagnosis(
             "clipped_per_micro_batch",
-            f"micro-batches whose gradients differ in length all add one of norm {length:.3g}: each is "
-            "clipped by itself, and not the window's gradient once",
+            _(
+                "micro-batches whose gradients differ in length all add one of norm {length:.3g}: each is "
+                "clipped by itself, and not the window's gradient once",
+                length=length,
+            ),
         )
     return None
 
@@ -232,15 +270,19 @@ def _clipped_once(report: Report, evidence: Evidence) -> Diagnosis | None:
     lengths = [norm(u.gradient) for check, u in pairs if _only_too_short(check)]
     highest = [_shared_maximum(u.gradient) for u in evidence.recorder.updates]
     if len(highest) > 1 and all(h is not None and h == highest[0] for h in highest):
-        words = (
-            f"no entry of an update's gradient is beyond {highest[0]:.4g}, and several are just there: it is "
+        words = _(
+            "no entry of an update's gradient is beyond {highest:.4g}, and several are just there: it is "
+            "clipped by value, which one big batch's would have to be, too",
+            highest=highest[0],
         )
-        return Diagnosis("clipped", f"{words}clipped by value, which one big batch's would have to be, too")
+        return Diagnosis("clipped", words)
     if len(lengths) > 1 and max(lengths) - min(lengths) < ALIKE * max(lengths):
-        words = (
-            f"every update's gradient is shortened to a norm of {lengths[0]:.4g}: it is clipped. If that is "
+        words = _(
+            "every update's gradient is shortened to a norm of {length:.4g}: it is clipped. If that is "
+            "meant, give the case max_grad_norm={length:.4g}",
+            length=lengths[0],
         )
-        return Diagnosis("clipped", f"{words}meant, give the case max_grad_norm={lengths[0]:.4g}")
+        return Diagnosis("clipped", words)
     return None
 
 
@@ -259,4 +301,4 @@ def _only_too_short(update: UpdateCheck) -> bool:
 
 
 def _names(numbers: tuple[int, ...] | list[int]) -> str:
-    return ", ".join(str(i) for i in numbers) or "none"
+    return listed([str(i) for i in numbers]) or _("none")

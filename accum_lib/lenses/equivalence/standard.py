@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from accum_lib.lenses.equivalence.case import Case
 from accum_lib.losses import IGNORE_INDEX, count_tokens
+from accum_lib.words import _
 
 FEATURES, CLASSES = 6, 4
 COUNTS = (5, 1, 7, 2, 4, 3, 6, 8)  # tokens that count, for each micro-batch; K = 3 leaves a window of two
@@ -55,8 +56,8 @@ def token_case(counts: tuple[int, ...], accumulation_steps: int, name: str, **mo
 def standard_cases() -> list[Case]:
     """Ragged and even tokens with a trailing window, a short epoch, a micro-batch that counts nothing."""
     return [
-        token_case(COUNTS, 3, "ragged tokens, trailing window"),
-        token_case((4, 4, 4, 4, 4), 2, "even tokens, trailing window"),
-        token_case((5, 2), 3, "an epoch shorter than K"),
-        token_case((3, 0, 6, 2), 2, "a micro-batch in which nothing counts"),
+        token_case(COUNTS, 3, _("ragged tokens, trailing window")),
+        token_case((4, 4, 4, 4, 4), 2, _("even tokens, trailing window")),
+        token_case((5, 2), 3, _("an epoch shorter than K")),
+        token_case((3, 0, 6, 2), 2, _("a micro-batch in which nothing counts")),
     ]

@@ -6,6 +6,7 @@ import numpy as np
 
 from accum_lib.lenses.equivalence.evidence import ALIKE, Evidence, counted, support
 from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
+from accum_lib.words import _
 
 
 def surroundings(report: Report, evidence: Evidence) -> list[Diagnosis]:
@@ -18,18 +19,30 @@ def model_limits(report: Report) -> list[Diagnosis]:
     """What no loop can mend: masks that are drawn, and models that see the whole batch."""
     facts = report.model
     if facts.random_error > 0:
-        words = "the model draws random masks (dropout), so two gradients of the same micro-batch differ by "
-        words += f"{facts.random_error:.0%}: equality can't be seen. Check with dropout off"
+        words = _(
+            "the model draws random masks (dropout), so two gradients of the same micro-batch differ by "
+            "{random_error:.0%}: equality can't be seen. Check with dropout off",
+            random_error=facts.random_error,
+        )
         return [Diagnosis("random_masks", words)]
     if not _sees_the_batch(report):
         return []
-    off = f"micro-batches, rightly added up, are {facts.batch_error:.1%} off from one big batch"
+    off = _(
+        "micro-batches, rightly added up, are {batch_error:.1%} off from one big batch",
+        batch_error=facts.batch_error,
+    )
     if facts.without_batch_norm <= 10 * report.tolerance:
-        words = (
-            f"BatchNorm's statistics see M examples and not B: {off}; with its statistics held fixed they "
+        words = _(
+            "BatchNorm's statistics see M examples and not B: {off}; with its statistics held fixed they "
+            "are equal ({without_batch_norm:.0e})",
+            off=off,
+            without_batch_norm=facts.without_batch_norm,
         )
-        return [Diagnosis("batch_norm", f"{words}are equal ({facts.without_batch_norm:.0e})")]
-    words = f"the loss or the model compares examples of a batch with each other (in-batch negatives?): {off}"
+        return [Diagnosis("batch_norm", words)]
+    words = _(
+        "the loss or the model compares examples of a batch with each other (in-batch negatives?): {off}",
+        off=off,
+    )
     return [Diagnosis("batch_dependent", words)]
 
 
@@ -54,18 +67,27 @@ def _weighs_rightly(update: UpdateCheck) -> bool:
 def _scheduler(report: Report, evidence: Evidence) -> Diagnosis | None:
     """The learning rate changes between two passes of a window, or there are several ticks for an update."""
     updates, passes = evidence.recorder.updates, evidence.recorder.passes
-    pairs = [(passes[a], passes[b]) for _, js in evidence.inner_passes() for a, b in pairwise(js)]
+    pairs = [(passes[a], passes[b]) for _window, js in evidence.inner_passes() for a, b in pairwise(js)]
     changed = [
         (a.learning_rate, b.learning_rate) for a, b in pairs if _differ(a.learning_rate, b.learning_rate)
     ]
     most = int(np.diff([u.ticks for u in updates]).max(initial=0))
     if not changed and most < 2:
         return None
-    ticks = f"up to {most} ticks for one update" if report.ticks is not None else "the learning rate changes"
+    ticks = (
+        _("up to {most} ticks for one update", most=most)
+        if report.ticks is not None
+        else _("the learning rate changes")
+    )
     if changed:
-        ticks += f"; within one window the rate goes from {changed[0][0]:.4g} to {changed[0][1]:.4g}"
+        ticks += _(
+            "; within one window the rate goes from {before:.4g} to {after:.4g}",
+            before=changed[0][0],
+            after=changed[0][1],
+        )
     return Diagnosis(
-        "scheduler_per_micro_batch", f"the scheduler ticks per micro-batch, not per update: {ticks}"
+        "scheduler_per_micro_batch",
+        _("the scheduler ticks per micro-batch, not per update: {ticks}", ticks=ticks),
     )
 
 
@@ -74,14 +96,17 @@ def _differ(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and abs(one - other) > 0  # False where one is NaN
 
 
-def _averages(_: Report, evidence: Evidence) -> Diagnosis | None:
+def _averages(report: Report, evidence: Evidence) -> Diagnosis | None:
     most = int(np.diff([u.averages for u in evidence.recorder.updates]).max(initial=0))
     if most < 2:
         return None
     return Diagnosis(
         "ema_per_micro_batch",
-        f"the average of the weights is updated up to {most} times for each optimizer update, mostly with "
-        "weights that have not moved: it forgets that much faster",
+        _(
+            "the average of the weights is updated up to {most} times for each optimizer update, mostly "
+            "with weights that have not moved: it forgets that much faster",
+            most=most,
+        ),
     )
 
 
@@ -95,13 +120,22 @@ def _logged(report: Report, evidence: Evidence) -> Diagnosis | None:
     logged, k = np.array(evidence.losses), report.accumulation_steps
     if _same(logged, true):
         return None
-    numbers = f"(update 0: {logged[0]:.4f} where the window's mean is {true[0]:.4f})"
+    numbers = _(
+        "(update 0: {logged:.4f} where the window's mean is {true:.4f})", logged=logged[0], true=true[0]
+    )
     ends = np.array([report.counts[u.expected[-1]] > 0 for u in report.updates])  # an empty one has no mean
     if _same(logged[ends], last[ends]) or _same(logged[ends] * k, last[ends]):
-        return Diagnosis("last_loss_logged", f"the logged loss is the last micro-batch's alone {numbers}")
+        return Diagnosis(
+            "last_loss_logged",
+            _("the logged loss is the last micro-batch's alone {numbers}", numbers=numbers),
+        )
     if _same(logged, means):
-        return Diagnosis("mean_of_means_logged", f"the logged loss is a mean of means {numbers}")
-    return Diagnosis("wrong_loss_logged", f"the logged loss is not the window's mean {numbers}")
+        return Diagnosis(
+            "mean_of_means_logged", _("the logged loss is a mean of means {numbers}", numbers=numbers)
+        )
+    return Diagnosis(
+        "wrong_loss_logged", _("the logged loss is not the window's mean {numbers}", numbers=numbers)
+    )
 
 
 def _window_losses(report: Report, evidence: Evidence) -> list[tuple[float, float, float]]:
@@ -120,9 +154,13 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.allclose(one, other, rtol=ALIKE, atol=0))
 
 
-def _missing(report: Report, _: Evidence) -> Diagnosis | None:
+def _missing(report: Report, evidence: Evidence) -> Diagnosis | None:
     missing = sorted({name for u in report.updates for name in u.missing})
     if not missing:
         return None
-    words = f"{len(missing)} parameters get no gradient although they should, such as {missing[0]}"
+    words = _(
+        "{missing} parameters get no gradient although they should, such as {first}",
+        missing=len(missing),
+        first=missing[0],
+    )
     return Diagnosis("missing_gradient", words)

@@ -16,6 +16,7 @@ from accum_lib.lenses.equivalence.evidence import ALIKE, COARSE, Evidence, Windo
 from accum_lib.lenses.equivalence.recorder import Vectors
 from accum_lib.losses import IGNORE_INDEX
 from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
+from accum_lib.words import _, listed, sentences
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,14 @@ def _explain_all(updates: list[UpdateCheck], evidence: Evidence, shifted: bool) 
     k, ways = evidence.case.accumulation_steps, _ways(evidence)
     full = [u for u in updates if shifted or len(u.expected) in (0, k)]
     tails = [u for u in updates if not any(u is f for f in full)]
-    found, way = _explain(full, "on full windows", ways, evidence, shifted)
+    found, way = _explain(full, _("on full windows"), ways, evidence, shifted)
     if way is not None and way.codes:
         ways = [
             ways[0],
             way,
             *ways[1:],
         ]  # what is wrong on full windows is likely the same in the trailing one
-    more, other = _explain(tails, "in the trailing window", ways, evidence, shifted)
+    more, other = _explain(tails, _("in the trailing window"), ways, evidence, shifted)
     if (way or not full) and (other or not tails):
         return found + more
     return (
@@ -85,7 +86,7 @@ def _explain(
     for seen, candidates in [(seen, ways[:1]) for seen in looks] + [(seen, ways[1:]) for seen in looks]:
         way = next((w for w in candidates if seen and _fits(w, seen, alike)), None)
         if way is not None:
-            found = [Diagnosis(code, f"{way.words} {_measured(updates, place)}") for code in way.codes]
+            found = [Diagnosis(code, sentences(way.words, _measured(updates, place))) for code in way.codes]
             return found + _short_window(way, seen, evidence, alike) + _coarse(updates, evidence), way
     return [], None
 
@@ -121,8 +122,11 @@ def _short_window(way: Weighing, seen: list[Found], evidence: Evidence, alike: f
     share = sum(parts.values()) * (k if "divided_twice" in way.codes else 1)
     if share > 1 - max(alike, 0.01):
         return []
-    words = (
-        f"the trailing window of {len(window)} is divided by K = {k}: its shares add up to {share:.3g}, not 1"
+    words = _(
+        "the trailing window of {r} is divided by K = {k}: its shares add up to {share:.3g}, not 1",
+        r=len(window),
+        k=k,
+        share=share,
     )
     return [Diagnosis("tail_divided_by_k", words)]
 
@@ -134,10 +138,14 @@ def _coarse(updates: list[UpdateCheck], evidence: Evidence) -> list[Diagnosis]:
     if not rest or not floor < min(rest) <= max(rest) < COARSE or not _have_few_bits(evidence):
         return []
     bits = -np.log2(max(rest))
-    words = f"the sum is coarse: whatever the weights, it is off by {max(rest):.1e}, as numbers with about "
-    words += f"{bits:.0f} bits are. The buffer, or what is added to it, has too low a precision"
+    words = _(
+        "the sum is coarse: whatever the weights, it is off by {rest:.1e}, as numbers with about {bits:.0f} "
+        "bits are. The buffer, or what is added to it, has too low a precision",
+        rest=max(rest),
+        bits=bits,
+    )
     if bits > 20:
-        words += " for a check in float64; if that is meant, check in the precision of training"
+        words += _(" for a check in float64; if that is meant, check in the precision of training")
     return [Diagnosis("low_precision_buffer", words)]
 
 
@@ -179,22 +187,31 @@ def _no_known_way(seen: list[Found], evidence: Evidence) -> list[Diagnosis]:
         return []
     each = {window: values[0] for window, values in factors.items()}
     if max(each.values()) - min(each.values()) <= ALIKE * max(map(abs, each.values())):
-        words = (
-            f"every micro-batch weighs {next(iter(each.values())):.4g} times what it should: the divisor is "
+        words = _(
+            "every micro-batch weighs {factor:.4g} times what it should: the divisor is not the window's "
+            "count",
+            factor=next(iter(each.values())),
         )
-        return [Diagnosis("wrong_scale", f"{words}not the window's count")]
+        return [Diagnosis("wrong_scale", words)]
     window, factor = max(each.items(), key=lambda item: abs(item[1] - 1))
     total = evidence.total(window)
-    words = f"the divisor is not the window's count: where {total:g} count, it is {total / factor:.4g}"
+    words = _(
+        "the divisor is not the window's count: where {total:g} count, it is {divisor:.4g}",
+        total=total,
+        divisor=total / factor,
+    )
     return [Diagnosis("wrong_denominator", words)]
 
 
 def _measured(updates: list[UpdateCheck], place: str) -> str:
     shown = max(updates, key=lambda u: max((abs(u.weights[i] - 1) for i in support(u)), default=0.0))
     inside = [i for i in support(shown) if i in shown.expected] or support(shown)
-    weights = ", ".join(f"{shown.weights[i]:.3g}" for i in inside)
-    return (
-        f"{place} the gradient is {shown.scale:.2f} times as long as it should be; weights {weights}, not 1"
+    weights = listed([f"{shown.weights[i]:.3g}" for i in inside])
+    return _(
+        "{place} the gradient is {scale:.2f} times as long as it should be; weights {weights}, not 1",
+        place=place,
+        scale=shown.scale,
+        weights=weights,
     )
 
 
@@ -202,29 +219,32 @@ def _ways(evidence: Evidence) -> list[Weighing]:
     """The right way first, then known mistakes, from the simplest on."""
     n, k, total = evidence.reference.counts.numpy(), evidence.case.accumulation_steps, evidence.total
     rows = np.array([float(len(tensors(b)[0])) for b in evidence.case.batches])
-    means = "a mean of means: micro-batches weigh alike, however much each of them counts;"
-    twice = "the micro-batches' means are divided by K twice;"
+    means = _("a mean of means: micro-batches weigh alike, however much each of them counts;")
+    twice = _("the micro-batches' means are divided by K twice;")
     ways = [
         Weighing((), "", lambda w, i: 1 / total(w)),
-        Weighing(("tail_divided_by_k",), f"a shorter window is divided as if it had K = {k} micro-batches;",
+        Weighing(("tail_divided_by_k",),
+                 _("a shorter window is divided as if it had K = {k} micro-batches;", k=k),
                  lambda w, i: len(w) / (k * total(w))),
-        Weighing(("no_division",), "nothing divides by K: the micro-batches' means are added up;",
+        Weighing(("no_division",), _("nothing divides by K: the micro-batches' means are added up;"),
                  lambda w, i: 1 / n[i]),
         Weighing(("mean_of_means",), means, lambda w, i: 1 / (len(w) * n[i])),
         Weighing(("mean_of_means",), means, lambda w, i: 1 / (k * n[i])),
-        Weighing(("divided_twice",), "the window's mean is divided by K once more;",
+        Weighing(("divided_twice",), _("the window's mean is divided by K once more;"),
                  lambda w, i: 1 / (k * total(w))),
-        Weighing(("divided_twice",), "the window's mean is divided by its length once more;",
+        Weighing(("divided_twice",), _("the window's mean is divided by its length once more;"),
                  lambda w, i: 1 / (len(w) * total(w))),
         Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (k * k * n[i])),
         Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (k * len(w) * n[i])),
         Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (len(w) ** 2 * n[i])),
-        Weighing(("sum_not_mean",), "losses are summed, and never divided by what counts;", lambda w, i: 1.0),
-        Weighing(("sum_not_mean",), "losses are summed, and divided by K instead of what counts;",
+        Weighing(("sum_not_mean",), _("losses are summed, and never divided by what counts;"),
+                 lambda w, i: 1.0),
+        Weighing(("sum_not_mean",), _("losses are summed, and divided by K instead of what counts;"),
                  lambda w, i: 1 / k),
-        Weighing(("sum_not_mean",), "losses are summed, and divided by their number instead of what counts;",
+        Weighing(("sum_not_mean",),
+                 _("losses are summed, and divided by their number instead of what counts;"),
                  lambda w, i: 1 / len(w)),
-        Weighing(("weighted_by_samples",), "micro-batches weigh by their samples, not by what counts;",
+        Weighing(("weighted_by_samples",), _("micro-batches weigh by their samples, not by what counts;"),
                  lambda w, i: rows[i] / (n[i] * rows[list(w)].sum())),
     ]  # fmt: skip
     for name, other in _other_counts(evidence.case).items():
@@ -234,21 +254,27 @@ def _ways(evidence: Evidence) -> list[Weighing]:
 
 
 def _by_other_count(name: str, count: np.ndarray, k: int) -> list[Weighing]:
-    words = f"divided by the number of {name}, not by what counts"
+    words = _("divided by the number of {name}, not by what counts", name=name)
     one, both = ("wrong_denominator",), ("wrong_denominator", "mean_of_means")
     return [
-        Weighing(one, f"{words};", lambda w, i: 1 / float(count[list(w)].sum())),
-        Weighing(both, f"{words}, and a mean of means;", lambda w, i: 1 / (k * count[i])),
-        Weighing(both, f"{words}, and a mean of means;", lambda w, i: 1 / (len(w) * count[i])),
-        Weighing(("wrong_denominator", "no_division"), f"{words}, and not by K;", lambda w, i: 1 / count[i]),
+        Weighing(one, _("{words};", words=words), lambda w, i: 1 / float(count[list(w)].sum())),
+        Weighing(both, _("{words}, and a mean of means;", words=words), lambda w, i: 1 / (k * count[i])),
+        Weighing(both, _("{words}, and a mean of means;", words=words), lambda w, i: 1 / (len(w) * count[i])),
+        Weighing(
+            ("wrong_denominator", "no_division"),
+            _("{words}, and not by K;", words=words),
+            lambda w, i: 1 / count[i],
+        ),
     ]
 
 
 def _other_counts(case: Case) -> dict[str, np.ndarray]:
     """What else of a micro-batch could be mistaken for its count."""
-    counts = {"samples": np.array([float(len(tensors(b)[0])) for b in case.batches])}
+    counts = {_("samples"): np.array([float(len(tensors(b)[0])) for b in case.batches])}
     labels = [t for b in case.batches if (t := labels_of(b)) is not None and not t.is_floating_point()]
     if len(labels) == len(case.batches):
-        counts["labels that are not ignored"] = np.array([float((t != IGNORE_INDEX).sum()) for t in labels])
-        counts["label positions, ignored ones too"] = np.array([float(t.numel()) for t in labels])
+        counts[_("labels that are not ignored")] = np.array(
+            [float((t != IGNORE_INDEX).sum()) for t in labels]
+        )
+        counts[_("label positions, ignored ones too")] = np.array([float(t.numel()) for t in labels])
     return {name: np.maximum(values, 1e-9) for name, values in counts.items()}

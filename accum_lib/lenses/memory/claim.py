@@ -10,6 +10,7 @@ import numpy as np
 from accum_lib.lenses.memory.planner import useful_down_to
 from accum_lib.lenses.memory.prediction import Prediction
 from accum_lib.records.memory import GIB, Clause, Pace
+from accum_lib.words import _, listed
 
 CLEARLY = 0.03  # two median times that differ by less are called the same
 
@@ -24,17 +25,25 @@ def memory_clauses(prediction: Prediction, micro_batch_size: int, effective_batc
     """
     one, two, eight = (prediction.peak_bytes(micro_batch_size, k) for k in (1, 2, 8))
     fixed_m = Clause(
-        f"at fixed M = {micro_batch_size}, less memory",
+        _("at fixed M = {m}, less memory", m=micro_batch_size),
         two < one or eight < 0.99 * two,
-        f"K = 1, 2, 8: {_gib(one, two, eight)} GiB. The second costs a gradient buffer, further ones nothing",
+        _(
+            "K = 1, 2, 8: {peaks} GiB. The second costs a gradient buffer, further ones nothing",
+            peaks=_gib(one, two, eight),
+        ),
     )
     steps = _halvings(effective_batch_size)
     peaks = [prediction.peak_bytes(effective_batch_size // k, k) for k in steps]
     end = useful_down_to(prediction)
     fixed_b = Clause(
-        f"at fixed B = {effective_batch_size}, less memory",
+        _("at fixed B = {effective_batch_size}, less memory", effective_batch_size=effective_batch_size),
         peaks[-1] < peaks[0] and bool(np.all(np.diff(peaks) <= 0.001 * peaks[0])),
-        f"K = {', '.join(map(str, steps))}: {_gib(*peaks)} GiB. From M = {end} down nothing more is saved",
+        _(
+            "K = {steps}: {peaks} GiB. From M = {end} down nothing more is saved",
+            steps=listed([str(k) for k in steps]),
+            peaks=_gib(*peaks),
+            end=end,
+        ),
     )
     return [fixed_m, fixed_b]
 
@@ -52,10 +61,13 @@ def time_clauses(fixed_m: Pace, fixed_b: Pace) -> list[Clause]:
         value = measured.micro_batch_sizes[0] if name == "M" else _batch(measured)
         clauses.append(
             Clause(
-                f"at fixed {name} = {value}, slower",
+                _("at fixed {name} = {value}, slower", name=name, value=value),
                 bool(times[-1] > (1 + CLEARLY) * times[0]),
-                f"K = {', '.join(map(str, measured.accumulation_steps))}: "
-                f"{', '.join(f'{t / times[0]:.2f}' for t in times)} times the time of the first, per example",
+                _(
+                    "K = {steps}: {times} times the time of the first, per example",
+                    steps=listed([str(k) for k in measured.accumulation_steps]),
+                    times=listed([f"{t / times[0]:.2f}" for t in times]),
+                ),
             )
         )
     return clauses
@@ -70,4 +82,4 @@ def _batch(measured: Pace) -> int:
 
 
 def _gib(*values: int) -> str:
-    return ", ".join(f"{v / GIB:.2f}" for v in values)
+    return listed([f"{v / GIB:.2f}" for v in values])

@@ -20,14 +20,15 @@ from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, checkpoint, longest_list
 from accum_lib.problems.digits import Digits
 from accum_lib.records.memory import Alternative
+from accum_lib.words import N_, _
 
 Gradient = Callable[[HookedAdamW, Tensor], Tensor]
 WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("plain accumulation", {}),
-    ("checkpointing as well", {"checkpointing": True}),
-    ("bfloat16 gradient buffer", {"optimizer": "adamw-bf16-gradients", "implementation": "for-loop"}),
-    ("folded into the moments (AdamA)", {"optimizer": "adama", "implementation": "for-loop"}),
-    ("optimizer in backward", {"optimizer": "adamw-in-backward", "implementation": "for-loop"}),
+    (N_("plain accumulation"), {}),
+    (N_("checkpointing as well"), {"checkpointing": True}),
+    (N_("bfloat16 gradient buffer"), {"optimizer": "adamw-bf16-gradients", "implementation": "for-loop"}),
+    (N_("folded into the moments (AdamA)"), {"optimizer": "adama", "implementation": "for-loop"}),
+    (N_("optimizer in backward"), {"optimizer": "adamw-in-backward", "implementation": "for-loop"}),
 )
 
 
@@ -43,7 +44,7 @@ def alternatives(workload: Workload, micro_batch_size: int, accumulation_steps: 
     plain = found[0][1]
     return [
         Alternative(
-            name=name,
+            name=_(name),
             peak_bytes=prediction.peak_bytes(micro_batch_size, accumulation_steps),
             floor_bytes=prediction.floor_bytes(accumulation_steps),
             arithmetic=prediction.flops(micro_batch_size) / plain.flops(micro_batch_size),

@@ -5,6 +5,7 @@ from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.machine import Machine, this_machine
 from accum_lib.records.memory import GIB
+from accum_lib.words import _
 
 RESERVE_BYTES = GIB // 4  # for what is not tensors: Python's objects, a data loader, the notebook itself
 
@@ -35,12 +36,21 @@ def guard(
     if peak <= free:
         return found
     largest = found.largest_micro_batch(free, 2)
+    floor = found.floor_bytes(2) / GIB
     advice = (
-        f"Take M = {largest} or less, and more accumulation steps"
+        _("Take M = {largest} or less, and more accumulation steps", largest=largest)
         if largest
-        else f"No M is small enough: {found.floor_bytes(2) / GIB:.2f} GiB are needed in any case"
+        else _("No M is small enough: {floor:.2f} GiB are needed in any case", floor=floor)
     )
     raise WouldNotFitError(
-        f"{workload.name} with M = {micro_batch_size}, K = {accumulation_steps} is predicted to need "
-        f"{peak / GIB:.2f} GiB, and {max(0, free) / GIB:.2f} GiB are free here. {advice}."
+        _(
+            "{name} with M = {m}, K = {k} is predicted to need {peak:.2f} GiB, and {free:.2f} GiB are free "
+            "here. {advice}.",
+            name=workload.name,
+            m=micro_batch_size,
+            k=accumulation_steps,
+            peak=peak / GIB,
+            free=max(0, free) / GIB,
+            advice=advice,
+        )
     )

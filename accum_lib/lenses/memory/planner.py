@@ -16,6 +16,7 @@ from accum_lib.lenses.memory.prediction import LARGEST_M, Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, named
 from accum_lib.records.memory import GIB, Option, Plan
+from accum_lib.words import N_, _, listed, sentences
 
 # Of what a process can allocate, left free: a prediction may be off by 1 percent, the allocator's remainders
 # make 0.4 to 3.3 percent, and free memory comes in pieces.
@@ -225,12 +226,18 @@ def _rank(option: Option) -> tuple:
 
 def _reason(found: tuple[int, int] | None, largest: int, peak: int, floor: int, limit: int) -> str:
     if found and found[1] == 1:
-        return "the whole batch fits: no accumulation is needed"
+        return _("the whole batch fits: no accumulation is needed")
     if found:
-        return f"with accumulation up to {largest} examples fit at once, so K = {found[1]} is the smallest"
+        return _(
+            "with accumulation up to {largest} examples fit at once, so K = {k} is the smallest",
+            largest=largest,
+            k=found[1],
+        )
     if floor > limit:
-        return f"{gib(floor)} of it is there however small M is: accumulation cannot help"
-    return f"not even one example fits ({gib(peak)}): accumulation cannot help, checkpointing may"
+        return _("{floor} of it is there however small M is: accumulation cannot help", floor=gib(floor))
+    return _(
+        "not even one example fits ({peak}): accumulation cannot help, checkpointing may", peak=gib(peak)
+    )
 
 
 def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit: int) -> str:
@@ -238,40 +245,49 @@ def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit
     asked, others = options[0], [o for o in options[1:] if o.fits]
     what = describe(asked)
     if asked.accumulation_steps == 1:
-        return f"{what}: the whole batch fits, so accumulation would only take time."
+        return _("{what}: the whole batch fits, so accumulation would only take time.", what=what)
     if asked.fits:
-        return f"{what}: accumulation makes it fit, in {asked.accumulation_steps} micro-batches."
-    why = (
-        f"Accumulation cannot help {what}: {gib(asked.peak_bytes)} are needed even for the smallest "
-        f"micro-batch, {gib(asked.floor_bytes)} of it whatever M is, and {gib(limit)} are allowed."
+        return _(
+            "{what}: accumulation makes it fit, in {k} micro-batches.", what=what, k=asked.accumulation_steps
+        )
+    why = _(
+        "Accumulation cannot help {what}: {peak} are needed even for the smallest micro-batch, {floor} of "
+        "it whatever M is, and {limit} are allowed.",
+        what=what,
+        peak=gib(asked.peak_bytes),
+        floor=gib(asked.floor_bytes),
+        limit=gib(limit),
     )
     if others:
         best = min(others, key=_rank)
         m, k = best.micro_batch_size, best.accumulation_steps
-        return f"{why} What helps: {describe(best)} (M = {m}, K = {k})."
-    return f"{why} {_sharding(min(predictions, key=_leanest), limit)}"
+        return _("{why} What helps: {way} (M = {m}, K = {k}).", why=why, way=describe(best), m=m, k=k)
+    return sentences(why, _sharding(min(predictions, key=_leanest), limit))
 
 
 def _sharding(prediction: Prediction, limit: int) -> str:
     """How many cards could share what is always there (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054)."""
     shared, least = prediction.resident_bytes(), _leanest(prediction)
     if least - shared >= limit:
-        return "No way was found: what one example needs beside the weights exceeds the card. Shorten it."
+        return _("No way was found: what one example needs beside the weights exceeds the card. Shorten it.")
     cards = math.ceil(shared / (limit - (least - shared)))
-    return (
-        f"No leaner way tried here fits either. Sharding parameters, gradients and optimizer state "
-        f"({gib(shared)} with {describe(prediction.settings)}) over at least {cards} cards would."
+    return _(
+        "No leaner way tried here fits either. Sharding parameters, gradients and optimizer state ({shared} "
+        "with {way}) over at least {cards} cards would.",
+        shared=gib(shared),
+        way=describe(prediction.settings),
+        cards=cards,
     )
 
 
 def describe(way: Option | Settings) -> str:
     """An option or settings in a few words."""
     how = "" if way.implementation == "foreach" else f" ({way.implementation})"
-    words = [way.precision, f"{NAMES.get(way.optimizer, way.optimizer)}{how}"]
-    return ", ".join([*words, *(["checkpointing"] if way.checkpointing else [])])
+    words = [way.precision, f"{_(NAMES.get(way.optimizer, way.optimizer))}{how}"]
+    return listed([*words, *([_("checkpointing")] if way.checkpointing else [])])
 
 
-NAMES = {"adamw": "AdamW", "sgd": "SGD", "momentum": "SGD with momentum", "adafactor": "Adafactor"}
+NAMES = {"adamw": "AdamW", "sgd": "SGD", "momentum": N_("SGD with momentum"), "adafactor": "Adafactor"}
 
 
 def gib(nbytes: float) -> str:
@@ -281,12 +297,20 @@ def gib(nbytes: float) -> str:
 
 def explain(found: Plan) -> str:
     """A plan as text: the verdict, the options in order, and how to take the first."""
-    head = (
-        f"{found.model}, B = {found.effective_batch_size}, on {found.card}: "
-        f"{gib(found.usable_bytes)} usable, {gib(found.limit_bytes)} with a margin of {found.margin:.0%}.\n"
-        f"{found.verdict}\n"
+    head = _(
+        "{model}, B = {b}, on {card}: {usable} usable, {limit} with a margin of {margin:.0%}.\n{verdict}\n",
+        model=found.model,
+        b=found.effective_batch_size,
+        card=found.card,
+        usable=gib(found.usable_bytes),
+        limit=gib(found.limit_bytes),
+        margin=found.margin,
+        verdict=found.verdict,
     )
-    rows = [("", "M", "K", "peak GiB", "floor, K > 1", "s/update", "why"), *map(_row, found.options)]
+    rows = [
+        ("", "M", "K", _("peak GiB"), _("floor, K > 1"), _("s/update"), _("why")),
+        *map(_row, found.options),
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     table = "\n".join(
         "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 6)), row[6]])
@@ -304,12 +328,17 @@ def _row(o: Option) -> tuple[str, ...]:
 def _last_words(found: Plan) -> str:
     best = found.best
     if best is None:
-        return "Nothing fits."
+        return _("Nothing fits.")
     m, k, batch = best.micro_batch_size, best.accumulation_steps, found.effective_batch_size
     last = batch - m * (k - 1)
-    rest = "" if last == m else f" (the last of them {last})"
-    take = f"Take {describe(best)}: micro-batches of M = {m}{rest}, K = {k}."
-    notes = ["Peaks are predictions from a trace."]
+    rest = "" if last == m else _(" (the last of them {last})", last=last)
+    take = _("Take {way}: micro-batches of M = {m}{rest}, K = {k}.", way=describe(best), m=m, rest=rest, k=k)
+    notes = [_("Peaks are predictions from a trace.")]
     if best.seconds is not None:
-        notes.append(f"Times are estimates, {UTILISATION:.0%} of data sheets' arithmetic, not measurements.")
-    return " ".join([take, *notes])
+        notes.append(
+            _(
+                "Times are estimates, {share:.0%} of data sheets' arithmetic, not measurements.",
+                share=UTILISATION,
+            )
+        )
+    return sentences(take, *notes)

@@ -27,6 +27,7 @@ from accum_lib.problems.base import micro_batches
 from accum_lib.problems.digits import Digits
 from accum_lib.records.races import NoiseOverTraining, Race, Races, ToTarget
 from accum_lib.threads import one_thread
+from accum_lib.words import N_
 
 PLAIN = {4: 450, 16: 250, 64: 120, 256: 60, 1024: 40}  # batch size: updates
 PLAIN_RATES, PLAIN_SEEDS = (0.1, 0.2, 0.4, 0.8, 1.6), 4
@@ -89,7 +90,7 @@ def _plain() -> list[Job]:
 def _scaling() -> dict[str, list[Job]]:
     """The same number of examples at every batch size; SGD with momentum 0.9, as in the paper."""
     jobs: dict[str, list[Job]] = {
-        "rate unchanged": [], "rate × B/16": [], "rate × B/16, warm-up": [],
+        N_("rate unchanged"): [], N_("rate × B/16"): [], N_("rate × B/16, warm-up"): [],
     }  # fmt: skip
     for b in SCALING:
         epoch = TRAIN // b
@@ -104,7 +105,11 @@ def _scaling() -> dict[str, list[Job]]:
 
 def _small() -> dict[str, list[Job]]:
     """The same few examples at every batch size, each seen once."""
-    fixed, held, plain = "Adam, β₂ = 0.95 at every B", "Adam, β₂ held in examples", "SGD, no momentum"
+    fixed, held, plain = (
+        N_("Adam, β₂ = 0.95 at every B"),
+        N_("Adam, β₂ held in examples"),
+        N_("SGD, no momentum"),
+    )
     jobs: dict[str, list[Job]] = {fixed: [], held: [], plain: []}
     for b in ADAM_RATES:
         adam, sgd = (Replicas(rates[b], SMALL_SEEDS) for rates in (ADAM_RATES, SGD_RATES))

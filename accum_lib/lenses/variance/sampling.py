@@ -8,8 +8,9 @@ from accum_lib.accumulate import accumulate
 from accum_lib.lenses.variance.examples import to_device, trainable
 from accum_lib.problems.base import Problem
 from accum_lib.records.variance import MiniBatches
+from accum_lib.words import N_
 
-SAMPLINGS = ("shuffled", "with replacement", "not shuffled", "sorted by class")
+SAMPLINGS = (N_("shuffled"), N_("with replacement"), N_("not shuffled"), N_("sorted by class"))
 BOOTSTRAPS = 1000
 
 

@@ -1,0 +1,101 @@
+"""In which language the notebooks speak: English, which stands in the code, or a translation of it.
+
+    _("The peak is {peak:.2f} GiB.", peak=3.06)
+
+looks the English text up in the catalogue of the language that was chosen, and fills in the values. A text
+without a translation is said in English. ``tools/catalogue.py`` finds the texts and checks translations.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, reduce
+from typing import Any
+from unicodedata import east_asian_width
+
+LANGUAGES = {"en": "English", "zh": "简体中文"}  # each as its own readers call it
+FOLDERS = {"zh": "zh_CN"}  # where the catalogue of a translation lies
+LOCALES = pathlib.Path(__file__).parent / "locales"
+VARIABLE = "ACCUM_LANGUAGE"  # of the environment: the language that is spoken at first
+_spoken: str | None = None
+
+
+def use_language(name: str) -> None:
+    """Speak this language from now on. What stands on the screen already is not translated.
+
+    Raises:
+        ValueError: there is no such language.
+    """
+    global _spoken
+    if name not in LANGUAGES:
+        there = ", ".join(f"{code!r} ({called})" for code, called in LANGUAGES.items())
+        raise ValueError(f"there is no language {name!r}; there are {there}")
+    _spoken = name
+
+
+def language() -> str:
+    """The language that is spoken now, by its code."""
+    if _spoken is None:
+        use_language(os.environ.get(VARIABLE) or "en")
+    return _spoken or "en"
+
+
+@contextmanager
+def speaking(name: str) -> Iterator[None]:
+    """Speak another language for a while."""
+    before = language()
+    use_language(name)
+    try:
+        yield
+    finally:
+        use_language(before)
+
+
+class Said(str):
+    """A translated text, which f"{text:20}" pads by the columns that it takes: a Chinese letter takes two."""
+
+    def __format__(self, spec: str) -> str:
+        wide = sum(east_asian_width(letter) in "WF" for letter in self)
+        return super().__format__(str(max(0, int(spec) - wide)) if spec.isdecimal() else spec)
+
+
+def _(english: str, /, **values: Any) -> str:
+    """The text in the language that is spoken, with the values in place of ``{name}``."""
+    known = catalogue(language())
+    text = known.get(english, english)
+    text = text.format(**values) if values else text
+    return Said(text) if known else text
+
+
+def N_(english: str, /) -> str:  # noqa: N802, gettext's name for it
+    """Mark a text for the catalogue where it is defined; ``_`` says it where it is used."""
+    return english
+
+
+def sentences(*texts: str) -> str:
+    """One after the other, as the language sets them: English puts a space between, Chinese nothing."""
+    said = [text for text in texts if text]
+    return reduce(lambda one, other: _("{one} {other}", one=one, other=other), said) if said else ""
+
+
+def listed(items: Sequence[str]) -> str:
+    """The items with the language's comma between them."""
+    return _(", ").join(items)
+
+
+def clauses(items: Sequence[str]) -> str:
+    """The items with the language's semicolon between them."""
+    return _("; ").join(items)
+
+
+@cache
+def catalogue(name: str) -> Mapping[str, str]:
+    """English texts of the library and what they are in that language; nothing for English itself."""
+    if name not in FOLDERS:
+        return {}
+    from babel.messages.pofile import read_po  # only a translation needs it
+
+    with (LOCALES / FOLDERS[name] / "LC_MESSAGES" / "library.po").open(encoding="utf-8") as file:
+        entries = read_po(file)
+    return {str(e.id): str(e.string) for e in entries if e.id and e.string and not e.fuzzy}

@@ -1,0 +1,57 @@
+"""What a translation must keep of the English, and how Chinese is set: each rule names what breaks it."""
+
+import re
+from collections.abc import Iterator
+
+from markdown_it import MarkdownIt
+
+PLACEHOLDER = re.compile(r"\{\w+(?:![rsa])?(?::[^{}]*)?\}")
+CODE = re.compile(r"`[^`]+`")
+LINK = re.compile(r"\]\(([^)]+)\)")
+TAG = re.compile(r"</?[a-z]+>")
+NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
+SYMBOL = re.compile(r"(?<![A-Za-z_'])[MKBN](?![A-Za-z_'.])")
+KEPT = {"code": CODE, "the link to": LINK, "the tag": TAG, "the number": NUMBER, "the symbol": SYMBOL}
+
+HAN = "\u3400-\u9fff"
+MARKS = "，。；：！？、"
+SETTING = {  # of Chinese: what is wrong, and how it looks
+    "half-width punctuation beside Chinese": rf"[{HAN}][,;:!?]|[,;:!?] *[{HAN}]|[{HAN}]\.(?=\s|$)",
+    "half-width brackets around Chinese": rf"\([^()]*[{HAN}][^()]*\)|[{HAN}]\(|\)[{HAN}]",
+    "a space beside full-width punctuation": rf"[^|\n] (?=[{MARKS}）」』])|[{MARKS}（「『] (?![*|_])",
+    "no space between Chinese and Latin": rf"[{HAN}](?=[A-Za-z0-9`])|[A-Za-z0-9`%](?=[{HAN}])",
+    "a space between two Chinese characters": rf"[{HAN}] (?=[{HAN}])",
+}
+
+
+def faults(english: str, translation: str) -> Iterator[str]:
+    """Everything that is wrong with one translation, in words."""
+    wanted, found = (sorted(set(PLACEHOLDER.findall(text))) for text in (english, translation))
+    if wanted != found:
+        yield f"the placeholders are {found or 'none'} where the English has {wanted or 'none'}"
+    yield from _lost(english, translation)
+    for name, pattern in SETTING.items():
+        if match := re.search(pattern, translation):
+            near = translation[max(0, match.start() - 8) : match.end() + 8]
+            yield f"{name}: …{near}…"
+    if unclosed(translation) and not unclosed(english):
+        yield "a * that Markdown shows as it is: emphasis must begin and end beside a word, not punctuation"
+
+
+def _lost(english: str, translation: str) -> Iterator[str]:
+    bare, bare_translation = (PLACEHOLDER.sub("", CODE.sub("", text)) for text in (english, translation))
+    for name, pattern in KEPT.items():
+        texts = (english, translation) if name in ("code", "the link to") else (bare, bare_translation)
+        before, after = (set(pattern.findall(text)) for text in texts)
+        if missing := sorted(before - after):
+            yield f"{name} {', '.join(missing)} got lost"
+        if name in ("code", "the link to", "the tag") and (added := sorted(after - before)):
+            yield f"{name} {', '.join(added)} is not in the English"
+
+
+def unclosed(markdown: str) -> bool:
+    """Whether a star is left in the text once Markdown has made emphasis of the others."""
+    inline = (token for token in MarkdownIt("commonmark").parse(markdown) if token.type == "inline")
+    return any(
+        "*" in child.content for token in inline for child in token.children or [] if child.type == "text"
+    )
