@@ -11,7 +11,7 @@ Sources: mallopt(3), M_MMAP_THRESHOLD (a threshold that is set is not raised any
 import ctypes
 
 M_MMAP_THRESHOLD = -3  # glibc's number for it, malloc.h
-LARGE_BYTES = 2**20
+LARGE_BYTES = 2**17
 _giving_back = False
 
 

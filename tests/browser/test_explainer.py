@@ -451,11 +451,12 @@ def test_it_fits_and_nothing_is_in_the_way(browser, built, width, height, langua
 @pytest.mark.parametrize(("language", "section"), [("en", "update"), ("en", "memory"), ("zh", "flow")])
 def test_pictures_of_the_explainer(browser, built, language, section, pytestconfig, tmp_path) -> None:
     """``--pictures docs/pictures`` renews those in the README."""
-    page = ExplainerPage(browser, built, language=language)
+    page = ExplainerPage(browser, built, 1280, 1000, language)
     folder = pathlib.Path(pytestconfig.getoption("pictures") or tmp_path)
     passage = page.page.locator(f"#{section} [data-set]").last
     passage.evaluate("(node) => node.scrollIntoView({ block: 'center', behavior: 'instant' })")
-    page.page.locator(f"#{section} [data-set].now").last.wait_for()
+    page.page.locator(f"#{section} [data-set].now").wait_for()
+    page.page.wait_for_timeout(500)  # the passage's background fades in
     picture = folder / f"explainer_{section}.png"
     page.page.screenshot(path=picture)
     assert picture.stat().st_size > 20_000, "an empty page compresses to less"
