@@ -448,7 +448,7 @@ def test_it_fits_and_nothing_is_in_the_way(browser, built, width, height, langua
     page.close()
 
 
-@pytest.mark.parametrize(("language", "section"), [("en", "update"), ("en", "memory"), ("zh", "flow")])
+@pytest.mark.parametrize(("language", "section"), [("en", "update"), ("zh", "flow")])
 def test_pictures_of_the_explainer(browser, built, language, section, pytestconfig, tmp_path) -> None:
     """``--pictures docs/pictures`` renews those in the README."""
     page = ExplainerPage(browser, built, 1280, 1000, language)
