@@ -90,12 +90,15 @@ def clauses(items: Sequence[str]) -> str:
 
 
 @cache
-def catalogue(name: str) -> Mapping[str, str]:
-    """English texts of the library and what they are in that language; nothing for English itself."""
+def catalogue(name: str, part: str = "library") -> Mapping[str, str]:
+    """English texts of the library and what they are in that language; nothing for English itself.
+
+    ``part`` names another of the catalogue's files, such as "explainer".
+    """
     if name not in FOLDERS:
         return {}
     from babel.messages.pofile import read_po  # only a translation needs it
 
-    with (LOCALES / FOLDERS[name] / "LC_MESSAGES" / "library.po").open(encoding="utf-8") as file:
+    with (LOCALES / FOLDERS[name] / "LC_MESSAGES" / f"{part}.po").open(encoding="utf-8") as file:
         entries = read_po(file)
     return {str(e.id): str(e.string) for e in entries if e.id and e.string and not e.fuzzy}

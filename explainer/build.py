@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import accum_lib
-from explainer import texts
+from accum_lib.words import catalogue
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "build" / "explainer.html"
@@ -42,12 +42,19 @@ def script(data: dict[str, Any]) -> str:
 
     constants = {
         "DATA": data,
-        "TEXTS": texts.translations(),
+        "TEXTS": translations(),
         "VERSIONS": {"version": accum_lib.__version__, "torch": torch.__version__},
     }
     lines = [f"const {name} = {_json(value)};" for name, value in constants.items()]
     body = "\n".join([*lines, *(_read(f"{name}.js") for name in SCRIPTS)])
     return f'(() => {{\n"use strict";\n{body}\n}})();'
+
+
+def translations() -> dict[str, str]:
+    """The page's texts in Chinese. One that the library says, too, stands only in the library's part."""
+    sources = "\n".join([_read("page.html"), *(_read(f"{name}.js") for name in SCRIPTS)])
+    shared = {english: said for english, said in catalogue("zh").items() if f'"{english}"' in sources}
+    return {**shared, **catalogue("zh", "explainer")}
 
 
 def _json(value: Any) -> str:

@@ -4,14 +4,17 @@
     python tools/catalogue.py check     fails if a text is untranslated, stale or broken in translation
 
 Texts of the library stand in its code as ``_("…")`` or ``N_("…")``; those of the notebooks are the blocks
-of their Markdown. Each text stands once, in the first of the files in which it occurs. A text that has been
-changed keeps its old translation, marked "fuzzy": whoever goes over it removes the mark.
+of their Markdown; those of the explainer stand in its scripts as ``t("…")`` and in its page in elements with
+``data-t``, or as ``data-t-label``. Each text stands once, in the first of the files in which it
+occurs. A text that has been changed keeps its old translation, marked "fuzzy": whoever goes over it removes the
+mark.
 """
 
 import argparse
 import ast
 import difflib
 import pathlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,12 +22,14 @@ from dataclasses import dataclass
 import jupytext
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po, write_po
+from bs4 import BeautifulSoup
 from prose import blocks, message
 from rules import faults
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOCALES = ROOT / "accum_lib" / "locales"
 MARKERS = ("_", "N_")
+IN_SCRIPT = re.compile(r'\bt\(\s*("(?:[^"\\\n]|\\.)*")')
 SIMILAR = 0.7  # from which ratio on a new text is taken for an old one that was changed
 HEADER = 'msgid ""\nmsgstr ""\n"Language: {language}\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n\n'
 
@@ -62,11 +67,26 @@ def in_notebook(path: pathlib.Path) -> Iterator[str]:
             yield from filter(None, map(message, blocks(cell.source)))
 
 
+def in_page(path: pathlib.Path) -> Iterator[str]:
+    """What stands in marked elements, with the tags inside, and the marked names of elements."""
+    page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    yield from (" ".join(element.decode_contents().split()) for element in page.select("[data-t]"))
+    yield from (str(element["data-t-label"]) for element in page.select("[data-t-label]"))
+
+
+def in_script(path: pathlib.Path) -> Iterator[str]:
+    """The texts that a script of the explainer marks."""
+    yield from map(ast.literal_eval, IN_SCRIPT.findall(path.read_text(encoding="utf-8")))
+
+
 def wanted() -> dict[str, list[Text]]:
     """Every text, by the name of its file in the catalogue, in the order in which they stand."""
     sources = {"library": [(p, in_code) for p in sorted((ROOT / "accum_lib").rglob("*.py"))]}
     for script in sorted((ROOT / "notebooks" / "src").glob("*.py")):
         sources[f"notebook_{script.stem}"] = [(script, in_notebook)]
+    page = ROOT / "explainer" / "page"
+    sources["explainer"] = [(p, in_page) for p in sorted(page.glob("*.html"))]
+    sources["explainer"] += [(p, in_script) for p in sorted(page.glob("*.js"))]
     places: dict[str, dict[str, list[str]]] = {name: {} for name in sources}
     seen: dict[str, str] = {}
     for name, files in sources.items():

@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 PLACEHOLDER = re.compile(r"\{\w+(?:![rsa])?(?::[^{}]*)?\}")
 CODE = re.compile(r"`[^`]+`")
 LINK = re.compile(r"\]\(([^)]+)\)")
-TAG = re.compile(r"</?[a-z]+>")
+TAG = re.compile(r"</?[a-z]+(?: [^<>]*)?>")
 NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
 SYMBOL = re.compile(r"(?<![A-Za-z_'])[MKBN](?![A-Za-z_'.])")
 KEPT = {"code": CODE, "the link to": LINK, "the tag": TAG, "the number": NUMBER, "the symbol": SYMBOL}

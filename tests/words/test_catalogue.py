@@ -64,23 +64,30 @@ def test_a_tag_must_be_closed_as_in_the_english() -> None:
 
 @pytest.fixture
 def workshop(tmp_path, monkeypatch):
-    """A library of one module, a notebook and a catalogue."""
+    """A library of one module, a notebook, an explainer and a catalogue."""
     (tmp_path / "accum_lib").mkdir()
     (tmp_path / "notebooks" / "src").mkdir(parents=True)
     (tmp_path / "accum_lib" / "one.py").write_text('_("One micro-batch passes, then another.")\nN_("new")\n')
     (tmp_path / "notebooks" / "src" / "00_a.py").write_text(
         "# %% [markdown]\n# # A title\n#\n# Some\n# words.\n"
     )
+    (tmp_path / "explainer" / "page").mkdir(parents=True)
+    (tmp_path / "explainer" / "page" / "page.html").write_text(
+        '<nav data-t-label="Sections"><p data-t>One\n  <b>update</b></p><p>not marked</p></nav>'
+    )
+    script = 'say(t("of \\"{b}\\"", { b }), start("no"))\n'
+    (tmp_path / "explainer" / "page" / "a.js").write_text(script)
     monkeypatch.setattr(catalogue, "ROOT", tmp_path)
     monkeypatch.setattr(catalogue, "LOCALES", tmp_path / "locales")
     return tmp_path
 
 
-def test_extract_finds_the_texts_of_code_and_notebooks(workshop) -> None:
+def test_extract_finds_the_texts_of_code_notebooks_and_explainer(workshop) -> None:
     texts = {name: [t.english for t in group] for name, group in catalogue.wanted().items()}
     assert texts == {
         "library": ["One micro-batch passes, then another.", "new"],
         "notebook_00_a": ["# A title", "Some words."],
+        "explainer": ["One <b>update</b>", "Sections", 'of "{b}"'],
     }
 
 
@@ -117,9 +124,10 @@ def test_the_command_says_what_is_wrong(workshop, monkeypatch, capsys) -> None:
     catalogue.extract("zh_CN")
     monkeypatch.setattr("sys.argv", ["catalogue.py", "check"])
     assert catalogue.main() == 1
-    assert "4 faults in the catalogue" in capsys.readouterr().out
+    assert "7 faults in the catalogue" in capsys.readouterr().out
     shutil.rmtree(workshop / "accum_lib")
     shutil.rmtree(workshop / "notebooks")
+    shutil.rmtree(workshop / "explainer")
     catalogue.extract("zh_CN")
     assert catalogue.main() == 0
 
