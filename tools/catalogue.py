@@ -5,9 +5,8 @@
 
 Texts of the library stand in its code as ``_("…")`` or ``N_("…")``; those of the notebooks are the blocks
 of their Markdown; those of the explainer stand in its scripts as ``t("…")`` and in its page in elements with
-``data-t``, or as ``data-t-label``. Each text stands once, in the first of the files in which it
-occurs. A text that has been changed keeps its old translation, marked "fuzzy": whoever goes over it removes the
-mark.
+``data-t``, or as ``data-t-label``. Each text stands once, in the first of the files in which it occurs. One
+that has been changed keeps its old translation, marked "fuzzy": whoever goes over it removes the mark.
 """
 
 import argparse
