@@ -5,8 +5,11 @@ Each real update runs in a process of its own, one after the other, on one threa
 """
 
 import pytest
-from memory_cases import FAMILIES, error, measured, predicted
+import torch
+from memory_cases import FAMILIES, error, measured, predicted, workload
 
+from accum_lib.lenses.memory import cpu
+from accum_lib.lenses.memory.prediction import predict
 from accum_lib.lenses.memory.settings import Settings
 
 TOLERANCE = 0.01
@@ -93,3 +96,11 @@ def test_the_prediction_is_what_the_profiler_measures(case, record_property) -> 
     found, real = predicted(*key).peak_bytes(m, k), measured(*key, m, k)
     record_property("relative_error", error(found, real))
     assert abs(error(found, real)) < TOLERANCE, f"predicted {found:,}, measured {real:,}"
+
+
+@pytest.mark.parametrize(("instructions", "peak"), [(True, 3_796_804), (False, 3_937_156)])
+def test_sixteen_bit_convolutions_follow_the_processor(monkeypatch, instructions, peak) -> None:
+    """Both peaks were measured, each on a processor of its kind."""
+    monkeypatch.setattr(cpu, "_by_onednn", lambda image: instructions or image.dtype == torch.float32)
+    prediction = predict(workload("CNN"), Settings(precision="bf16"), "cpu")
+    assert abs(error(prediction.peak_bytes(16, 2), peak)) < TOLERANCE
