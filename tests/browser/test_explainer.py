@@ -387,6 +387,7 @@ def test_every_control_works_with_the_keyboard_alone(browser, built, meter) -> N
         for key in ["ArrowLeft"] * back + ["ArrowRight"] * count:
             fresh.page.keyboard.press(key)
             fresh.page.wait_for_function("() => window.__meter.pressed === null")
+            fresh.page.wait_for_timeout(30)  # as a key repeats that is held down
         assert all(fresh.words(section)), section
         assert not any("NaN" in words or "undefined" in words for words in fresh.words(section)), section
     meter.add("explainer", fresh.waits())
