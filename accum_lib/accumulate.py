@@ -15,7 +15,7 @@ which is what one big batch gives, up to floating-point rounding. A training loo
         apply_update(model, optimizer, max_grad_norm=1.0, scheduler=scheduler)
 
 References: the mean of means went unnoticed in OpenNMT-py until 2018 (issue 526) and in Transformers
-until 2024 (issue 34191).
+until 2024 (pull request 34191).
 """
 
 import math

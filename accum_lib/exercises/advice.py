@@ -146,7 +146,7 @@ def check_fastest_steps(steps: Callable[[float, int, float, float], int]) -> Fee
             return not_yet(_steps_hint(noise, m, one, update, given, best, took / least))
     return right(
         _(
-            "K² = B_noise · update / (M · pass). Where an update costs little beside its passes, "
+            "K² = B_noise · update / (M · pass). Where an update costs nothing beside its passes, "
             "K = 1 is fastest, however large the noise."
         )
     )

@@ -189,4 +189,4 @@ check_same_step(learning_rate)
 #   section 3: full-batch and stochastic descent side by side.
 # - Goyal et al. (2017), *Accurate, Large Minibatch SGD*, arXiv 1706.02677: learning rate and batch size.
 # - Ioffe and Szegedy (2015), *Batch Normalization*, arXiv 1502.03167.
-# - The mean of means in practice: OpenNMT-py issue 526 (2018), Transformers issue 34191 (2024).
+# - The mean of means in practice: OpenNMT-py issue 526 (2018), Transformers pull request 34191 (2024).

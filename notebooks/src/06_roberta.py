@@ -265,4 +265,4 @@ check_warmup_updates(warmup_updates)
 #   table 10 for fine-tuning.
 # - Devlin et al. (2019), *BERT*, arXiv 1810.04805: masked language modelling.
 # - Micikevicius et al. (2018), *Mixed Precision Training*, arXiv 1710.03740.
-# - Transformers issue 34191 (2024): the mean of means, in every model's loss.
+# - Transformers pull request 34191 (2024): the mean of means, in every model's loss.
