@@ -54,6 +54,7 @@ $(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
 FIRST = notebooks/$(addsuffix /,$(filter-out en,$(ACCUM_LANGUAGE)))00_start_here.ipynb
 
 lab: $(VENV)/lab
+	@test -f $(FIRST) || { echo "There are no notebooks in the language '$(ACCUM_LANGUAGE)': take en or zh."; exit 2; }
 	@echo "Opening JupyterLab on $(FIRST) (Ctrl-C twice ends it) ..."
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab $(FIRST) $(LAB_FLAGS)
 

@@ -15,7 +15,7 @@ function picture(width, height, options) {
 const xy = { x: (p) => p[0], y: (p) => p[1] };
 
 // Rings of equal loss, the minimum, and what is laid on top of them.
-function lossMap(width, problem, { x, y, marks, height = Math.min(440, Math.round(width * (phone(width) ? 0.8 : 0.58))) }) {
+function lossMap(width, problem, { x, y, marks, height = Math.min(440, Math.max(260, window.innerHeight * 0.5), Math.round(width * (phone(width) ? 0.8 : 0.58))) }) {
   const form = bowl(problem), most = lossMean(problem, problem.start);
   const levels = range(9).map((i) => form.least + (most - form.least) * 1.25 * ((i + 1) / 9) ** 2);
   const rings = levels.flatMap((level) => contour(form, level).map(([a, b]) => [a, b, level]));

@@ -17,20 +17,25 @@ function build(section) {
 function follow(stage) {
   const passages = [...document.querySelectorAll(`#${stage.id} [data-set]`)];
   const come = (passage) => {
+    stage.touched = false;
     passages.forEach((other) => other.classList.toggle("now", other === passage));
     stage.apply(JSON.parse(passage.dataset.set));
   };
   for (const passage of passages) {
     passage.tabIndex = 0;
     passage.setAttribute("role", "button");
-    passage.addEventListener("click", () => come(passage));
+    const pick = () => {
+      come(passage);
+      if (!wide()) stage.root.scrollIntoView({ block: "start" }); // on a phone the figures stand below
+    };
+    passage.addEventListener("click", pick);
     passage.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); come(passage); }
+      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); }
     });
   }
   const watcher = new IntersectionObserver((entries) => {
     const here = entries.find((entry) => entry.isIntersecting);
-    if (here && wide() && !here.target.classList.contains("now")) come(here.target);
+    if (here && wide() && !stage.touched && !here.target.classList.contains("now")) come(here.target);
   }, { rootMargin: "-45% 0px -45% 0px" });
   passages.forEach((passage) => watcher.observe(passage));
 }
@@ -61,7 +66,10 @@ function chosenLanguage() {
 }
 
 document.querySelectorAll("[data-language]").forEach((button) =>
-  button.addEventListener("click", () => speak(button.dataset.language)));
+  button.addEventListener("click", () => {
+    speak(button.dataset.language);
+    try { history.replaceState(null, "", `?lang=${button.dataset.language}`); } catch { /* not everywhere from disk */ }
+  }));
 document.getElementById("open-all").addEventListener("click", () => stages.forEach((stage) => stage.open()));
 
 // The first section at once, so that the page is there; the others one by one, while nothing else is to be done.

@@ -50,6 +50,8 @@ const updateSection = {
   },
 };
 
+const MOST_LOSS = 1000; // beyond it a curve is not drawn any more
+
 function lossesByExamples(width, b, rate) {
   const problem = DATA.regression;
   const path = (batch) => {
@@ -57,14 +59,16 @@ function lossesByExamples(width, b, rate) {
     let used = 0;
     return descend(problem, { batch, updates, rate }).points.map((w, i) => {
       used += i ? made[i - 1].length : 0;
-      return [used, Math.min(lossMean(problem, w), 1e6)];
+      return [used, lossMean(problem, w)];
     });
   };
+  const within = (points) => points.filter((_, i) => points.slice(0, i + 1).every(([, loss]) => loss < MOST_LOSS));
+  const ending = (points) => (within(points).length < points.length ? t("nothing: it diverged") : say(points.at(-1)[1], 4));
   const [full, mini] = [path(44), path(b)];
-  const series = [{ name: t("all 44 examples in an update"), points: full, colour: INK, dash: "4 3" },
-    { name: t("B = {b}", { b }), points: mini, colour: BLUE }];
+  const series = [{ name: t("all 44 examples in an update"), points: within(full), colour: INK, dash: "4 3" },
+    { name: t("B = {b}", { b }), points: within(mini), colour: BLUE }];
   return { node: curves(width, { series, x: t("examples used"), y: t("mean loss of all 44"), xlog: false, ylog: true }),
-    words: t("After 528 examples: {mini} with B = {b}, {full} with all 44 in each update.", { b, mini: say(mini.at(-1)[1], 4), full: say(full.at(-1)[1], 4) }) };
+    words: t("After 528 examples: {mini} with B = {b}, {full} with all 44 in each update.", { b, mini: ending(mini), full: ending(full) }) };
 }
 
 // --- 2. Micro-batches
@@ -151,7 +155,7 @@ function bufferArrows(width, m, k, done) {
   const node = picture(width, Math.max(230, Math.round(width * 0.5)), {
     x: { domain: pad(low), ticks: 5, label: t("gradient of w₁") }, y: { domain: pad(high), ticks: 5, label: t("gradient of w₂") },
     marks: [Plot.frame({ stroke: FAINT }), arrow([0, 0], whole, { stroke: INK, strokeDasharray: "6 4", strokeWidth: 1.5 }),
-      ...range(done).map((i) => arrow(tips[i], tips[i + 1], { stroke: i % 2 ? BLUE : PURPLE })),
+      ...range(done).map((i) => arrow(tips[i], tips[i + 1], { stroke: BLUE })),
       Plot.dot([[0, 0]], { ...xy, fill: INK, r: 3 })],
   });
   const gone = done ? buffers[done - 1] : [0, 0];
@@ -227,7 +231,7 @@ function cloudPicture(width, batch, seed) {
   const one = trace(problem, problem.start), reach = 1.6 * Math.sqrt(law(one, 2, 200)), radius = Math.sqrt(law(one, batch, 200));
   const circle = range(61).map((i) => [whole[0] + radius * Math.cos((i * Math.PI) / 30), whole[1] + radius * Math.sin((i * Math.PI) / 30)]);
   const outside = gradients.filter((g) => Math.abs(g[0] - whole[0]) > reach || Math.abs(g[1] - whole[1]) > reach * 0.62).length;
-  const node = picture(width, Math.round(width * (phone(width) ? 0.75 : 0.58)), {
+  const node = picture(width, Math.min(Math.max(260, window.innerHeight * 0.55), Math.round(width * (phone(width) ? 0.75 : 0.58))), {
     x: { domain: [whole[0] - reach, whole[0] + reach], label: t("gradient of w₁") },
     y: { domain: [whole[1] - reach * 0.62, whole[1] + reach * 0.62], label: t("gradient of w₂") }, clip: true,
     marks: [Plot.frame({ stroke: FAINT }), Plot.dot(gradients, { ...xy, fill: BLUE, fillOpacity: 0.5, r: 3 }),
@@ -277,7 +281,7 @@ const memorySection = {
     { name: "checkpointing", kind: "choice", start: "off", values: numbers("off", "on"),
       label: () => t("activation checkpointing"), say: (value) => (value === "on" ? t("on") : t("off")) },
   ],
-  figures: () => [{ title: t("RoBERTa-base at the fullest moment of one update") },
+  figures: () => [{ title: t("RoBERTa-base, 128 tokens, AdamW, at the fullest moment of one update") },
     { title: t("The peak, against M"), veiled: true }],
   question: () => ({
     question: t("M stays at 16, K grows from 2 to 8. What happens to the peak?"),
@@ -385,8 +389,9 @@ const breaksSection = {
     { name: "optimizer", kind: "choice", start: "sgd", values: numbers("sgd", "adam"), label: () => t("optimizer"), say: (name) => ({ sgd: "SGD", adam: "Adam" })[name] },
   ],
   figures: () => [{ title: t("The loop, as in the library's bug hunt; lines that differ from the right one are marked") },
-    { title: t("How much each micro-batch counts in its update, over what it should") },
-    { title: t("The loss curves of the wrong and the right loop"), veiled: true },
+    { title: t("How much each micro-batch counts in its update, over what it should"), half: true },
+    { title: t("The loss curves of the wrong and the right loop"), half: true },
+    { title: t("Final loss of every fault, over that of the right loop"), veiled: true },
     { title: t("The right loop, and a layer that breaks it: error of the gradient against M"), veiled: true }],
   question: () => ({
     question: t("Trained with Adam: for how many of these five faults does the final loss end more than 5 % above that of the right loop?"),
@@ -400,27 +405,31 @@ const breaksSection = {
     },
   }),
   draw: ({ loop, optimizer }, width, opened) => [keep("code", [loop], () => faultCode(loop)), keep("factors", [width(1), loop], () => faultWeights(width(1), loop)),
-    ...(opened ? [faultCurves(width(2), loop, optimizer), keep("norms", [width(3)], () => normCurves(width(3)))] : [])],
+    faultCurves(width(2), loop, optimizer),
+    ...(opened ? [keep("faults", [], faultTable), keep("norms", [width(4)], () => normCurves(width(4)))] : [])],
 };
 
 function faultCode(loop) {
   const right = DATA.loops.right.split("\n"), lines = DATA.loops[loop].split("\n");
-  const changed = lines.slice(1).filter((line) => !right.includes(line));
-  const missing = right.slice(1).filter((line) => !lines.includes(line));
+  const body = (all) => all.slice(all.findIndex((line) => line.endsWith(":")) + 1); // without the signature
+  const changed = body(lines).filter((line) => !right.includes(line));
+  const missing = body(right).filter((line) => !lines.includes(line));
+  const listed = (all) => all.map((line) => `“${line.trim().replace(/:$/, "")}”`).join(t(", "));
   const code = element("code", {}, ...lines.map((line) => element("span", { class: changed.includes(line) ? "changed" : "same" }, `${line}\n`)));
-  const said = [changed.length ? t("Changed: {lines}.", { lines: changed.map((l) => l.trim()).join(" / ") }) : null,
-    missing.length ? t("In the right loop instead: {lines}.", { lines: missing.map((l) => l.trim()).join(" / ") }) : null];
-  return { table: true, node: element("pre", { tabindex: 0, role: "region", "aria-label": t("Code") }, code), words: said.filter(Boolean).join(" ") };
+  const said = [changed.length ? t("Changed: {lines}.", { lines: listed(changed) }) : null,
+    missing.length ? t("In the right loop instead: {lines}.", { lines: listed(missing) }) : null];
+  return { table: true, node: element("pre", { tabindex: 0, role: "region", "aria-label": t("Code") }, code), words: said.filter(Boolean).join(gap()) };
 }
 
 function faultWeights(width, loop) {
-  const { counts } = DATA.tokens, updated = loop === "dropped_tail" ? 6 : 8;
+  const { counts } = DATA.tokens, updated = loop === "dropped_tail" || loop === "leaked_tail" ? 6 : 8;
   const rows = counts.map((count, i) => ({ name: `${i + 1}`, count, factor: i < updated ? WEIGHTS[loop](i, counts, 3) / WEIGHTS.right(i, counts, 3) : 0 }));
   const node = picture(width, 210, { x: { label: t("micro-batch (its tokens below)"), type: "band", tickFormat: (name) => `${name}\n(${counts[name - 1]})` },
     marginBottom: 52, y: { label: t("factor"), grid: true, zero: true, nice: true },
     marks: [Plot.barY(rows, { x: "name", y: "factor", fill: (row) => (Math.abs(row.factor - 1) < 1e-9 ? BLUE : ORANGE) }), Plot.ruleY([1], { stroke: INK, strokeDasharray: "5 3" }), Plot.ruleY([0])] });
-  const late = loop === "leaked_tail" ? t(" All count once, but the last two only in the next epoch's first update.") : "";
-  return { node, words: t("Factors of micro-batches 1 to 8: {factors}. Right would be 1 for each.", { factors: rows.map((row) => say(row.factor, 2)).join(t(", ")) }) + late };
+  const late = loop === "leaked_tail" ? t("The last two come late, on top of the next epoch's first window.") : "";
+  const factors = t("Factors of micro-batches 1 to 8: {factors}. Right would be 1 for each.", { factors: rows.map((row) => say(row.factor, 2)).join(t(", ")) });
+  return { node, words: [factors, late].filter(Boolean).join(gap()) };
 }
 
 function faultCurves(width, loop, optimizer) {
@@ -428,8 +437,16 @@ function faultCurves(width, loop, optimizer) {
   const node = curves(width, { xlog: false, zero: false, x: t("epochs"), y: t("mean loss"), series: [
     { name: t("right"), points: at(right.losses), colour: INK, dash: "5 3" }, { name: FAULTS[loop](), points: at(wrong.losses), colour: ORANGE }] });
   const apart = norm(add(right.points.at(-1), scale(wrong.points.at(-1), -1))) / norm(right.points.at(-1));
-  return { node, words: t("After {epochs} epochs: {wrong} with the fault, {right} without. The weights differ by {apart} %.",
-    { epochs: FAULT_EPOCHS, wrong: say(wrong.losses.at(-1)), right: say(right.losses.at(-1)), apart: say(100 * apart, 2) }) };
+  return { node, words: t("After {epochs} epochs: {wrong} with the fault, {right} without ({optimizer}). The weights differ by {apart} %.",
+    { optimizer: { sgd: "SGD", adam: "Adam" }[optimizer], epochs: FAULT_EPOCHS, wrong: say(wrong.losses.at(-1)), right: say(right.losses.at(-1)), apart: say(100 * apart, 2) }) };
+}
+
+function faultTable() {
+  const over = (loop, optimizer) => trained(loop, optimizer).losses.at(-1) / trained("right", optimizer).losses.at(-1) - 1;
+  const percent = (value) => `${value < 0 ? "−" : "+"}${say(Math.abs(100 * value), 2)} %`;
+  const rows = Object.keys(FAULTS).map((loop) => [FAULTS[loop](), ...["sgd", "adam"].map((optimizer) => percent(over(loop, optimizer)))]);
+  return { table: true, words: t("After {epochs} epochs. How far the weights are off, the loss does not say.", { epochs: FAULT_EPOCHS }),
+    node: table(t("Final loss over that of the right loop"), [t("fault"), "SGD", "Adam"], rows) };
 }
 
 function normCurves(width) {
@@ -447,8 +464,8 @@ const chooseSection = {
   controls: [
     { name: "card", kind: "choice", start: "RTX 3060", values: () => DATA.plans.cards, label: () => t("card") },
     { name: "batch", kind: "choice", start: "512", values: () => DATA.plans.batches.map(String), label: () => t("effective batch B") },
-    { name: "noise", kind: "range", start: Math.round(DATA.variance.noise_scale), label: () => t("noise scale"),
-      values: () => [16, Math.round(DATA.variance.noise_scale), 256, 1024, 4096] },
+    { name: "noise", kind: "range", start: 512, values: () => [16, Math.round(DATA.variance.noise_scale), 256, 512, 1024, 4096],
+      label: () => t("noise scale, assumed (the digits' MLP has {noise})", { noise: Math.round(DATA.variance.noise_scale) }) },
   ],
   figures: () => [{ title: t("RoBERTa-base, 512 tokens, AdamW: what fits the card") },
     { title: t("What the batch costs, over the least possible"), veiled: true }],
@@ -469,7 +486,7 @@ function planTable(card, batch) {
     ...(fits(o) ? [String(o.micro_batch_size), String(o.accumulation_steps), gib(o.peak_bytes), t("about {seconds} s", { seconds: say(o.seconds, 2) })] : [t("does not fit"), "–", gib(o.peak_bytes), "–"])]);
   const best = options.find(fits);
   const words = best
-    ? t("{card}, B = {batch}: best {precision}, M = {m}, K = {k}; peak {peak} of {limit} allowed (a tenth of the card is left free). Memory is predicted; times are rough estimates from data sheets, for ranking.",
+    ? t("{card}, B = {batch}: best {precision}, M = {m}, K = {k}; peak {peak} of {limit} allowed (a tenth of the card is left free). M is evened out over K, and the last micro-batch may be smaller. Memory is predicted; times are rough estimates from data sheets, for ranking.",
       { card, batch, precision: `${best.precision}${best.checkpointing ? t(", checkpointing") : ""}`, m: best.micro_batch_size, k: best.accumulation_steps, peak: gib(best.peak_bytes), limit: gib(limit) })
     : t("{card}: nothing fits; the floor alone is {floor}.", { card, floor: gib(options[0].floor_bytes) });
   return { table: true, words, node: table(t("Ways to make one update, fastest first"), [t("way"), "M", "K", t("peak"), t("time")], rows, options.indexOf(best)) };

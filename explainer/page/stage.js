@@ -42,6 +42,8 @@ class Stage {
     this.state = Object.fromEntries(this.controls.map((control) => [control.name, control.start]));
     this.opened = false;
     this.guess = null;
+    this.touched = false; // by hand; from then on, scrolling leaves the controls alone
+    this.root.addEventListener("focusin", () => { this.touched = true; });
     this.build();
   }
 
@@ -131,7 +133,7 @@ class Stage {
   // The guess. Its answer is computed when it is asked for, from the same results that the figures show.
   ask() {
     const { question, options, answer } = this.question();
-    const verdict = element("p", { class: "verdict", "aria-live": "polite" });
+    const verdict = element("p", { class: "verdict", "aria-live": "polite", tabindex: -1 });
     const show = element("button", { type: "button", class: "reveal" }, t("Compare with what is computed"));
     const skip = element("button", { type: "button", class: "skip-guess" }, t("Show without a guess"));
     const radios = options.map((option, i) => {
@@ -146,8 +148,10 @@ class Stage {
       const said = this.guess === null ? "" : this.guess === right ? t("You were right.") : t("Not so.");
       verdict.textContent = [said, t("It is: “{option}”.", { option: options[right] }), because].filter(Boolean).join(gap());
     };
-    show.addEventListener("click", () => this.open());
-    skip.addEventListener("click", () => { this.guess = null; radios.forEach((r) => { r.firstChild.checked = false; }); this.open(); });
+    const reveal = () => { this.open(); verdict.focus({ preventScroll: true }); };
+    show.addEventListener("click", reveal);
+    skip.addEventListener("click", () => { this.guess = null; radios.forEach((r) => { r.firstChild.checked = false; }); reveal(); });
+    this.close = () => radios.forEach((r) => { r.firstChild.disabled = true; });
     this.buttons = element("div", { class: "guess-buttons" }, show, skip);
     return element("fieldset", { class: "prediction" },
       element("legend", {}, element("strong", {}, t("Your guess first.")), `${gap()}${question}`), ...radios, this.buttons, verdict);
@@ -175,7 +179,7 @@ class Stage {
     this.root.classList.toggle("opened", this.opened);
     this.veil.hidden = !this.opened;
     this.buttons.hidden = this.opened;
-    if (this.opened) this.tell();
+    if (this.opened) { this.tell(); this.close(); }
     this.redraw();
   }
 

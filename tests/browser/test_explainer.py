@@ -419,6 +419,37 @@ def test_the_story_moves_the_figures(browser, built) -> None:
     fresh.close()
 
 
+def test_what_the_reader_has_set_is_left_alone_by_scrolling(browser, built) -> None:
+    fresh = ExplainerPage(browser, built)
+    fresh.page.locator("#update").get_by_label("11", exact=True).click()
+    for number in (0, 1, 2):
+        passage = fresh.page.locator("#update [data-set]").nth(number)
+        passage.evaluate("(node) => node.scrollIntoView({ block: 'center', behavior: 'instant' })")
+        fresh.page.wait_for_timeout(200)
+        assert "B = 11" in fresh.words("update")[0]
+    passage.press("Enter")
+    assert "B = 4," in fresh.words("update")[0], "unless a passage is asked for"
+    fresh.close()
+
+
+def test_after_the_reveal_the_guess_stands_and_the_verdict_has_the_focus(browser, built) -> None:
+    fresh = ExplainerPage(browser, built)
+    box = fresh.page.locator("#memory")
+    box.locator(".prediction").get_by_label("nothing", exact=True).check()
+    box.locator(".reveal").press("Enter")
+    assert box.locator(".prediction input").first.is_disabled()
+    assert fresh.page.evaluate("() => document.activeElement.className") == "verdict"
+    fresh.close()
+
+
+def test_a_descent_that_diverges_says_so(explainer) -> None:
+    explainer.open_all()
+    explainer.set("update", batch="1", rate=0.3, updates=12)
+    assert "it diverged" in explainer.words("update")[1]
+    explainer.set("update", batch="4", rate=0.1)
+    assert "it diverged" not in explainer.words("update")[1]
+
+
 def test_play_walks_to_the_end_and_stops(browser, built) -> None:
     fresh = ExplainerPage(browser, built)
     fresh.set("flow", m="2", k="2", moment=4)

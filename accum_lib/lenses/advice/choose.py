@@ -53,7 +53,9 @@ def advise(
     Raises:
         ValueError: the card is not known, N, the margin or the noise scale is impossible, or the times are
             of another device.
+        TypeError: the workload is no ``Workload``, or the noise no ``NoiseScale``.
     """
+    _check_types(workload, noise)
     card = find_card(card) if isinstance(card, str) else card
     _check(num_samples, noise, goal, times, card, margin)
     prediction = predicted(workload, settings or Settings(), card.hopper, card.device)
@@ -145,7 +147,7 @@ def _advice(
 ) -> Advice:
     prediction, limit, n = chooser.prediction, chooser.limit, chooser.n
     largest = largest_fitting(prediction, limit, 2)
-    chosen, low, high = ends or [(largest, 0)] * 3
+    chosen, low, high = ends or [(min(largest, n), 0)] * 3
     m, k = chosen or (0, 0)
     scale, batch = (noise.noise_scale if noise else math.nan), min(m * k, n)
     fastest = chooser.fastest(scale) if chooser.times and noise and m else None
@@ -217,6 +219,16 @@ def _leanest(prediction: Prediction) -> int:
     return prediction.peak_bytes(1 if prediction.takes(1) else 2, 1)
 
 
+def _check_types(workload: object, noise: object) -> None:
+    if not isinstance(workload, Workload):
+        raise TypeError(
+            "the workload must be a Workload, such as lenses.memory.workloads.named('roberta-base', "
+            f"'classification', 128); got {workload!r}"
+        )
+    if noise is not None and not isinstance(noise, NoiseScale):
+        raise TypeError(f"the noise must be a NoiseScale, such as known_noise(400), or None; got {noise!r}")
+
+
 def _check(
     num_samples: int, noise: NoiseScale | None, goal: str, times: TimeModel | None, card: Card, margin: float
 ) -> None:
@@ -243,7 +255,10 @@ def known_noise(noise_scale: float, factor: float = 2.0) -> NoiseScale:
 
     Raises:
         ValueError: the value is not above 0, or the factor below 1.
+        TypeError: the value is no number.
     """
+    if not isinstance(noise_scale, int | float):
+        raise TypeError(f"a noise scale is a number of examples; got {noise_scale!r}")
     if not 0 < noise_scale < math.inf:
         raise ValueError(f"a noise scale is a number of examples above 0; got {noise_scale}")
     if factor < 1:

@@ -199,3 +199,18 @@ def test_a_larger_card_changes_the_steps_and_not_the_batch() -> None:
     )
     assert small.accumulation_steps > large.accumulation_steps
     assert abs(small.effective_batch_size - large.effective_batch_size) < small.accumulation_steps
+
+
+def test_what_is_no_workload_or_no_noise_scale_is_named_with_the_fix() -> None:
+    with pytest.raises(TypeError, match=r"such as known_noise\(400\), or None; got 400"):
+        advise(WORKLOAD, "RTX 3090", 100, 400)
+    with pytest.raises(
+        TypeError, match=r"named\('roberta-base', 'classification', 128\); got 'roberta-base'"
+    ):
+        advise("roberta-base", "RTX 3090", 100, None)
+    with pytest.raises(TypeError, match="a number of examples; got '400'"):
+        known_noise("400")
+
+
+def test_without_a_noise_scale_no_more_examples_are_advised_than_there_are() -> None:
+    assert advise(WORKLOAD, "RTX 3090", 3, None).micro_batch_size <= 3
