@@ -1,1 +1,1 @@
-"""The visual explainer: one HTML page, built from ``src`` and from numbers that the library computes."""
+"""The visual explainer: one HTML page, built from ``page`` and from numbers that the library computes."""

@@ -22,7 +22,7 @@ from accum_lib.lenses.variance import VarianceLab
 from accum_lib.pitfalls import loops
 from accum_lib.problems import Regression
 from accum_lib.problems.regression import START
-from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
+from accum_lib.records.memory import Peaks, Timeline
 from accum_lib.threads import one_thread
 
 EPOCHS = 12  # whose order of examples the page knows
@@ -59,7 +59,6 @@ def regression(num_samples: int) -> dict[str, Any]:
         "x": problem.x.tolist(),
         "y": problem.y.tolist(),
         "start": list(START),
-        "rate": problem.default_learning_rate,
         "orders": orders,
     }
 
@@ -86,23 +85,15 @@ def variance() -> dict[str, Any]:
 def flow() -> dict[str, Any]:
     """For each M and K: RoBERTa-base's memory at the fullest moment of every phase of one update."""
     found = _roberta(Settings())
-    return {
-        "model": "RoBERTa-base, T = 128, fp32, AdamW",
-        "categories": list(CATEGORIES),
-        "phases": {f"{m},{k}": phases(found.timeline(m, k, FINE)) for m in FLOW for k in FLOW},
-    }
+    return {"phases": {f"{m},{k}": phases(found.timeline(m, k, FINE)) for m in FLOW for k in FLOW}}
 
 
 def phases(timeline: Timeline) -> list[dict[str, Any]]:
     """Bytes by category at the fullest moment of each forward pass, backward pass and update."""
     starts = [start for _, start in timeline.phases]
     ends = [*starts[1:], int(timeline.operators[-1]) + 1]
-    rows = []
-    for (name, start), end in zip(timeline.phases, ends, strict=True):
-        inside = (timeline.operators >= start) & (timeline.operators < end)
-        levels = timeline.bytes_by_category[:, inside]
-        rows.append({"phase": name, "bytes": levels[:, levels.sum(0).argmax()].tolist()})
-    return rows
+    inside = [(timeline.operators >= a) & (timeline.operators < b) for a, b in zip(starts, ends, strict=True)]
+    return [{"bytes": _fullest(timeline.bytes_by_category[:, moments])} for moments in inside]
 
 
 def memory() -> dict[str, Any]:
@@ -123,12 +114,13 @@ def memory() -> dict[str, Any]:
 def _peaks(settings: Settings) -> dict[str, Any]:
     found = _roberta(settings)
     peaks: Peaks = found.peaks(SIZES, STEPS)
-    parts = [[_at_peak(found.timeline(m, k, FINE)) for m in SIZES] for k in STEPS]
+    parts = [[_fullest(found.timeline(m, k, FINE).bytes_by_category) for m in SIZES] for k in STEPS]
     return {"peak": peaks.peak_bytes.tolist(), "floor": peaks.floor_bytes.tolist(), "parts": parts}
 
 
-def _at_peak(timeline: Timeline) -> list[int]:
-    return timeline.bytes_by_category[:, timeline.bytes_by_category.sum(0).argmax()].tolist()
+def _fullest(levels: np.ndarray) -> list[float]:
+    """Of the moments (columns), the one with the most bytes in all: what each category has there."""
+    return levels[:, levels.sum(0).argmax()].tolist()
 
 
 def norms(norm: str) -> dict[str, Any]:

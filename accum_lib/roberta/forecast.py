@@ -35,11 +35,11 @@ def forecast(
     n, b = len(train), settings.effective_batch_size
     per_epoch = -(-n // b)
     updates = planned_windows(settings, n)
-    prediction = predict_memory(loaded.model, train, settings, device)
     if loaded.parameters <= SMALL and device == "cpu":
         seconds = updates * timed_window(loaded.model, train, settings)
         source = "measured: one window, times the number of updates"
     else:
+        prediction = predict_memory(loaded.model, train, settings, device)
         seconds = updates * estimated_window(prediction, train, settings, device)
         source = "an estimate, not measured: its arithmetic at the speed of a matrix product here"
     return TrainingPlan(

@@ -59,6 +59,7 @@ class Stage {
     this.after?.remove();
     this.after = element("div", { class: "after" }, this.ask(), this.veil);
     this.root.after(this.after);
+    if (this.opened) this.tell();
     this.show();
   }
 
@@ -146,19 +147,21 @@ class Stage {
     this.tell = () => {
       const { right, because } = answer();
       const said = this.guess === null ? "" : this.guess === right ? t("You were right.") : t("Not so.");
+      radios.forEach((r) => { r.firstChild.disabled = true; });
       verdict.textContent = [said, t("It is: “{option}”.", { option: options[right] }), because].filter(Boolean).join(gap());
     };
     const reveal = () => { this.open(); verdict.focus({ preventScroll: true }); };
     show.addEventListener("click", reveal);
     skip.addEventListener("click", () => { this.guess = null; radios.forEach((r) => { r.firstChild.checked = false; }); reveal(); });
-    this.close = () => radios.forEach((r) => { r.firstChild.disabled = true; });
     this.buttons = element("div", { class: "guess-buttons" }, show, skip);
     return element("fieldset", { class: "prediction" },
       element("legend", {}, element("strong", {}, t("Your guess first.")), `${gap()}${question}`), ...radios, this.buttons, verdict);
   }
 
+  // The verdict depends on the guess alone: it is said once, not at every move of a control.
   open() {
     this.opened = true;
+    this.tell();
     this.show();
   }
 
@@ -179,7 +182,6 @@ class Stage {
     this.root.classList.toggle("opened", this.opened);
     this.veil.hidden = !this.opened;
     this.buttons.hidden = this.opened;
-    if (this.opened) { this.tell(); this.close(); }
     this.redraw();
   }
 
