@@ -11,7 +11,7 @@ from accum_lib.problems import Digits, Regression
 from accum_lib.problems.base import Problem
 from accum_lib.records.fixed_batch import FixedBatch
 from accum_lib.roberta.problem import RobertaTask
-from accum_lib.words import N_
+from accum_lib.words import N_, language
 
 STEPS = (1, 2, 4, 8)
 UPDATES = 10
@@ -32,8 +32,8 @@ CONTROLS = [
 
 
 @cache
-def runs_of(model: str) -> FixedBatch:
-    """The runs of one model, made once."""
+def runs_of(model: str, spoken: str) -> FixedBatch:
+    """The runs of one model, made once in each language: they bear the model's name in words."""
     _, make = MODELS[model]
     return fixed_batch(make(), steps=STEPS, updates=UPDATES)
 
@@ -42,6 +42,6 @@ def fixed_batch_explorer() -> GridExplorer:
     """Loss curves at fixed B = 32: which K, and which model."""
 
     def picture_of(steps: int, model: str) -> Picture:
-        return figure.picture(runs_of(model), steps)
+        return figure.picture(runs_of(model, language()), steps)
 
     return GridExplorer(CONTROLS, picture_of)
