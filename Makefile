@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test lint notebooks catalogue explainer vendor slides present pictures scoreboard bench lock clean
+.PHONY: help lab test lint notebooks catalogue explainer vendor slides present pictures scoreboard bench gpu lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
@@ -22,6 +22,7 @@ help:
 	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
 	@echo "make scoreboard try the installed frameworks against one big batch"
 	@echo "make bench      time our loops beside others, the noise scale, predictions (ten minutes)"
+	@echo "make gpu        compare predictions of memory with this machine's GPU, and measure RoBERTa on it"
 	@echo "make lock       write constraints.txt anew from the versions in .venv"
 	@echo "make clean      remove .venv and caches"
 
@@ -107,6 +108,11 @@ bench: $(VENV)/test
 	@$(BIN)/python benchmarks/noise_scale.py
 	@$(BIN)/python benchmarks/memory_prediction.py
 	@$(BIN)/python benchmarks/roberta_throughput.py
+
+# Each writes its JSON anew, beside the script.
+gpu: $(VENV)/lab
+	@$(BIN)/python tests/gpu/memory_grid.py --device cuda --out tests/gpu/memory_grid.json
+	@$(BIN)/python tests/gpu/roberta_lab.py --device cuda --out tests/gpu/roberta_lab.json
 
 # Versions of everything that gets installed, also of what the requirements need in their turn. A local
 # label such as +cpu names one build and would not be found on another machine.

@@ -226,7 +226,7 @@ def apply_update(
         scaler.unscale_(optimizer)
     norm = None
     if max_grad_norm is not None:
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm))
+        norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
     if scaler:
         scale = scaler.get_scale()
         scaler.step(optimizer)
@@ -238,7 +238,7 @@ def apply_update(
     if scheduler is not None and not skipped:
         scheduler.step()
     optimizer.zero_grad(set_to_none=True)
-    return UpdateResult(norm, skipped)
+    return UpdateResult(None if norm is None else float(norm), skipped)  # read last: a GPU waits for it
 
 
 def _check_steps(steps: int) -> int:

@@ -176,16 +176,27 @@ class DistributedRanks(Ranks):
 
 
 @contextmanager
-def process_group(timeout_seconds: float = 120) -> Iterator[None]:
-    """Join the group that torchrun (or ``launch``) has announced: NCCL with a GPU each, else gloo on CPUs.
+def process_group(timeout_seconds: float = 120, device: str | None = None) -> Iterator[None]:
+    """Join the group that torchrun (or ``launch``) has announced.
 
     Args:
         timeout_seconds: how long to wait for another process until giving it up.
+        device: "cuda" takes NCCL and a GPU for each process, "cpu" takes gloo; None takes "cuda" if PyTorch
+            finds a GPU.
+
+    Raises:
+        ValueError: this process has no GPU of its own.
     """
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+    on_gpu = torch.cuda.is_available() if device is None else device == "cuda"
+    if on_gpu:
+        mine, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if mine >= there:
+            raise ValueError(
+                f"process {mine} of this machine has no GPU of its own, for PyTorch finds {there}: start at "
+                f"most so many processes, or let them use the CPU (device='cpu', --device cpu)"
+            )
+        torch.cuda.set_device(mine)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_seconds))
     yield
     # After an error the process ends, which closes the connections, and the others notice. To close them here
     # would let the others' messages come before the one that says why.

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from reference import Batch, count, gradient, loss_sum, make_batch, make_model
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -101,7 +102,7 @@ Kind = tuple[str, bool, str]  # ddp or fsdp, whether every pass averages, and wh
 
 def run_grids(cases: list[Case], kinds: list[Kind]) -> dict:
     """For each kind and case, each update's (gradient, mean loss, count, micro-batches, norm before clip)."""
-    with process_group(60):
+    with process_group(60, "cpu"):
         return {kind: [one_case(case, *kind) for case in cases] for kind in kinds}
 
 
@@ -120,10 +121,11 @@ def one_case(case: Case, kind: str, every: bool, ranks_name: str) -> list[tuple]
 def wrapped(model: nn.Module, kind: str) -> nn.Module:
     if kind == "ddp":
         return DistributedDataParallel(model)
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     for layer in model:
         if list(layer.parameters()):
-            fully_shard(layer)
-    return fully_shard(model)
+            fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
 
 
 def whole_gradient(model: nn.Module) -> torch.Tensor:
@@ -140,7 +142,7 @@ def whole_gradient(model: nn.Module) -> torch.Tensor:
 def failing(how: str, timeout: float, folder: str) -> None:
     """Two windows; in the second one, process 1 fails. Every process writes down how it ended."""
     started = time.monotonic()
-    with process_group(timeout):
+    with process_group(timeout, "cpu"):
         model = DistributedDataParallel(make_model())
         ranks, rank = DistributedRanks(model), dist.get_rank()
         window = [make_batch(3, seed=rank), make_batch(2, seed=rank + 2)]
@@ -178,7 +180,7 @@ def report(folder: str, rank: int, error: Exception, kept: bool, seconds: float)
 
 
 def small_cases() -> dict:
-    with process_group(60):
+    with process_group(60, "cpu"):
         return {
             "stand_in": stand_in(),
             "unused": sometimes_unused(),
@@ -241,7 +243,7 @@ class Sometimes(nn.Module):
 
 def traffic(steps: tuple[int, ...]) -> dict:
     """Of one update: calls and bytes as the meter counts them, and how many spans of each kind."""
-    with process_group(60):
+    with process_group(60, "cpu"):
         return {(k, every): one_update(k, every) for k in steps for every in (False, True)}
 
 
@@ -259,5 +261,5 @@ def one_update(steps: int, every: bool) -> tuple[int, int, dict[str, int]]:
 
 
 def shards_of_fsdp() -> tuple:
-    with process_group(60):
+    with process_group(60, "cpu"):
         return sharded(make_model, [make_batch(3, seed=seed) for seed in range(3)])

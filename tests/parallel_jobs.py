@@ -23,7 +23,7 @@ def train(folder: Any, resume: bool = False, crash_at: int | None = None, **sett
         if update.update == crash_at:
             raise CrashError
 
-    with parallel.joined():
+    with parallel.joined("cpu"):
         trainer = make_trainer(folder, on_update=on_update, **{**SETTINGS, **settings})
         done = trainer.run(resume=resume)
         return parameters(trainer), losses, done.skipped_windows
@@ -31,7 +31,7 @@ def train(folder: Any, resume: bool = False, crash_at: int | None = None, **sett
 
 def train_over_a_nan(folder: Any) -> tuple:
     """Process 1 meets a loss that is NaN in the second window; all leave it out."""
-    with parallel.joined():
+    with parallel.joined("cpu"):
         trainer = make_trainer(folder, on_non_finite="skip", **SETTINGS)
         real = trainer.task.loss_sum
 
@@ -48,7 +48,7 @@ def dropout_draws() -> list[float]:
     """A random number of each process, as a run begins."""
     from accum_lib.roberta import random_state
 
-    with parallel.joined():
+    with parallel.joined("cpu"):
         random_state.seed_all(0)
         parallel.draw_apart(0, 0)
         return torch.rand(3).tolist()

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from accum_lib.roberta.parallel import joined
 
     try:
-        with joined():
+        with joined(arguments.device):
             return _run(arguments)
     except KeyboardInterrupt:
         print("interrupted: the same command with --resume goes on from the last checkpoint", file=sys.stderr)

@@ -31,9 +31,13 @@ CONTROLS = [
 ]
 
 
-@cache
-def runs_of(model: str, spoken: str) -> FixedBatch:
+def runs_of(model: str) -> FixedBatch:
     """The runs of one model, made once in each language: they bear the model's name in words."""
+    return _runs_of(model, language())
+
+
+@cache
+def _runs_of(model: str, _spoken: str) -> FixedBatch:
     _, make = MODELS[model]
     return fixed_batch(make(), steps=STEPS, updates=UPDATES)
 
@@ -42,6 +46,6 @@ def fixed_batch_explorer() -> GridExplorer:
     """Loss curves at fixed B = 32: which K, and which model."""
 
     def picture_of(steps: int, model: str) -> Picture:
-        return figure.picture(runs_of(model, language()), steps)
+        return figure.picture(runs_of(model), steps)
 
     return GridExplorer(CONTROLS, picture_of)

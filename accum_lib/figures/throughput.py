@@ -48,8 +48,11 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """The fastest setting of each loop, in words."""
     first = rows[0]
     batch = first["micro_batch_size"] * first["accumulation_steps"]
-    best = {}
-    for row in sorted(rows, key=lambda r: r["samples_per_second"]):
-        best[row["loop"]] = f"{row['loop']} {row['samples_per_second']:.0f} (K = {row['accumulation_steps']})"
+    best: dict[str, str] = {}  # the fastest loop first
+    for row in sorted(rows, key=lambda r: -r["samples_per_second"]):
+        if row["loop"] not in best:
+            best[row["loop"]] = (
+                f"{row['loop']} {row['samples_per_second']:.0f} (K = {row['accumulation_steps']})"
+            )
     what = f"{first['model']}, {first['precision']}, T = {first['tokens']}, B = {batch}"
     return _("{what}: most samples per second: {best}.", what=what, best=listed(list(best.values())))

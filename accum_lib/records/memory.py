@@ -66,6 +66,7 @@ class Option:
             reaches B with it. Both are 0 if no M fits.
         largest_micro_batch: the largest M that fits with K >= 2.
         peak_bytes: at that M and K; that of M = 1 with accumulation if none fits.
+        reserved_bytes: what PyTorch's allocator takes from the card for that, as free memory is in pieces.
         floor_bytes: what accumulation cannot go below, however small M is.
         seconds: an estimate for one update (see ``planner.estimated_seconds``), or None.
         reason: why this option, or why it does not fit, in words.
@@ -79,6 +80,7 @@ class Option:
     accumulation_steps: int
     largest_micro_batch: int
     peak_bytes: int
+    reserved_bytes: int
     floor_bytes: int
     seconds: float | None
     reason: str

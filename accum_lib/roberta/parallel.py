@@ -17,13 +17,13 @@ from accum_lib.roberta import random_state
 from accum_lib.roberta.settings import TrainingSettings
 
 
-def joined() -> AbstractContextManager[None]:
-    """In the group that torchrun has announced; without torchrun, in none."""
+def joined(device: str | None = None) -> AbstractContextManager[None]:
+    """In the group that torchrun has announced, for ``process_group``'s device; without torchrun, in none."""
     if "WORLD_SIZE" not in os.environ:
         return nullcontext()
     from accum_lib.distributed import process_group
 
-    return process_group(timeout_seconds=600)
+    return process_group(timeout_seconds=600, device=device)
 
 
 def rank_and_size() -> tuple[int, int]:

@@ -6,38 +6,56 @@
                Transformers Trainer and Accelerate in turns; all with AdamW, clipping and the same batches
     equality   the gradient of K micro-batches against that of one big batch, and of that one once more
     recovery   a real out-of-memory, met by halving M: the gradient against that of a small M from the start
+    processes  as many as there are GPUs, under DDP and FSDP2, against one big batch in float64
+    noise      the noise scale from every example's gradient, the monitor's estimate, and what that one costs
+    training   the train command, in bf16 and fp16, with its predicted memory; and resumed from the middle
     big batch  one update of 8,192 sequences, with the M and K that the planner names
 
 Every part is reported, failures too; what the time did not suffice for is listed as not run. Without a GPU,
 --small runs the same code on the CPU, except for running out of memory, which a CPU does not survive.
 """
 
+import argparse
 import gc
 import json
+import math
+import os
 import random
+import re
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import processes
 import torch
-from memory_grid import SMALL, Cell, facts, parsed
+from memory_grid import SMALL, Cell, command_line, facts, parsed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from accum_lib.accumulate import accumulate, apply_update, windows
+from accum_lib.distributed import launch
 from accum_lib.lenses.memory.planner import plan
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, named
-from accum_lib.lenses.vectors import gradient_of
+from accum_lib.lenses.variance import NoiseScaleMonitor, population
+from accum_lib.lenses.vectors import flat, gradient_of
 from accum_lib.losses import count_samples, count_tokens, in_precision, sum_of_mean
+from accum_lib.records.memory import GIB
+from accum_lib.records.variance import NoiseScale
+from accum_lib.roberta.logs import LOG, read_log
+from accum_lib.roberta.problem import RobertaTask
 from accum_lib.roberta.recovery import accumulate_or_halve
 
-WARM_UP, TIMED = 2, 5  # updates of each turn
-ROUNDS = 3
+WARM_UP, TIMED = 2, 4  # updates of each turn
+ROUNDS, WATCHED_ROUNDS = 3, 6
 RATE, CLIP = 1e-5, 1.0
 Batch = dict[str, Tensor]
 
@@ -63,8 +81,8 @@ def settings(small: bool) -> list[Setting]:
     """B = 64 on base and large; or a few of two layers."""
     if small:
         return [Setting("roberta-base", "fp32", 16, m, 8 // m, True) for m in (8, 2)]
-    found = [Setting("roberta-base", p, 128, m, 64 // m) for p in ("fp32", "bf16") for m in (64, 16, 4, 1)]
-    return found + [Setting("roberta-large", "bf16", 128, m, 64 // m) for m in (64, 16, 4)]
+    kinds = ("roberta-base", "bf16"), ("roberta-large", "bf16"), ("roberta-base", "fp32")
+    return [Setting(name, p, 128, m, 64 // m) for name, p in kinds for m in (64, 16, 4)]
 
 
 # --- Three loops. Each makes all updates of the loader's data and calls tick() after each of them.
@@ -224,12 +242,147 @@ def recovery(setting: Setting, device: str) -> dict[str, Any]:
     }
 
 
+def in_processes(device: str, small: bool) -> list[dict[str, Any]]:
+    """DDP and FSDP2 in as many processes as there are GPUs; two on a CPU."""
+    world_size, size = (2, "tiny") if device == "cpu" else (torch.cuda.device_count(), "base")
+    m, k = (2, 2) if small else (4, 4)
+    return launch(processes.compare, world_size, device, "tiny" if small else size, m, k)[0]
+
+
+# --- The noise scale
+
+
+def noise(device: str, small: bool) -> dict[str, Any]:
+    """At the first weights: from all examples, and from windows as in training; and seconds of an update."""
+    examples, m, k, epochs = (32, 2, 4, 2) if small else (256, 4, 8, 4)
+    problem = RobertaTask("classification", "tiny" if small else "base", num_samples=examples)
+    model = problem.make_model().to(device)
+    exact = population(problem, model)
+    with NoiseScaleMonitor(model, problem.loss_sum, problem.count, population=examples, every=1) as monitor:
+        for window in shuffled(examples, m, k, epochs):
+            batches = [problem.batch(part) for part in window]
+            accumulate(model, batches, monitor.loss_sum, monitor.count)
+            model.zero_grad(set_to_none=True)
+        found: NoiseScale = monitor.estimate(confidence=0.9)
+    batches = [problem.batch(part) for part in next(iter(shuffled(examples, m, k, 1)))]
+    ratios = {f"every_{n}": watched_over_plain(problem, model, batches, device, n) for n in (1, 4)}
+    return {
+        "model": problem.name, "examples": examples, "micro_batch_size": m, "accumulation_steps": k,
+        "exact": exact.noise_scale, "estimate": found.noise_scale, "low": found.low,
+        "high": found.high if math.isfinite(found.high) else None,
+        "confidence": found.confidence, "windows": found.observations,
+        "seconds_over_plain": {name: round(value, 4) for name, value in ratios.items()},
+    }  # fmt: skip
+
+
+def shuffled(examples: int, m: int, k: int, epochs: int) -> Iterator[tuple[Tensor, ...]]:
+    """The windows of so many epochs, each in an order of its own."""
+    dice = torch.Generator().manual_seed(0)
+    for _ in range(epochs):
+        for rows in torch.randperm(examples, generator=dice).split(m * k):
+            yield rows.split(m)
+
+
+def watched_over_plain(
+    problem: RobertaTask, model: nn.Module, window: list[Batch], device: str, every: int
+) -> float:
+    """The median over rounds of the time of four watched windows over that of four plain ones."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+
+    def seconds(source: Any) -> float:
+        synchronize(device)
+        started = time.perf_counter()
+        for _ in range(4):
+            accumulate(model, window, source.loss_sum, source.count)
+            apply_update(model, optimizer)
+        synchronize(device)
+        return time.perf_counter() - started
+
+    ratios = []
+    for number in range(WATCHED_ROUNDS):
+        times = {}
+        for watch in random.Random(number).sample([False, True], 2):
+            if watch:
+                with NoiseScaleMonitor(model, problem.loss_sum, problem.count, every=every) as monitor:
+                    times[watch] = seconds(monitor)
+            else:
+                times[watch] = seconds(problem)
+        ratios.append(times[True] / times[False])
+    return statistics.median(ratios[1:])  # the first round warms up
+
+
+# --- The train command
+
+
+def training(device: str, small: bool) -> list[dict[str, Any]]:
+    """A short run in bf16, its second half once more from its checkpoint, and a run in fp16."""
+    size, m, updates = ("tiny", 4, 4) if small else ("base", 16, 20)
+    common = [
+        sys.executable, "-m", "accum_lib", "train", "--device", device, "--model", size, "-M", str(m),
+        "-K", "2", "--max-updates", str(updates), "--save-every", str(updates // 2), "--max-held-out", "64",
+        "--quiet",
+    ]  # fmt: skip
+    in_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # checkpoints of gigabytes, flushed
+    with (
+        tempfile.TemporaryDirectory(dir=in_memory) as folder,
+        ThreadPoolExecutor() as threads,  # nothing here is timed
+    ):
+        runs = [(p, [*common, "--precision", p], Path(folder, p)) for p in ("bf16", "fp16")]
+        rows = [threads.submit(of_run, p, command, output, device) for p, command, output in runs]
+        return [row.result() for row in rows]
+
+
+def of_run(precision: str, common: list[str], output: Path, device: str) -> dict[str, Any]:
+    """What a run was predicted to need, what it took, and how it went."""
+    command = [*common, "--output", str(output)]
+    with ThreadPoolExecutor() as threads:
+        planning = threads.submit(completed, [*common, "--dry-run", "--output", f"{output}-planned"])
+        completed(command)
+        predicted = re.search(r"predicted peak ([\d.]+) GiB", planning.result())
+    done = [event for event in read_log(output / LOG) if event["event"] == "update"]
+    peak = max(each["memory_bytes"] for each in done) / GIB
+    row = {
+        "command": " ".join(common[2:]), "updates": len(done),
+        "first_loss": done[0]["loss"], "last_loss": done[-1]["loss"],
+        "skipped_by_the_scaler": sum(each["skipped"] for each in done),
+        "predicted_gib": float(predicted[1]) if predicted else None,
+        "peak_gib": round(peak, 3) if device == "cuda" else None,
+    }  # fmt: skip
+    return {**row, "resumed_relative_difference": resumed(command, output)} if precision == "bf16" else row
+
+
+def resumed(command: list[str], output: Path) -> float:
+    """Lose the newest checkpoint, go on from the one before: how far the parameters end from the first's."""
+    first = weights_of(output)
+    shutil.rmtree(sorted((output / "checkpoints").glob("window-*"))[-1])
+    completed([*command, "--resume"])
+    return float((weights_of(output) - first).norm() / first.norm())
+
+
+def completed(command: list[str]) -> str:
+    """What it prints.
+
+    Raises:
+        RuntimeError: with the end of its errors.
+    """
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-600:]}")
+    return done.stdout
+
+
+def weights_of(output: Path) -> Tensor:
+    from safetensors.torch import load_file
+
+    return flat(load_file(output / "model" / "model.safetensors").values())
+
+
 def big_batch(device: str, small: bool) -> dict[str, Any]:
     """One update of 8,192 sequences of 512 tokens (Liu et al. 2019), masked language modelling."""
     tokens, batch = (16, 32) if small else (512, 8192)
     workload = named("roberta-base", "mlm", tokens, **(SMALL if small else {}))
-    m, k, precision, predicted = planned(workload, device, batch)
-    model = workload.model(False).to(device)
+    m, k, precision, predicted, predicted_seconds = planned(workload, device, batch)
+    model = on(device, lambda: workload.model(False))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=device == "cuda")
     loss_sum = in_precision(guess, Settings(precision=precision).dtype, device)
 
@@ -247,17 +400,18 @@ def big_batch(device: str, small: bool) -> dict[str, Any]:
         "sequences": batch, "hidden_tokens": int(result.count), "tokens": tokens,
         "micro_batch_size": m, "accumulation_steps": k, "precision": precision, "loss": result.loss,
         "seconds": round(time.perf_counter() - started, 3),
-        "predicted_peak_bytes": predicted, "peak_bytes": peak,
+        "predicted_seconds": predicted_seconds, "predicted_peak_bytes": predicted, "peak_bytes": peak,
     }  # fmt: skip
 
 
-def planned(workload: Workload, device: str, batch: int) -> tuple[int, int, str, int | None]:
-    """M, K, precision and predicted peak: the planner's for this card, not recomputing; M = 4 on a CPU."""
+def planned(workload: Workload, device: str, batch: int) -> tuple[int, int, str, int | None, float | None]:
+    """M, K, precision, peak and time of the planner's best that recomputes nothing; on a CPU M = 4."""
     if device == "cpu":
-        return 4, batch // 4, "fp32", None
+        return 4, batch // 4, "fp32", None, None
     options = [o for o in plan(workload, "here", batch).options if o.fits and not o.checkpointing]
     best = options[0]
-    return best.micro_batch_size, best.accumulation_steps, best.precision, best.peak_bytes
+    m, k = best.micro_batch_size, best.accumulation_steps
+    return m, k, best.precision, best.peak_bytes, best.seconds
 
 
 # --- Small things
@@ -268,7 +422,13 @@ def new_model(setting: Setting, device: str) -> nn.Module:
     if device == "cuda":
         torch.cuda.empty_cache()
     torch.manual_seed(0)
-    return setting.workload().model(False).to(device)
+    return on(device, lambda: setting.workload().model(False))
+
+
+def on(device: str, make: Callable[[], nn.Module]) -> nn.Module:
+    """Made there: a GPU draws the first weights in no time."""
+    with torch.device(device):
+        return make().to(device)
 
 
 def sequences(setting: Setting, updates: int) -> list[Batch]:
@@ -314,15 +474,22 @@ def parts(device: str, small: bool) -> Iterator[tuple[str, Callable[[], Any], di
     for setting in exact:
         yield "equality", lambda s=setting: equality(s, device), asdict(setting)
     yield "recovery", lambda: recovery(exact[-1], device), asdict(exact[-1])
+    yield "processes", lambda: in_processes(device, small), {}
+    yield "noise", lambda: noise(device, small), {}
+    yield "training", lambda: training(device, small), {}
+    yield "big batch", lambda: big_batch(device, small), {}
     for setting in chosen:
         yield "speed", lambda s=setting: speed(s, device, 1 if small else ROUNDS), asdict(setting)
-    yield "big batch", lambda: big_batch(device, small), {}
 
 
-def run(device: str, small: bool, seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
+def run(
+    device: str, small: bool, seconds: float, only: list[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of each part as it is done; failures too."""
     started = time.monotonic()
     for name, do, about in parts(device, small):
+        if only and name not in only:
+            continue
         if time.monotonic() - started > seconds:
             yield name, {**about, "failure": "not run: the time was up"}
             continue
@@ -335,15 +502,37 @@ def run(device: str, small: bool, seconds: float) -> Iterator[tuple[str, dict[st
 
 
 def main() -> int:
-    arguments = parsed(__doc__, "roberta_lab.json")
-    found: dict[str, list[dict[str, Any]]] = {}
-    record = {"date": time.strftime("%Y-%m-%d"), "machine": facts(arguments.device), "parts": found}
-    for name, each in run(arguments.device, arguments.small, arguments.seconds):
+    arguments = arguments_given()
+    record = {"date": time.strftime("%Y-%m-%d"), "machine": facts(arguments.device), "parts": {}}
+    if arguments.only and Path(arguments.out).exists():
+        record["parts"] = kept(record, json.loads(Path(arguments.out).read_text()), arguments.only)
+    found: dict[str, list[dict[str, Any]]] = record["parts"]
+    for name, each in run(arguments.device, arguments.small, arguments.seconds, arguments.only):
         found.setdefault(name, []).append(each)
         print(name, json.dumps(each), flush=True)
         with open(arguments.out, "w") as file:  # anew each time, so that an end in the midst loses none
             json.dump(record, file, indent=1)
     return 0 if all("failure" not in each for rows in found.values() for each in rows) else 1
+
+
+def kept(record: dict[str, Any], before: dict[str, Any], only: list[str]) -> dict[str, Any]:
+    """The other parts of an earlier result.
+
+    Raises:
+        ValueError: that one is of another machine.
+    """
+    if before["machine"] != record["machine"]:
+        raise ValueError(
+            f"the earlier result is of {before['machine']}, this is {record['machine']}: name another --out"
+        )
+    return {name: rows for name, rows in before["parts"].items() if name not in only}
+
+
+def arguments_given() -> argparse.Namespace:
+    parser = command_line(__doc__, "roberta_lab.json")
+    names = list(dict.fromkeys(name for name, _, _ in parts("cpu", True)))
+    parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help="these parts alone")
+    return parsed(parser)
 
 
 if __name__ == "__main__":

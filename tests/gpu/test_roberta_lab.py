@@ -32,6 +32,13 @@ def test_the_whole_script_on_a_cpu(record) -> None:
     assert [row["loop"] for row in parts["speed"]] == 2 * list(lab.LOOPS)
     assert all(row["samples_per_second"] > 0 for row in parts["speed"])
     assert parts["big batch"][0]["sequences"] == 32
+    assert [(row["kind"], row["every_micro_batch"], row["world_size"]) for row in parts["processes"]] == [
+        ("ddp", False, 2), ("ddp", True, 2), ("fsdp2", False, 2), ("fsdp2", True, 2)
+    ]  # fmt: skip
+    assert all(max(row["relative_error"], row["norm_error"]) < 1e-12 for row in parts["processes"])
+    assert parts["noise"][0]["exact"] > 0
+    assert [row["command"].split()[-1] for row in parts["training"]] == ["bf16", "fp16"]
+    assert parts["training"][0]["resumed_relative_difference"] == 0
     assert [name for name, rows in parts.items() for r in rows if "failure" in r] == ["recovery"]
 
 
@@ -46,7 +53,7 @@ def test_a_loop_that_leaves_updates_out_is_noticed() -> None:
     def lazy(model, data, setting, device, tick) -> None:
         tick()
 
-    with pytest.raises(RuntimeError, match="1 updates were made where 7 were asked for"):
+    with pytest.raises(RuntimeError, match="1 updates were made where 6 were asked for"):
         lab.turn(lazy, SMALL, "cpu")
 
 
@@ -56,10 +63,38 @@ def test_a_failure_is_a_row_and_does_not_end_the_rest(monkeypatch) -> None:
 
     monkeypatch.setattr(lab, "equality", fail)
     monkeypatch.setattr(lab, "speed", fail)
-    rows = list(lab.run("cpu", True, 100))
-    assert [name for name, _ in rows] == ["equality", "recovery", "speed", "speed", "big batch"]
+    rows = list(lab.run("cpu", True, 100, ["equality", "recovery", "big batch", "speed"]))
+    assert [name for name, _ in rows] == ["equality", "recovery", "big batch", "speed", "speed"]
     assert rows[0][1]["failure"] == "OutOfMemoryError: CUDA out of memory"
-    assert "failure" not in rows[-1][1]
+    assert "failure" not in rows[2][1]
+
+
+def test_parts_that_are_run_anew_replace_their_own_and_no_others(record) -> None:
+    kept = lab.kept({"machine": record["machine"]}, record, ["speed", "noise"])
+    assert set(kept) == set(record["parts"]) - {"speed", "noise"}
+    with pytest.raises(ValueError, match="name another --out"):
+        lab.kept({"machine": {**record["machine"], "torch": "1.0"}}, record, ["speed"])
+
+
+def test_what_was_measured_on_a_gpu_is_shown_with_what_failed(capsys) -> None:
+    """What the text of notebook 06 and the README says of it."""
+    found = json.loads(gpu_results.COMMITTED.read_text())
+    parts = found["parts"]
+    assert max(row["relative_error"] for row in parts["equality"]) < 2e-6
+    assert parts["recovery"][0]["halved_to"] == [32, 16]
+    assert parts["recovery"][0]["relative_error"] < 1e-6
+    assert max(row["relative_error"] for row in parts["processes"]) < 1e-12
+    assert parts["noise"][0]["low"] < parts["noise"][0]["exact"]
+    assert "out of memory" in parts["big batch"][0]["failure"]
+    ratios = {
+        name: [1 / row["speed_against_ours"] for row in parts["speed"] if row.get("loop") == name]
+        for name in lab.LOOPS
+    }
+    rounded = {name: (round(min(r), 2), round(max(r), 2), len(r)) for name, r in ratios.items()}
+    assert rounded["Transformers Trainer"] == (0.96, 1.24, 7)
+    assert rounded["Accelerate"] == (0.83, 1.14, 7)
+    gpu_results.show(found)
+    assert "Measured on 2026-11-26: NVIDIA H200" in capsys.readouterr().out
 
 
 def test_what_the_time_did_not_suffice_for_is_said() -> None:

@@ -13,7 +13,13 @@ import numpy as np
 from accum_lib.lenses.advice.reasons import reasons
 from accum_lib.lenses.advice.work import examples_factor, time_factor, updates_factor
 from accum_lib.lenses.memory.cards import Card, find_card
-from accum_lib.lenses.memory.planner import MARGIN, predicted, smallest_steps
+from accum_lib.lenses.memory.planner import (
+    MARGIN,
+    largest_micro_batch,
+    limits,
+    predicted,
+    smallest_steps,
+)
 from accum_lib.lenses.memory.prediction import Prediction
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload
@@ -59,8 +65,8 @@ def advise(
     card = find_card(card) if isinstance(card, str) else card
     _check(num_samples, noise, goal, times, card, margin)
     prediction = predicted(workload, settings or Settings(), card.hopper, card.device)
-    limit = int(card.usable_bytes * (1 - margin))
-    chooser = Chooser(prediction, limit, num_samples, times)
+    limit, card_bytes = limits(card, margin)
+    chooser = Chooser(prediction, limit, num_samples, times, card_bytes)
     goal = goal if times else "balance"
     scales = (noise.noise_scale, noise.low, noise.high) if noise else ()
     ends = [chooser.choose(scale, goal) for scale in scales]
@@ -75,12 +81,15 @@ class Chooser:
         limit_bytes: the highest peak that is allowed.
         num_samples: N.
         times: of this device, or None.
+        card_bytes: what PyTorch's allocator may take for it.
     """
 
     def __init__(
-        self, prediction: Prediction, limit_bytes: int, num_samples: int, times: TimeModel | None = None
-    ) -> None:
-        self.prediction, self.limit, self.n, self.times = prediction, limit_bytes, num_samples, times
+        self, prediction: Prediction, limit_bytes: int, num_samples: int, times: TimeModel | None = None,
+        card_bytes: float = math.inf,
+    ) -> None:  # fmt: skip
+        self.prediction, self.limit, self.card_bytes = prediction, limit_bytes, card_bytes
+        self.n, self.times = num_samples, times
 
     def choose(self, noise_scale: float, goal: str) -> Pair | None:
         """(M, K), or None if nothing fits."""
@@ -101,7 +110,7 @@ class Chooser:
         return self._reach(low) if low else None
 
     def _reach(self, batch: int) -> Pair | None:
-        return smallest_steps(self.prediction, self.limit, batch)
+        return smallest_steps(self.prediction, self.limit, batch, self.card_bytes)
 
     def fastest(self, noise_scale: float) -> Pair | None:
         """The (M, K) with the least predicted time to the same progress.
@@ -122,7 +131,8 @@ class Chooser:
         return time_factor(self._times(), noise, *pair) / time_factor(self._times(), noise, *best)
 
     def _near_best(self, noise: float, k: int) -> list[Pair]:
-        t, largest = self._times(), min(largest_fitting(self.prediction, self.limit, k), self.n // k)
+        t = self._times()
+        largest = min(largest_fitting(self.prediction, self.limit, self.card_bytes, k), self.n // k)
         if largest < 1:
             return []
         spread = noise * (t.pass_seconds + t.update_seconds / k)
@@ -137,16 +147,16 @@ class Chooser:
 
 
 @lru_cache(maxsize=65536)
-def largest_fitting(prediction: Prediction, limit_bytes: int, steps: int) -> int:
-    """The largest M whose peak with K micro-batches is within the limit; 0 if none is."""
-    return prediction.largest_micro_batch(limit_bytes, steps)
+def largest_fitting(prediction: Prediction, limit_bytes: int, card_bytes: float, steps: int) -> int:
+    """``planner.largest_micro_batch``, looked for once."""
+    return largest_micro_batch(prediction, limit_bytes, card_bytes, steps)
 
 
 def _advice(
     chooser: Chooser, model: str, card: str, noise: NoiseScale | None, goal: str, ends: Sequence[Pair | None]
 ) -> Advice:
     prediction, limit, n = chooser.prediction, chooser.limit, chooser.n
-    largest = largest_fitting(prediction, limit, 2)
+    largest = largest_fitting(prediction, limit, chooser.card_bytes, 2)
     chosen, low, high = ends or [(min(largest, n), 0)] * 3
     m, k = chosen or (0, 0)
     scale, batch = (noise.noise_scale if noise else math.nan), min(m * k, n)
@@ -180,7 +190,7 @@ def landscape(
         batch_sizes: B; those above N are left out (NaN).
     """
     b = np.array(batch_sizes, dtype=float)
-    pairs = smallest_pairs(chooser.prediction, chooser.limit, tuple(batch_sizes))
+    pairs = smallest_pairs(chooser.prediction, chooser.limit, chooser.card_bytes, tuple(batch_sizes))
     m, k = pairs.T
     usable = (b <= chooser.n) & (m > 0)
     noise = math.nan if noise_scale is None else noise_scale
@@ -198,9 +208,11 @@ def landscape(
 
 
 @lru_cache(maxsize=256)
-def smallest_pairs(prediction: Prediction, limit_bytes: int, batch_sizes: tuple[int, ...]) -> np.ndarray:
+def smallest_pairs(
+    prediction: Prediction, limit_bytes: int, card_bytes: float, batch_sizes: tuple[int, ...]
+) -> np.ndarray:
     """(B, 2): M and the smallest K for each B; 0 where nothing fits."""
-    return np.array([smallest_steps(prediction, limit_bytes, b) or (0, 0) for b in batch_sizes])
+    return np.array([smallest_steps(prediction, limit_bytes, b, card_bytes) or (0, 0) for b in batch_sizes])
 
 
 @lru_cache(maxsize=256)

@@ -74,7 +74,7 @@ def measure_here(world_size: int = 2, settings: tuple[Setting, ...] = SETTINGS) 
 
 def measure(settings: tuple[Setting, ...], with_sharded: bool) -> Lab:
     """One process's part; all of them call this."""
-    with process_group():
+    with process_group(device="cpu"):  # several processes on any machine; a GPU takes one
         seconds = np.array([_probe(size) for size in PROBES])
         traffic = tuple(_traffic(setting) for setting in settings)
         shards = _sharded() if with_sharded else ()

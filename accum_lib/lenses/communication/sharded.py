@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,10 +27,11 @@ def sharded(make_model: Callable[[], nn.Sequential], window: list[Any]) -> tuple
 
 def _window(model: nn.Sequential, window: list[Any], every: bool) -> Sharded:
     whole = sum(p.nbytes for p in model.parameters())
+    mesh = init_device_mesh(next(model.parameters()).device.type, (dist.get_world_size(),))
     for layer in model:
         if any(True for _ in layer.parameters()):
-            fully_shard(layer)
-    fully_shard(model)
+            fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
     kept: list[int] = []
 
     def loss_sum(model: nn.Module, batch: Any) -> torch.Tensor:

@@ -129,20 +129,27 @@ class Replay:
 
 
 def replay(prediction: Prediction, micro_batch_size: int, accumulation_steps: int = 1) -> Replay:
-    """Put an update's requests through the allocator, after two updates that have warmed it up."""
+    """Put an update's requests through the allocator, after two updates that have warmed it up.
+
+    The first of them makes the optimizer's state, in pieces of what the activations have left.
+    """
     asked = prediction.requests(micro_batch_size, accumulation_steps)
     allocator = CachingAllocator()
-    for size in [prediction.device.workspace_bytes, *asked.resident_bytes.tolist()]:
+    for size in [*asked.resident_bytes.tolist(), *prediction.device.workspaces]:
         allocator.allocate(size)
-    for _ in range(3):
+    for number in range(3):
         allocator.reset_peaks()
-        _one_update(allocator, asked)
+        _one_update(allocator, asked, first=number == 0)
     return Replay(allocator.most_allocated, allocator.most_reserved)
 
 
-def _one_update(allocator: CachingAllocator, asked: Requests) -> None:
+def _one_update(allocator: CachingAllocator, asked: Requests, first: bool) -> None:
     blocks: dict[int, list[Block | None]] = {}  # a storage of the trace may stand for one in every pass
-    for number, sign in zip(asked.storage.tolist(), asked.sign.tolist(), strict=True):
+    events = zip(asked.storage.tolist(), asked.sign.tolist(), strict=True)
+    for event, (number, sign) in enumerate(events):
+        if first and event == asked.update_at:
+            for size in asked.optimizer_bytes.tolist():
+                allocator.allocate(size)
         if sign > 0:
             blocks.setdefault(number, []).append(allocator.allocate(int(asked.nbytes[number])))
         elif blocks.get(number):

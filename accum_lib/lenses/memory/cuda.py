@@ -1,23 +1,33 @@
 """What an NVIDIA GPU does: its attention kernels, its dropout, what its libraries hold.
 
 Written from PyTorch's sources (named beside each fact). ``tests/gpu/memory_grid.py`` compares it with a
-GPU; until that has run, and its JSON lies beside it, this is a prediction that no GPU has confirmed.
+GPU, cell by cell; the JSON beside it says on which one it has, and with what result.
 """
 
+import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from accum_lib.lenses.memory.cpu import OTHER_RNNS, additive, step_by_step
-from accum_lib.lenses.memory.devices import Device, refusal
+from accum_lib.lenses.memory.devices import Device, Scratch, refusal
+from accum_lib.lenses.memory.shapes import Operator
 
 aten = torch.ops.aten
 HALF = (torch.float16, torch.bfloat16)
-CUBLAS_WORKSPACE = 4096 * 2 * 1024 + 16 * 8 * 1024  # bytes (aten/src/ATen/cuda/CublasHandlePool.cpp)
+# Each thread that multiplies matrices has a cuBLAS handle with a workspace of its own: the one that runs the
+# forward pass, and autograd's, which runs the backward pass (aten/src/ATen/cuda/CublasHandlePool.cpp).
+THREADS = 2
+CUBLAS_WORKSPACE = 4096 * 2 * 1024 + 16 * 8 * 1024  # bytes
 CUBLAS_WORKSPACE_HOPPER = 4096 * 8 * 1024  # from compute capability 9.0 on
+CUBLASLT_WORKSPACE = 1024 * 1024  # of a matrix product with a bias (aten/src/ATen/cuda/CUDABlas.cpp)
 RNNS = ("lstm.input", *OTHER_RNNS)
+# Of an H100, an H200; with fewer, a sum over very many rows takes a smaller buffer.
+MULTIPROCESSORS, THREADS_PER_MULTIPROCESSOR = 132, 2048
 FLASH_BLOCK = 128  # rows that the flash kernel's backward pass rounds up to
 
 
@@ -36,7 +46,8 @@ class CUDA(Device):
     def __init__(self, attention: str = "auto", hopper: bool = True) -> None:
         super().__init__()
         self.backend = attention
-        self.workspace_bytes = CUBLAS_WORKSPACE_HOPPER if hopper else CUBLAS_WORKSPACE
+        each = CUBLAS_WORKSPACE_HOPPER if hopper else CUBLAS_WORKSPACE
+        self.workspaces = (*[each] * THREADS, CUBLASLT_WORKSPACE)
 
     def follows(self, tensor: Tensor) -> bool:
         return tensor.is_meta  # what is computed for real stays in the CPU's memory
@@ -47,6 +58,16 @@ class CUDA(Device):
             "scaled_dot_product_attention": self.attention,
             **{name: refusal(name, "cuDNN keeps a reserve of its own") for name in RNNS},
         }
+
+    def true_outputs(self, operator: Operator, args: tuple, outputs: Any) -> Any:
+        """The memory-efficient kernel keeps its random seed and offset on the CPU, outside CUDA graphs.
+
+        (``_efficient_attention_forward`` in aten/src/ATen/native/transformers/cuda/attention.cu)
+        """
+        if operator is not aten._scaled_dot_product_efficient_attention.default:
+            return outputs
+        output, log_sum_exp, *numbers = outputs
+        return output, log_sum_exp, *(torch.empty(n.shape, dtype=n.dtype, device="cpu") for n in numbers)
 
     def attention(
         self,
@@ -130,11 +151,48 @@ def _efficient_backward(args: tuple, outputs: tuple) -> tuple[int, int]:
     return 0, 4 * query.numel() + 4 * rows
 
 
+def _sum_over_rows(args: tuple, outputs: tuple) -> tuple[int, int | Scratch]:
+    """A bias' gradient is a sum over rows. Where they are many, blocks of threads share a column's rows, and
+    each leaves its part in a buffer (aten/src/ATen/native/cuda/Reduce.cuh, ``setReduceConfig``).
+    """
+    tensor, dims = args[0], [d % args[0].dim() for d in args[1] or []]
+    rows = math.prod(tensor.shape[: len(dims)])
+    if sorted(dims) != list(range(len(dims))) or len(dims) == tensor.dim() or not tensor.is_contiguous():
+        return 0, 0  # another way to sum; of a small matrix, as far as has been seen
+    columns = tensor.numel() // max(1, rows)
+    accumulated = 8 if tensor.dtype == torch.float64 else 4  # bytes: 16-bit types are summed in float32
+    return 0, Scratch(rows, partial(sum_buffer_bytes, columns, accumulated))
+
+
+def sum_buffer_bytes(columns: int, item_bytes: int, rows: float) -> int:
+    """The buffer of a sum over the rows of a matrix, and its semaphores, as PyTorch's rule has it."""
+    together = next(n for n in (4, 2, 1) if columns % n == 0)  # columns that a thread adds up
+    threads = 512 // together
+    outputs = columns // together
+    width = min(_power_of_two(outputs, threads), 32)
+    height = min(_power_of_two(int(rows), threads), threads // width)
+    width = min(_power_of_two(outputs, threads), threads // height)
+    if rows < min(16 * height, 256):
+        return 0
+    values, grid = -(-rows // height), -(-outputs // width)
+    blocks = MULTIPROCESSORS * (THREADS_PER_MULTIPROCESSOR // (width * height))
+    if values < 256 or grid > blocks:
+        return 0
+    parts = int(max(min(-(-blocks // grid), -(-values // 16)), -(-values // 256)))
+    return columns * item_bytes * parts * width * together + 4 * int(grid) if parts > 1 else 0
+
+
+def _power_of_two(number: int, most: int) -> int:
+    """The largest one that is not above the number, nor above ``most``, which is one."""
+    return 1 << (max(1, min(number, most)).bit_length() - 1)
+
+
 def _rounded(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
 CUDA.hidden = {
+    aten.sum.dim_IntList: _sum_over_rows,
     aten._scaled_dot_product_flash_attention_backward.default: _flash_backward,
     aten._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
 }

@@ -5,7 +5,7 @@ device to device. Shapes do not.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -13,7 +13,20 @@ from accum_lib.lenses.memory.autocast import Casts, is_on
 from accum_lib.lenses.memory.errors import untraceable
 from accum_lib.lenses.memory.shapes import Operator
 
-HiddenBytes = Callable[[tuple, Any], tuple[int, int]]
+
+class Scratch(NamedTuple):
+    """Bytes that a kernel takes for itself and that are no straight line in M: what is one, and the rule.
+
+    Attributes:
+        number: a straight line in M, such as the rows of the input.
+        nbytes: the bytes that follow from it.
+    """
+
+    number: int
+    nbytes: Callable[[float], int]
+
+
+HiddenBytes = Callable[[tuple, Any], tuple[int, int | Scratch]]
 
 
 class Device:
@@ -21,7 +34,7 @@ class Device:
 
     Attributes:
         name: "cpu" or "cuda".
-        workspace_bytes: what its libraries hold all the time.
+        workspaces: what its libraries hold all the time, in bytes each.
         granularity: every request is rounded up to a multiple of so many bytes.
         adds_in_place: set while an addition is one that a real run does in place.
         casts: autocast's copies, if the traced update runs under it.
@@ -30,12 +43,17 @@ class Device:
 
     name = ""
     granularity = 1
-    workspace_bytes = 0
+    workspaces: tuple[int, ...] = ()
     hidden: ClassVar[dict[Operator, HiddenBytes]] = {}
 
     def __init__(self) -> None:
         self.adds_in_place = False
         self.casts: Casts | None = None
+
+    @property
+    def workspace_bytes(self) -> int:
+        """All workspaces together."""
+        return sum(self.workspaces)
 
     def lower(self, tensor: Tensor) -> Tensor:
         """The tensor as autocast would have it for a matrix product."""
@@ -53,7 +71,7 @@ class Device:
         """The outputs, where those on meta have another size than on this device."""
         return outputs
 
-    def hidden_bytes(self, operator: Operator, args: tuple, outputs: Any) -> tuple[int, int]:
+    def hidden_bytes(self, operator: Operator, args: tuple, outputs: Any) -> tuple[int, int | Scratch]:
         """What the kernel holds at most before its outputs are allocated, and beside them."""
         count = self.hidden.get(operator)
         return count(args, outputs) if count else (0, 0)

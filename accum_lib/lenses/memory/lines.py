@@ -3,10 +3,14 @@
 At every event, the bytes alive are a sum of lines, hence a line; the peak is the highest of them, the
 *upper envelope*. All of this rests on the two traces running the same operators in the same order, and on
 sizes that do grow in proportion: both are checked, and a third trace has to lie on the lines of the two.
+
+A few kernels take scratch space by a rule of their own. There the rule is kept, and the straight line is that
+of what the rule is about.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -22,16 +26,20 @@ class Lines:
 
     Attributes:
         tape: what all traces have in common: events, categories, operators.
-        constant, per_sample: (storages,) bytes.
+        constant, per_sample: (storages,) bytes; 0 for the scratch.
+        scratch: for a few storages the bytes at any M, which are no straight line.
     """
 
     tape: Tape
     constant: np.ndarray
     per_sample: np.ndarray
+    scratch: Mapping[int, Callable[[float], int]] = field(default_factory=dict)
 
     def nbytes(self, micro_batch_size: float, granularity: int = 1) -> np.ndarray:
         """(storages,) the bytes of each at this M, rounded up to the allocator's granularity."""
         exact = self.constant + self.per_sample * micro_batch_size
+        for storage, nbytes in self.scratch.items():
+            exact[storage] = nbytes(micro_batch_size)
         return exact if granularity == 1 else np.ceil(exact / granularity) * granularity
 
 
@@ -45,10 +53,21 @@ def through(tapes: Mapping[int, Tape]) -> Lines:
     for size, tape in list(tapes.items())[1:]:
         _check_same_events(a, first, size, tape)
     per_sample = (second.nbytes - first.nbytes) / (b - a)
-    lines = Lines(first, first.nbytes - per_sample * a, per_sample)
+    constant, scratch = first.nbytes - per_sample * a, {}
+    for (storage, at_a), (_, at_b) in zip(first.scratch, second.scratch, strict=True):
+        constant[storage] = per_sample[storage] = 0
+        scratch[storage] = partial(_on_a_line, at_a.nbytes, (a, at_a.number), (b, at_b.number))
+    lines = Lines(first, constant, per_sample, scratch)
     for size, tape in others:
         _check_on_line(lines, (a, b, size), tape)
     return lines
+
+
+def _on_a_line(
+    nbytes: Callable[[float], int], at_a: tuple[int, int], at_b: tuple[int, int], micro_batch_size: float
+) -> int:
+    (a, first), (b, second) = at_a, at_b
+    return nbytes(first + (second - first) / (b - a) * (micro_batch_size - a))
 
 
 def envelope(constant: np.ndarray, per_sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,10 @@
 For each way to make the update (precision, checkpointing) the planner takes the smallest K whose micro-batch
 fits the card with a margin, and ranks what fits by an estimate of its time. If nothing fits it says what is
 in the way, and looks for leaner optimizers. Every peak comes from a trace; nothing is run or allocated.
+
+What fits is decided by two numbers. The peak of what is allocated has to leave a margin; and what PyTorch's
+allocator takes from the card for it, half of that. The second is often a tenth more than the first, but with
+the logits of a large vocabulary a third: an H200 ran out of memory at a peak of 83 percent.
 """
 
 import math
@@ -10,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 
+from accum_lib.lenses.memory.allocator import replay
 from accum_lib.lenses.memory.cards import Card, find_card
 from accum_lib.lenses.memory.cuda import CUDA
 from accum_lib.lenses.memory.prediction import LARGEST_M, Prediction, predict
@@ -18,8 +23,7 @@ from accum_lib.lenses.memory.workloads import Workload, named
 from accum_lib.records.memory import GIB, Option, Plan
 from accum_lib.words import N_, _, listed, sentences
 
-# Of what a process can allocate, left free: a prediction may be off by 1 percent, the allocator's remainders
-# make 0.4 to 3.3 percent, and free memory comes in pieces.
+# Of what a process can allocate, left free: for what else is on the card, and for other versions' kernels.
 MARGIN = 0.1
 LARGEST_BATCH = 10**7  # examples in one update; more than that is a slip of the hand
 UTILISATION = 0.4  # of the data sheet's arithmetic that training reaches, roughly
@@ -53,14 +57,14 @@ def plan(
         raise ValueError(f"the margin is a part of the memory, from 0 to below 1; got {margin}")
     card = find_card(card) if isinstance(card, str) else card
     workload = _named(workload) if isinstance(workload, str) else workload
-    limit = int(card.usable_bytes * (1 - margin))
+    limit, card_bytes = limits(card, margin)
     predictions = [_predict(workload, s, card) for s in _ways(settings, workload, card)]
-    options = [option(p, card, limit, effective_batch_size) for p in predictions]
+    options = [option(p, card, limit, card_bytes, effective_batch_size) for p in predictions]
     for leaner in _leaner(predictions[-1].settings):
         if any(o.fits for o in options):
             break
         predictions.append(_predict(workload, leaner, card))
-        options.append(option(predictions[-1], card, limit, effective_batch_size))
+        options.append(option(predictions[-1], card, limit, card_bytes, effective_batch_size))
     return Plan(
         model=workload.name,
         card=card.name,
@@ -73,13 +77,22 @@ def plan(
     )
 
 
-def option(prediction: Prediction, card: Card, limit_bytes: int, effective_batch_size: int) -> Option:
+def limits(card: Card, margin: float) -> tuple[int, int]:
+    """The most that may be allocated at once, and that the allocator may take: half the margin is left there,
+    since what free memory in pieces costs is counted."""
+    return int(card.usable_bytes * (1 - margin)), int(card.usable_bytes * (1 - margin / 2))
+
+
+def option(
+    prediction: Prediction, card: Card, limit_bytes: int, card_bytes: int, effective_batch_size: int
+) -> Option:
     """The best M and K for one way to make the update, or why there is none."""
-    largest = prediction.largest_micro_batch(limit_bytes, accumulation_steps=2)
-    found = smallest_steps(prediction, limit_bytes, effective_batch_size)
+    largest = largest_micro_batch(prediction, limit_bytes, card_bytes)
+    found = smallest_steps(prediction, limit_bytes, effective_batch_size, card_bytes)
     m, k = found or (0, 0)
     settings, floor = prediction.settings, prediction.floor_bytes(2)
-    peak = prediction.peak_bytes(*found) if found else _leanest(prediction)
+    size, steps = found or (_smallest(prediction), 2)
+    peak, reserved = prediction.peak_bytes(size, steps), reserved_bytes(prediction, size, steps)
     return Option(
         precision=settings.precision,
         checkpointing=settings.checkpointing,
@@ -89,33 +102,77 @@ def option(prediction: Prediction, card: Card, limit_bytes: int, effective_batch
         accumulation_steps=k,
         largest_micro_batch=largest,
         peak_bytes=peak,
+        reserved_bytes=reserved,
         floor_bytes=floor,
         seconds=estimated_seconds(prediction, card, m, k) if found else None,
-        reason=_reason(found, largest, peak, floor, limit_bytes),
+        reason=_reason(found, largest, peak, reserved, floor, limit_bytes),
     )
 
 
 def smallest_steps(
-    prediction: Prediction, limit_bytes: float, effective_batch_size: int
+    prediction: Prediction, limit_bytes: float, effective_batch_size: int, card_bytes: float = math.inf
 ) -> tuple[int, int] | None:
     """(M, K): the smallest K for which some M with M * K >= B fits, and the smallest such M; or None.
 
     The last micro-batch of the window may be smaller than M, so that the window has exactly B examples. From
     K = 2 on, a larger K costs nothing but the bytes of its inputs, and a larger M never less; so only the
     largest M that fits is searched for, and then every K from the one it needs.
+
+    Args:
+        prediction, effective_batch_size: of what, and B.
+        limit_bytes: the most that may be allocated at once.
+        card_bytes: the most that the allocator may take for it (``reserved_bytes``).
     """
     batch = effective_batch_size
-    if _fits(prediction, batch, 1, limit_bytes):
+    if _fits(prediction, batch, 1, limit_bytes, card_bytes):
         return batch, 1
-    m = min(prediction.largest_micro_batch(limit_bytes, 2), batch)
+    m = min(largest_micro_batch(prediction, limit_bytes, card_bytes), batch)
     while m >= 1:
         k = max(2, math.ceil(batch / m))
         m = math.ceil(batch / k)  # the smallest M that reaches B with this K
         rest = batch - m * (k - 1)
-        if _fits(prediction, m, k, limit_bytes) and prediction.takes(rest):
+        if _fits(prediction, m, k, limit_bytes, card_bytes) and prediction.takes(rest):
             return m, k
         m -= 1
     return None
+
+
+def largest_micro_batch(
+    prediction: Prediction, limit_bytes: float, card_bytes: float = math.inf, accumulation_steps: int = 2
+) -> int:
+    """The largest M that fits with this K; 0 if none does. The limits are those of ``smallest_steps``."""
+    k = accumulation_steps
+    most = prediction.largest_micro_batch(limit_bytes, k)
+    if most == 0 or _fits(prediction, most, k, limit_bytes, card_bytes):
+        return most
+    low, high = 0, most  # high is too large
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = _fits(prediction, middle, k, limit_bytes, card_bytes)
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+def reserved_bytes(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:
+    """What PyTorch's caching allocator takes from the card, by a replay; a CPU's takes what is asked for.
+
+    Replayed are the powers of two on both sides of M. Between them a straight line is close, or above.
+    """
+    peak = prediction.peak_bytes(micro_batch_size, accumulation_steps)
+    if prediction.device.name == "cpu":
+        return peak
+    steps = min(accumulation_steps, 2)  # a third one only brings its inputs
+    low = 1 << (micro_batch_size.bit_length() - 1)
+    found = _replayed(prediction, low, steps)
+    if micro_batch_size > low:
+        way = micro_batch_size / low - 1
+        found = int((1 - way) * found + way * _replayed(prediction, 2 * low, steps))
+    return max(peak, found)
+
+
+@lru_cache(maxsize=1024)
+def _replayed(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:
+    return replay(prediction, micro_batch_size, accumulation_steps).reserved_bytes
 
 
 def estimated_seconds(
@@ -195,13 +252,19 @@ def _predicted(workload: Workload, settings: Settings, hopper: bool, device: str
     return predict(workload, settings, CUDA(attention=settings.attention, hopper=hopper))
 
 
-def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float) -> bool:
-    return prediction.takes(m) and prediction.peak_bytes(m, k) <= limit_bytes
+def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float, card_bytes: float) -> bool:
+    if not prediction.takes(m) or prediction.peak_bytes(m, k) > limit_bytes:
+        return False
+    return card_bytes == math.inf or reserved_bytes(prediction, m, k) <= card_bytes
+
+
+def _smallest(prediction: Prediction) -> int:
+    """The smallest M, whose peak is the lowest that accumulation can reach."""
+    return 1 if prediction.takes(1) else 2
 
 
 def _leanest(prediction: Prediction) -> int:
-    """The lowest peak that accumulation can reach."""
-    return prediction.peak_bytes(1 if prediction.takes(1) else 2, 2)
+    return prediction.peak_bytes(_smallest(prediction), 2)
 
 
 def _check_batch(size: int) -> None:
@@ -224,7 +287,9 @@ def _rank(option: Option) -> tuple:
     return False, option.seconds, changes
 
 
-def _reason(found: tuple[int, int] | None, largest: int, peak: int, floor: int, limit: int) -> str:
+def _reason(
+    found: tuple[int, int] | None, largest: int, peak: int, reserved: int, floor: int, limit: int
+) -> str:
     if found and found[1] == 1:
         return _("the whole batch fits: no accumulation is needed")
     if found:
@@ -235,9 +300,11 @@ def _reason(found: tuple[int, int] | None, largest: int, peak: int, floor: int, 
         )
     if floor > limit:
         return _("{floor} of it is there however small M is: accumulation cannot help", floor=gib(floor))
-    return _(
-        "not even one example fits ({peak}): accumulation cannot help, checkpointing may", peak=gib(peak)
-    )
+    if peak > limit:
+        return _(
+            "not even one example fits ({peak}): accumulation cannot help, checkpointing may", peak=gib(peak)
+        )
+    return _("{reserved} would be taken from the card for it, in pieces", reserved=gib(reserved))
 
 
 def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit: int) -> str:
@@ -308,12 +375,18 @@ def explain(found: Plan) -> str:
         verdict=found.verdict,
     )
     rows = [
-        ("", "M", "K", _("peak GiB"), _("floor, K > 1"), _("s/update"), _("why")),
+        ("", "M", "K", _("peak GiB"), _("reserved"), _("floor, K > 1"), _("s/update"), _("why")),
         *map(_row, found.options),
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     table = "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 6)), row[6]])
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(row[1:-1], widths[1:], strict=True)),
+                row[-1],
+            ]
+        )
         for row in rows
     )
     return f"{head}\n{table}\n\n{_last_words(found)}"
@@ -322,7 +395,8 @@ def explain(found: Plan) -> str:
 def _row(o: Option) -> tuple[str, ...]:
     m, k = (str(o.micro_batch_size), str(o.accumulation_steps)) if o.fits else ("-", "-")
     seconds = "-" if o.seconds is None else f"~{o.seconds:.2g}"
-    return describe(o), m, k, f"{o.peak_bytes / GIB:.2f}", f"{o.floor_bytes / GIB:.2f}", seconds, o.reason
+    sizes = (f"{nbytes / GIB:.2f}" for nbytes in (o.peak_bytes, o.reserved_bytes, o.floor_bytes))
+    return describe(o), m, k, *sizes, seconds, o.reason
 
 
 def _last_words(found: Plan) -> str:

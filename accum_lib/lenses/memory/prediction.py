@@ -65,12 +65,16 @@ class Requests:
     """What an update asks of an allocator, in order.
 
     Attributes:
-        resident_bytes: (residents,) what is there before.
+        resident_bytes: (residents,) what is there before: parameters, buffers, the window's inputs.
+        optimizer_bytes: (states,) the optimizer's state, which its first update makes.
+        update_at: the event with which the optimizer begins.
         nbytes: (storages,) the size of each.
         storage, sign: (events,) whose birth (+1) or death (-1) it is.
     """
 
     resident_bytes: np.ndarray
+    optimizer_bytes: np.ndarray
+    update_at: int
     nbytes: np.ndarray
     storage: np.ndarray
     sign: np.ndarray
@@ -139,7 +143,10 @@ class Prediction:
         )
 
     def envelope(self, accumulation_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """The lines ``constant + per_sample * M`` that are the peak of the requested bytes somewhere."""
+        """The lines ``constant + per_sample * M`` that are the peak of the requested bytes somewhere.
+
+        Scratch that is no straight line is left out.
+        """
         cut = self._cut(self.lines, accumulation_steps)
         constant = cut.levels(self.lines.constant) + self.device.workspace_bytes
         return envelope(constant, cut.levels(self.lines.per_sample))
@@ -205,10 +212,12 @@ class Prediction:
         lines = self._lines(micro_batch_size)
         cut, tape = self._cut(lines, accumulation_steps), lines.tape
         nbytes = lines.nbytes(micro_batch_size).round().astype(np.int64)
-        inputs = tape.resident & (tape.category == "inputs")
+        inputs, states = (tape.resident & (tape.category == c) for c in ("inputs", "optimizer state"))
         batches = np.tile(nbytes[inputs][: inputs.sum() // TRACED_STEPS], accumulation_steps)
         return Requests(
-            resident_bytes=np.concatenate([nbytes[tape.resident & ~inputs], batches]),
+            resident_bytes=np.concatenate([nbytes[tape.resident & ~inputs & ~states], batches]),
+            optimizer_bytes=nbytes[states],
+            update_at=cut.update_at,
             nbytes=nbytes,
             storage=tape.storage[cut.event],
             sign=tape.sign[cut.event],

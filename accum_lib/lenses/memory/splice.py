@@ -34,6 +34,11 @@ class Splice:
     operator: np.ndarray
     phases: tuple[tuple[str, int], ...]
 
+    @property
+    def update_at(self) -> int:
+        """The event with which the optimizer begins."""
+        return int(np.searchsorted(self.event >= _mark(self.tape, "update")[0], True))
+
     def levels(self, nbytes: np.ndarray, category: str | None = None) -> np.ndarray:
         """(1 + events,) what is alive before the first event and after each.
 

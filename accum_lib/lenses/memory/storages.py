@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from accum_lib.lenses.memory import values
-from accum_lib.lenses.memory.devices import Device
+from accum_lib.lenses.memory.devices import Device, Scratch
 from accum_lib.lenses.memory.errors import untraceable
 from accum_lib.lenses.memory.shapes import Operator, Shapes, tensors_in
 
@@ -42,6 +42,7 @@ class Tape:
         operators: the names of all operators, in order.
         flops: (operators,) floating-point operations of each product, convolution and attention; 0 of others.
         marks: (name, event, operator) where something began: what comes next.
+        scratch: (storage, why it has so many bytes) where these are no straight line in M.
     """
 
     nbytes: np.ndarray
@@ -53,6 +54,7 @@ class Tape:
     operators: tuple[str, ...]
     flops: np.ndarray
     marks: tuple[tuple[str, int, int], ...]
+    scratch: tuple[tuple[int, Scratch], ...] = ()
 
 
 class StorageFollower(TorchDispatchMode):
@@ -80,6 +82,7 @@ class StorageFollower(TorchDispatchMode):
         self._formula: dict[Operator, Any] = {}
         self._counted: dict[Any, int] = {}
         self._marks: list[tuple[str, int, int]] = []
+        self._scratch: list[tuple[int, Scratch]] = []
 
     # --- What the tracer says
 
@@ -112,6 +115,7 @@ class StorageFollower(TorchDispatchMode):
             operators=tuple(self._operators),
             flops=np.array(self._flops, dtype=np.int64),
             marks=tuple(self._marks),
+            scratch=tuple(self._scratch),
         )
 
     # --- What PyTorch says
@@ -199,11 +203,17 @@ class StorageFollower(TorchDispatchMode):
         elif self._resident[number]:
             self._nbytes[number] = 0  # it came and went while nobody recorded
 
-    def _pass_through(self, nbytes: int) -> None:
+    def _pass_through(self, size: int | Scratch) -> None:
         """A buffer inside a kernel: it is gone when the operator returns."""
-        if nbytes and self.recording:
-            number = self._new(nbytes, "", resident=False)
-            self._events.append((number, -1, len(self._operators)))
+        if not self.recording:
+            return
+        if isinstance(size, Scratch):  # on every tape, also where this M needs none: they have to line up
+            self._scratch.append((len(self._nbytes), size))
+            size = size.nbytes(size.number)
+        elif not size:
+            return
+        number = self._new(size, "", resident=False)
+        self._events.append((number, -1, len(self._operators)))
 
 
 def _adds_up_gradients(args: tuple) -> bool:

@@ -1,6 +1,7 @@
 """The planner against brute force over every (M, K), and never over the card."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ import torch
 from memory_cases import peak_of_a_trace, workload
 
 from accum_lib.lenses.memory import planner
+from accum_lib.lenses.memory.allocator import replay
 from accum_lib.lenses.memory.cards import CARDS, CONTEXT_BYTES, GIB, Card, find_card
 from accum_lib.lenses.memory.cpu import CPU
 from accum_lib.lenses.memory.cuda import CUDA
 from accum_lib.lenses.memory.guard import RESERVE_BYTES, WouldNotFitError, guard
 from accum_lib.lenses.memory.planner import explain, plan, smallest_steps
-from accum_lib.lenses.memory.prediction import predict
+from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, mlp, named, of_model
 from accum_lib.losses import classification_loss_sum
@@ -92,23 +94,69 @@ def test_a_model_that_refuses_single_samples_gets_none() -> None:
     assert smallest_steps(found, 1e12, 1) is None
 
 
+@cache
+def with_logits() -> Prediction:
+    """A small model with a large vocabulary: at its peak most of the memory is a few copies of the logits."""
+    workload = named("roberta-base", "mlm", 128, num_hidden_layers=2, hidden_size=64, intermediate_size=128,
+                     num_attention_heads=2, vocab_size=30_000)  # fmt: skip
+    return predict(workload, Settings(precision="bf16"), CUDA())
+
+
+@pytest.mark.parametrize("gib", [1, 2, 5])
+def test_what_the_allocator_takes_in_pieces_has_to_fit_as_well(gib) -> None:
+    """An H200 ran out of memory where the peak alone was looked at."""
+    found, card_bytes = with_logits(), gib * GIB
+    m, k = smallest_steps(found, 0.9 * card_bytes, 512, card_bytes)
+    assert replay(found, m, k).reserved_bytes <= card_bytes
+    alone, _ = smallest_steps(found, 0.9 * card_bytes, 512)
+    assert replay(found, alone, 2).reserved_bytes > card_bytes
+    assert alone > m
+
+
+def test_brute_force_over_both_limits_agrees() -> None:
+    found = with_logits()
+    for card_bytes in (0.3 * GIB, 0.5 * GIB, GIB):
+
+        def peak(m: int, k: int, most: float = card_bytes) -> float:
+            fits = planner.reserved_bytes(found, m, k) <= most
+            return found.peak_bytes(m, k) if fits else float("inf")
+
+        for batch in (5, 24):
+            expected = brute_force(peak, found.takes, 0.9 * card_bytes, batch)
+            assert smallest_steps(found, 0.9 * card_bytes, batch, card_bytes) == expected
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_between_powers_of_two_a_straight_line_is_close_or_above(k) -> None:
+    """With K = 1 some sizes happen to fall into place: a third less is taken."""
+    found = with_logits()
+    for m in (3, 6, 11, 24, 48, 100, 200):
+        exact = replay(found, m, k).reserved_bytes
+        assert 0.95 < planner.reserved_bytes(found, m, k) / exact < (1.05 if k == 2 else 1.35)
+    assert planner.reserved_bytes(found, 64, k) == replay(found, 64, k).reserved_bytes
+
+
 @pytest.fixture(scope="module")
 def small() -> Workload:
     return workload("RoBERTa")
 
 
-def card_with(limit: float, margin: float = planner.MARGIN) -> Card:
-    return Card("made up", 1, int(limit / (1 - margin)) + 1 + CONTEXT_BYTES, 10.0, "bf16", 40.0, hopper=True)
+WIDE = 0.6  # on a card so small, the allocator's segments weigh more than they do on a real one
+
+
+def card_with(limit: float, margin: float = WIDE) -> Card:
+    return Card("made up", 1, int(limit / (1 - margin)) + 1 + CONTEXT_BYTES, 10.0, "bf16", 40.0, hopper=False)
 
 
 def test_no_option_exceeds_the_card_and_the_best_is_the_fastest(small) -> None:
-    floor = predict(small, Settings(), CUDA()).floor_bytes(2)
+    floor = predict(small, Settings(), CUDA(hopper=False)).floor_bytes(2)
     for factor in (0.5, 0.9, 1.01, 1.3, 2, 10):
         card = card_with(factor * floor)
-        found = plan(small, card, 64)
+        found = plan(small, card, 64, margin=WIDE)
         fits = [o for o in found.options if o.fits]
         for o in fits:
             assert o.peak_bytes <= found.limit_bytes <= card.usable_bytes
+            assert o.peak_bytes <= o.reserved_bytes <= card.usable_bytes
             assert o.micro_batch_size * o.accumulation_steps >= 64
             assert (o.accumulation_steps - 1) * o.micro_batch_size < 64
         assert [o.seconds for o in fits] == sorted(o.seconds for o in fits)
@@ -117,17 +165,17 @@ def test_no_option_exceeds_the_card_and_the_best_is_the_fastest(small) -> None:
 
 
 def test_it_says_when_accumulation_is_not_needed_helps_or_cannot_help(small) -> None:
-    found = predict(small, Settings(), CUDA())
+    found = predict(small, Settings(), CUDA(hopper=False))
     enough, floor = found.peak_bytes(64, 1), found.floor_bytes(2)
-    assert "the whole batch fits" in plan(small, card_with(enough), 64).verdict
-    needed = plan(small, card_with(found.peak_bytes(20, 2)), 64)
+    assert "the whole batch fits" in plan(small, card_with(enough), 64, margin=WIDE).verdict
+    needed = plan(small, card_with(found.peak_bytes(20, 2)), 64, margin=WIDE)
     assert "accumulation makes it fit, in 4 micro-batches" in needed.verdict
     assert found.peak_bytes(40, 1) > floor
-    below = plan(small, card_with(0.9 * floor), 64)
+    below = plan(small, card_with(0.9 * floor), 64, margin=WIDE)
     assert below.verdict.startswith("Accumulation cannot help fp32, AdamW")
     assert "What helps:" in below.verdict
     assert "cannot help" in next(o for o in below.options if o.reason.startswith("0.0")).reason
-    none = plan(small, card_with(0.42 * floor), 64)
+    none = plan(small, card_with(0.42 * floor), 64, margin=WIDE)
     assert none.best is None
     assert "Nothing fits." in explain(none)
 
@@ -135,10 +183,10 @@ def test_it_says_when_accumulation_is_not_needed_helps_or_cannot_help(small) -> 
 def test_sharding_is_proposed_where_nothing_leaner_fits(small) -> None:
     """The number of cards by hand: what is shared, over what is left beside what is not."""
     floor = min(
-        predict(small, Settings("sgd", precision=p, checkpointing=True), CUDA()).floor_bytes(2)
+        predict(small, Settings("sgd", precision=p, checkpointing=True), CUDA(hopper=False)).floor_bytes(2)
         for p in ("fp32", "bf16")
     )
-    verdict = plan(small, card_with(0.97 * floor), 64).verdict
+    verdict = plan(small, card_with(0.97 * floor), 64, margin=WIDE).verdict
     assert "over at least 2 cards" in verdict
 
 
@@ -151,7 +199,8 @@ def test_what_is_asked_for_is_what_is_planned(small) -> None:
 
 
 def test_the_explanation_has_every_option_and_what_to_take(small) -> None:
-    found = plan(small, card_with(predict(small, Settings(), CUDA()).peak_bytes(20, 2)), 50)
+    enough = card_with(predict(small, Settings(), CUDA(hopper=False)).peak_bytes(20, 2))
+    found = plan(small, enough, 50, margin=WIDE)
     text = explain(found)
     for o in found.options:
         assert planner.describe(o) in text
