@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from accum_lib.explorers.stills import show_still
+from accum_lib.explorers.stills import show_still, wrapped
 from accum_lib.figures import gpu_memory
 from accum_lib.figures.throughput import picture, summary
+from accum_lib.records.memory import GIB
 from accum_lib.words import N_, _
 
 SCRIPT = Path(__file__).parents[2] / "tests" / "gpu" / "roberta_lab.py"
@@ -25,6 +26,38 @@ This machine has no GPU, and no results of one have been committed: nobody has r
 so there is nothing to show. On a machine with one:
 
     python tests/gpu/roberta_lab.py""")
+
+LINES = {  # what each part found, in a sentence
+    "equality": N_(
+        "{model}, {precision}: the gradient of {accumulation_steps} micro-batches differs from that of one "
+        "big batch by {relative_error:.1e}, relative; the big batch's from itself by {once_more:.1e}."
+    ),
+    "recovery": N_(
+        "{model}, {precision}: memory ran out, M was halved to {halved_to}, and the gradient differs by "
+        "{relative_error:.1e} from that of a small M."
+    ),
+    "processes": N_(
+        "{kind} over {backend}, world_size = {world_size}, averaging in {passes}: the gradient differs from "
+        "one big batch in float64 by {relative_error:.1e}."
+    ),
+    "noise": N_(
+        "{model}: the noise scale is {exact:.0f} from every example's gradient; {estimate:.0f} from "
+        "{windows} watched windows, from {low:.0f} to {high} with {confidence:.0%} confidence. Watching "
+        "every window took {every_1:.1%} more time, one in four {every_4:.1%}."
+    ),
+    "training": N_(
+        "{command}: the peak is {peak_gib} GiB, predicted were {predicted_gib}; the loss went from "
+        "{first_loss:.2f} to {last_loss:.2f}."
+    ),
+    "big batch": N_(
+        "{sequences:,} sequences of {tokens} tokens, {precision}, M = {micro_batch_size}, "
+        "K = {accumulation_steps}: {seconds:.1f} s, a peak of {peak_gib} GiB, predicted were {predicted_gib}."
+    ),
+}
+TITLES = {
+    "equality": N_("equality"), "recovery": N_("recovery"), "processes": N_("processes"),
+    "noise": N_("noise scale"), "training": N_("training"), "big batch": N_("big batch"),
+}  # fmt: skip
 
 
 def show_gpu_results() -> None:
@@ -63,9 +96,10 @@ def show(record: Mapping[str, Any]) -> None:
     """Where and when it was measured, each part in a line, and a picture of the speeds of each model."""
     parts = record["parts"]
     print(_measured_on(record))
-    for name in (n for n in parts if n != "speed"):
-        for row in parts[name]:
-            print(f"{name}: {row.get('failure') or _line(row)}")
+    for name, title in TITLES.items():
+        for row in parts.get(name, []):
+            what = row.get("failure") or _(LINES[name], **_in_words(row))
+            print(wrapped(f"{_(title)}: {what}", "    "))
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in parts.get("speed", []):
         if "failure" in row:
@@ -97,14 +131,19 @@ def _measured_on(record: Mapping[str, Any]) -> str:
     )
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {_short(value)}" for name, value in row.items() if name != "small"
-    )
-
-
-def _short(value: Any) -> Any:
-    """Four digits of a number; no braces around numbers with names."""
-    if isinstance(value, Mapping):
-        return " ".join(f"{name.replace('_', ' ')}: {_short(each)}" for name, each in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else value
+def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's values, with bytes in GiB, lists in a row, and what is infinite or not known as a sign."""
+    values: dict[str, Any] = {name: "-" if value is None else value for name, value in row.items()}
+    values |= row.get("seconds_over_plain", {})
+    values |= {name: values[name] - 1 for name in ("every_1", "every_4") if name in values}
+    if "halved_to" in row:
+        values["halved_to"] = ", ".join(map(str, row["halved_to"])) or "-"
+    if "every_micro_batch" in row:
+        values["passes"] = _("every pass") if row["every_micro_batch"] else _("the last pass")
+    if "high" in row:
+        values["high"] = "∞" if row["high"] is None else f"{row['high']:.0f}"
+    for name in ("peak", "predicted_peak"):
+        if f"{name}_bytes" in row:
+            nbytes = row[f"{name}_bytes"]
+            values[f"{name.removesuffix('_peak')}_gib"] = "-" if nbytes is None else f"{nbytes / GIB:.2f}"
+    return values

@@ -33,4 +33,9 @@ def show_still(draw: Callable[[], Picture]) -> None:
     words, image = html.escape(data["text/plain"]), data["image/png"]
     data["text/html"] = f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{image}">'
     display(data, metadata=metadata, raw=True)
-    print(textwrap.fill(data["text/plain"], 96 if language() == "en" else 48))  # wide letters
+    print(wrapped(data["text/plain"]))
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """A text as lines that a notebook need not break; from the second one on they may be indented."""
+    return textwrap.fill(text, 96 if language() == "en" else 48, subsequent_indent=indent)  # wide letters

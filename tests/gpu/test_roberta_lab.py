@@ -109,8 +109,11 @@ def test_the_notebook_shows_results_with_their_machine_and_date(
     assert "nobody has run this on a GPU yet" in capsys.readouterr().out
     (tmp_path / "results.json").write_text(json.dumps(record))
     gpu_results.show_gpu_results()
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert f"Measured on {record['date']}: {record['machine']['device']}" in shown
-    assert "relative error" in shown
+    assert "the gradient of 4 micro-batches differs from that of one big batch by" in shown
+    assert "big batch: 32 sequences of 16 tokens, fp32, M = 4, K = 8:" in shown
+    assert "processes: ddp over gloo, world_size = 2, averaging in the last pass" in shown
+    assert "the loss went from" in shown
     assert "most samples per second: " in shown
     assert png(picture(record["parts"]["speed"])).startswith(b"\x89PNG")
