@@ -55,7 +55,8 @@ def test_clipping_is_right_if_it_is_meant(capsys) -> None:
     ("name", "message"),
     [
         ("nonsense", "must have the form MODULE:FUNCTION"),
-        ("no_such_module_here:train", "No module named 'no_such_module_here'"),
+        ("no_such_module_here:train", "there is no module 'no_such_module_here' in this folder or installed"),
+        ("tests/reference:gradient", "is no Python file"),
         ("missing.py:train", "there is no file missing.py"),
         (f"{LOOPS}:foo", "has no 'foo'; it has"),
     ],
@@ -63,6 +64,13 @@ def test_clipping_is_right_if_it_is_meant(capsys) -> None:
 def test_what_cannot_be_run_exits_with_2_and_says_why(name, message, capsys) -> None:
     assert main(["check", name]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_module_that_misses_something_itself_is_told_apart(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "needs_more.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "needs_more:train"]) == 2
+    assert "No module named 'not_installed_anywhere'" in capsys.readouterr().err
 
 
 def test_help_is_complete() -> None:

@@ -63,8 +63,18 @@ def load(name: str) -> Any:
             raise ValueError(f"there is no file {place}")
         sys.path.insert(0, str(file.parent))
         place = file.stem
+    elif os.sep in place or pathlib.Path(place).is_file():
+        raise ValueError(f"{place} is no Python file (.py), and a module's name has dots instead of {os.sep}")
     sys.path.insert(0, os.getcwd())
-    module = importlib.import_module(place)
+    try:
+        module = importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name != place.split(".")[0]:
+            raise  # the reader's module was found, and misses something itself
+        raise ImportError(
+            f"there is no module {place!r} in this folder or installed: give a file, such as train.py:train, "
+            "or go to the folder that holds it"
+        ) from error
     if not hasattr(module, attribute):
         functions = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
         raise ValueError(f"{place} has no {attribute!r}; it has {', '.join(functions) or 'no function'}")

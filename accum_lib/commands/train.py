@@ -97,7 +97,7 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
 
     if arguments.max_held_out is not None and arguments.max_held_out < 1:
         raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
-    data = load_data(arguments.data)
+    data = load_data(arguments.data, **_of_a_file(arguments))
     loaded = load_model(arguments.model, arguments.task, data, arguments.dropout, arguments.seed)
     if not 5 <= arguments.max_tokens <= loaded.max_tokens:
         raise ValueError(
@@ -110,6 +110,19 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
         for part in (data.train, data.held_out[: arguments.max_held_out])
     )
     return loaded, data, train, held_out
+
+
+def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How a file is to be read; nothing where the data are no file."""
+    from accum_lib.roberta.files import Columns
+
+    columns = Columns(arguments.text_column, arguments.pair_column, arguments.label_column)
+    if arguments.data == "docstrings" or arguments.data.startswith("glue:"):
+        if columns != Columns() or arguments.held_out:
+            raise ValueError(f"columns and --held-out are of a file, and --data is {arguments.data}")
+        return {}
+    labelled = False if arguments.task == "mlm" else None
+    return {"columns": columns, "held_out": arguments.held_out, "labelled": labelled}
 
 
 def _dry_run(loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str) -> int:

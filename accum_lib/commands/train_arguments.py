@@ -32,6 +32,11 @@ def _add_what(group: Any) -> None:
         metavar="SOURCE",
         help="docstrings, glue:TASK such as glue:sst2, or a .csv, .tsv, .jsonl or .parquet file (docstrings)",
     )
+    for role, what in (
+        ("text", "the texts"), ("pair", "second texts, if there are any"), ("label", "the classes")
+    ):  # fmt: skip
+        add(f"--{role}-column", default=role, metavar="NAME", help=f"of the file, for {what} ({role})")
+    add("--held-out", metavar="FILE", help="another such file to measure on (a fifth of the first)")
     add("--max-held-out", type=int, metavar="N", help="evaluate on the first N held-out examples only (all)")
     add("--max-tokens", type=int, default=128, metavar="T", help="cut texts to so many tokens (128)")
     add("--dropout", type=float, metavar="P", help="probability everywhere (the model's own, usually 0.1)")

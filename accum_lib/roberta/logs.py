@@ -95,7 +95,12 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
 
 def _open_lines(path: Path) -> Any:
     """Open for appending; half a line, which a kill may leave behind, is cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the output folder {path.parent} cannot be made ({error.strerror}): choose another one"
+        ) from error
     if path.exists():
         content = path.read_bytes()
         whole = content.rfind(b"\n") + 1

@@ -49,6 +49,34 @@ def test_it_trains_and_what_it_leaves_can_be_used(file, tmp_path, capsys) -> Non
     assert main(words(file, tmp_path / "c", *more, "--task", "mlm")) == 0
 
 
+def test_the_columns_and_the_held_out_file_can_be_named(file, tmp_path, capsys) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(file.read_text().replace("text,label", "body,kind", 1))
+    assert main(words(other, tmp_path / "a")) == 2
+    assert "say which to use: --text-column and --label-column" in capsys.readouterr().err
+    named = ["--text-column", "body", "--label-column", "kind", "--max-updates", "1"]
+    assert main(words(other, tmp_path / "b", *named)) == 0
+    apart = tmp_path / "apart.csv"
+    apart.write_text("\n".join(other.read_text().splitlines()[:9]))
+    assert main(words(other, tmp_path / "c", *named, "--held-out", str(apart))) == 0
+    assert re.search(r"accuracy \d+\.\d% of 8\.", capsys.readouterr().out)
+    assert main(["train", "--output", str(tmp_path / "d"), "--text-column", "body"]) == 2
+    assert "--data is docstrings" in capsys.readouterr().err
+
+
+def test_labels_that_are_missing_do_not_matter_where_tokens_are_guessed(file, tmp_path) -> None:
+    holes = tmp_path / "holes.csv"
+    holes.write_text(file.read_text().replace(",arrays", ",", 1))
+    assert main(words(holes, tmp_path / "a", "--max-updates", "1")) == 2
+    assert main(words(holes, tmp_path / "b", "--max-updates", "1", "--task", "mlm")) == 0
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(file, tmp_path, capsys) -> None:
+    (tmp_path / "a_file").write_text("")
+    assert main(words(file, tmp_path / "a_file" / "run", "--max-updates", "1")) == 2
+    assert "a_file/run cannot be made (Not a directory): choose another one" in capsys.readouterr().err
+
+
 def test_it_resumes_to_the_same_bits(file, tmp_path, capsys) -> None:
     run = ["--epochs", "2", "--save-every", "1"]
     assert main(words(file, tmp_path / "a", *run)) == 0
