@@ -190,6 +190,10 @@ def process_group(timeout_seconds: float = 120, device: str | None = None) -> It
     on_gpu = torch.cuda.is_available() if device is None else device == "cuda"
     if on_gpu:
         mine, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if there == 0:
+            raise ValueError(
+                "device 'cuda' takes a GPU, and PyTorch finds none here: leave it out, or take 'cpu'"
+            )
         if mine >= there:
             raise ValueError(
                 f"process {mine} of this machine has no GPU of its own, for PyTorch finds {there}: start at "

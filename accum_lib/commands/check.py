@@ -63,13 +63,13 @@ def load(name: str) -> Any:
             raise ValueError(f"there is no file {place}")
         sys.path.insert(0, str(file.parent))
         place = file.stem
-    elif os.sep in place or pathlib.Path(place).is_file():
+    elif os.sep in place or (pathlib.Path(place).suffix and pathlib.Path(place).is_file()):
         raise ValueError(f"{place} is no Python file (.py), and a module's name has dots instead of {os.sep}")
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(place)
     except ModuleNotFoundError as error:
-        if error.name != place.split(".")[0]:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise  # the reader's module was found, and misses something itself
         raise ImportError(
             f"there is no module {place!r} in this folder or installed: give a file, such as train.py:train, "

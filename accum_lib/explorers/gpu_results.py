@@ -89,6 +89,8 @@ def show_memory_grid() -> None:
     """Predicted memory beside the memory that a GPU measured; committed, since it takes minutes."""
     record = json.loads(GRID.read_text())
     print(_measured_on(record))
+    for row in (r for r in record["cells"] if "failure" in r):
+        print(wrapped(f"{row['model']}, M = {row['micro_batch_size']}: {row['failure']}", "    "))
     show_still(partial(gpu_memory.picture, record["cells"]))
 
 

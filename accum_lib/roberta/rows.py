@@ -39,7 +39,7 @@ class Table:
             hint = ". Are the columns separated by something else than the file's ending says?"
         raise ValueError(
             f"{self.file}: no column {column!r}; it has {', '.join(map(repr, self.columns))}. Rename one, or "
-            f"say which to use: --text-column and --label-column, or Columns(...) in Python{hint}"
+            f"say which to use: --text-column, --label-column, --pair-column, or Columns(...) in code{hint}"
         )
 
 

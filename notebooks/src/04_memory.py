@@ -52,8 +52,8 @@ show_memory_grid()
 #
 # That all requests are right to the byte was not so at first. Before this run the prediction was up to 1.4 % low, and
 # the run showed why: cuBLAS has a workspace for *each* of two threads (the backward pass has one of its own), and the
-# gradient of a bias, a sum over many rows, takes a buffer. Both rules stand in PyTorch's sources, and in the
-# prediction since. Another card, driver or version may still differ: on a machine with a GPU, run the script.
+# gradient of a bias, a sum over many rows, takes a buffer. These rules, and smaller ones, stand in PyTorch's sources,
+# and in the prediction since. Another card, driver or version may still differ: on a machine with a GPU, run the script.
 
 # %% [markdown]
 # ## 2. Two guesses

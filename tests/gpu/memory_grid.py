@@ -151,7 +151,10 @@ def run(
     def row_of(cell: Cell) -> dict[str, Any]:
         if time.monotonic() - started > seconds:
             return {**asdict(cell), "failure": "not run: the time was up", "within": False}
-        predicted = predicted_for(cell)
+        try:
+            predicted = predicted_for(cell)
+        except Exception as error:  # that, too, is a result
+            return {**asdict(cell), "failure": f"{type(error).__name__}: {str(error)[:200]}", "within": False}
         with room.for_bytes(predicted["reserved"] + CONTEXT_BYTES if device == "cuda" else 1):
             return compared(cell, predicted, device, snapshots)
 

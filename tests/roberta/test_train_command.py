@@ -53,7 +53,7 @@ def test_the_columns_and_the_held_out_file_can_be_named(file, tmp_path, capsys) 
     other = tmp_path / "other.csv"
     other.write_text(file.read_text().replace("text,label", "body,kind", 1))
     assert main(words(other, tmp_path / "a")) == 2
-    assert "say which to use: --text-column and --label-column" in capsys.readouterr().err
+    assert "say which to use: --text-column, --label-column" in capsys.readouterr().err
     named = ["--text-column", "body", "--label-column", "kind", "--max-updates", "1"]
     assert main(words(other, tmp_path / "b", *named)) == 0
     apart = tmp_path / "apart.csv"

@@ -16,8 +16,8 @@ from accum_lib.lenses.memory.cards import Card, find_card
 from accum_lib.lenses.memory.planner import (
     MARGIN,
     largest_micro_batch,
-    limits,
     predicted,
+    reserved_bytes,
     smallest_steps,
 )
 from accum_lib.lenses.memory.prediction import Prediction
@@ -65,8 +65,8 @@ def advise(
     card = find_card(card) if isinstance(card, str) else card
     _check(num_samples, noise, goal, times, card, margin)
     prediction = predicted(workload, settings or Settings(), card.hopper, card.device)
-    limit, card_bytes = limits(card, margin)
-    chooser = Chooser(prediction, limit, num_samples, times, card_bytes)
+    limit = int(card.usable_bytes * (1 - margin))
+    chooser = Chooser(prediction, limit, num_samples, times, card_bytes=limit)
     goal = goal if times else "balance"
     scales = (noise.noise_scale, noise.low, noise.high) if noise else ()
     ends = [chooser.choose(scale, goal) for scale in scales]
@@ -167,7 +167,7 @@ def _advice(
         steps_low=low[1] if low else 0, steps_high=high[1] if high else 0,
         batch_low=min(low[0] * low[1], n) if low else 0, batch_high=min(high[0] * high[1], n) if high else 0,
         largest_micro_batch=largest,
-        peak_bytes=prediction.peak_bytes(m, k or 2) if m else _leanest(prediction),
+        peak_bytes=prediction.peak_bytes(m, k or 2) if m else _least_needed(prediction, limit),
         floor_bytes=prediction.floor_bytes(1), limit_bytes=limit,
         updates_factor=float(updates_factor(scale, batch)) if batch else math.nan,
         examples_factor=float(examples_factor(scale, batch)) if batch else math.nan,
@@ -226,9 +226,12 @@ def _over_least(values: np.ndarray) -> np.ndarray:
     return values / known.min() if len(known) else np.full(len(values), np.nan)
 
 
-def _leanest(prediction: Prediction) -> int:
-    """The lowest peak of all: from K = 2 on there is one more set of gradients."""
-    return prediction.peak_bytes(1 if prediction.takes(1) else 2, 1)
+def _least_needed(prediction: Prediction, limit_bytes: int) -> int:
+    """The lowest peak of all (from K = 2 on there is one more set of gradients); if it is within the limit,
+    what the allocator would take for it."""
+    m = 1 if prediction.takes(1) else 2
+    peak = prediction.peak_bytes(m, 1)
+    return peak if peak > limit_bytes else reserved_bytes(prediction, m, 1)
 
 
 def _check_types(workload: object, noise: object) -> None:

@@ -4,9 +4,9 @@ For each way to make the update (precision, checkpointing) the planner takes the
 fits the card with a margin, and ranks what fits by an estimate of its time. If nothing fits it says what is
 in the way, and looks for leaner optimizers. Every peak comes from a trace; nothing is run or allocated.
 
-What fits is decided by two numbers. The peak of what is allocated has to leave a margin; and what PyTorch's
-allocator takes from the card for it, half of that. The second is often a tenth more than the first, but with
-the logits of a large vocabulary a third: an H200 ran out of memory at a peak of 83 percent.
+What fits is decided by two numbers: the peak of what is allocated, and what PyTorch's allocator takes from
+the card for it. The second is often a tenth more than the first, but with the logits of a large vocabulary a
+third: an H200 ran out of memory at a peak of 83 percent.
 """
 
 import math
@@ -57,14 +57,14 @@ def plan(
         raise ValueError(f"the margin is a part of the memory, from 0 to below 1; got {margin}")
     card = find_card(card) if isinstance(card, str) else card
     workload = _named(workload) if isinstance(workload, str) else workload
-    limit, card_bytes = limits(card, margin)
+    limit = int(card.usable_bytes * (1 - margin))
     predictions = [_predict(workload, s, card) for s in _ways(settings, workload, card)]
-    options = [option(p, card, limit, card_bytes, effective_batch_size) for p in predictions]
+    options = [option(p, card, limit, effective_batch_size) for p in predictions]
     for leaner in _leaner(predictions[-1].settings):
         if any(o.fits for o in options):
             break
         predictions.append(_predict(workload, leaner, card))
-        options.append(option(predictions[-1], card, limit, card_bytes, effective_batch_size))
+        options.append(option(predictions[-1], card, limit, effective_batch_size))
     return Plan(
         model=workload.name,
         card=card.name,
@@ -77,18 +77,10 @@ def plan(
     )
 
 
-def limits(card: Card, margin: float) -> tuple[int, int]:
-    """The most that may be allocated at once, and that the allocator may take: half the margin is left there,
-    since what free memory in pieces costs is counted."""
-    return int(card.usable_bytes * (1 - margin)), int(card.usable_bytes * (1 - margin / 2))
-
-
-def option(
-    prediction: Prediction, card: Card, limit_bytes: int, card_bytes: int, effective_batch_size: int
-) -> Option:
+def option(prediction: Prediction, card: Card, limit_bytes: int, effective_batch_size: int) -> Option:
     """The best M and K for one way to make the update, or why there is none."""
-    largest = largest_micro_batch(prediction, limit_bytes, card_bytes)
-    found = smallest_steps(prediction, limit_bytes, effective_batch_size, card_bytes)
+    largest = largest_micro_batch(prediction, limit_bytes, limit_bytes)
+    found = smallest_steps(prediction, limit_bytes, effective_batch_size, limit_bytes)
     m, k = found or (0, 0)
     settings, floor = prediction.settings, prediction.floor_bytes(2)
     size, steps = found or (_smallest(prediction), 2)
@@ -140,12 +132,17 @@ def smallest_steps(
 def largest_micro_batch(
     prediction: Prediction, limit_bytes: float, card_bytes: float = math.inf, accumulation_steps: int = 2
 ) -> int:
-    """The largest M that fits with this K; 0 if none does. The limits are those of ``smallest_steps``."""
+    """The largest M that fits with this K; 0 if none does. The limits are those of ``smallest_steps``.
+
+    Found by halving, as if a larger M never took less of the card; by a few megabytes it may.
+    """
     k = accumulation_steps
-    most = prediction.largest_micro_batch(limit_bytes, k)
+    most, low = prediction.largest_micro_batch(limit_bytes, k), _smallest(prediction)
     if most == 0 or _fits(prediction, most, k, limit_bytes, card_bytes):
         return most
-    low, high = 0, most  # high is too large
+    if not _fits(prediction, low, k, limit_bytes, card_bytes):
+        return 0
+    high = most  # too large
     while high - low > 1:
         middle = (low + high) // 2
         fits = _fits(prediction, middle, k, limit_bytes, card_bytes)
@@ -156,18 +153,19 @@ def largest_micro_batch(
 def reserved_bytes(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:
     """What PyTorch's caching allocator takes from the card, by a replay; a CPU's takes what is asked for.
 
-    Replayed are the powers of two on both sides of M. Between them a straight line is close, or above.
+    Replayed are the powers of two on both sides of M, and between them lies a straight line: up to a ninth
+    below a replay of this M, or a third above. A margin of a tenth makes up for it.
     """
     peak = prediction.peak_bytes(micro_batch_size, accumulation_steps)
     if prediction.device.name == "cpu":
         return peak
-    steps = min(accumulation_steps, 2)  # a third one only brings its inputs
+    steps = min(accumulation_steps, 2)  # further ones bring their inputs alone
     low = 1 << (micro_batch_size.bit_length() - 1)
     found = _replayed(prediction, low, steps)
     if micro_batch_size > low:
         way = micro_batch_size / low - 1
         found = int((1 - way) * found + way * _replayed(prediction, 2 * low, steps))
-    return max(peak, found)
+    return max(peak, found + peak - prediction.peak_bytes(micro_batch_size, steps))  # their inputs
 
 
 @lru_cache(maxsize=1024)
@@ -304,7 +302,9 @@ def _reason(
         return _(
             "not even one example fits ({peak}): accumulation cannot help, checkpointing may", peak=gib(peak)
         )
-    return _("{reserved} would be taken from the card for it, in pieces", reserved=gib(reserved))
+    if reserved > limit:
+        return _("{reserved} would be taken from the card for it, in pieces", reserved=gib(reserved))
+    return _("no M makes up B: the model refuses such batches, or the window's inputs do not fit")
 
 
 def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit: int) -> str:
@@ -317,11 +317,13 @@ def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit
         return _(
             "{what}: accumulation makes it fit, in {k} micro-batches.", what=what, k=asked.accumulation_steps
         )
+    if max(asked.peak_bytes, asked.reserved_bytes) <= limit:
+        return f"{what}: {asked.reason}."
     why = _(
         "Accumulation cannot help {what}: {peak} are needed even for the smallest micro-batch, {floor} of "
         "it whatever M is, and {limit} are allowed.",
         what=what,
-        peak=gib(asked.peak_bytes),
+        peak=gib(max(asked.peak_bytes, asked.reserved_bytes)),
         floor=gib(asked.floor_bytes),
         limit=gib(limit),
     )
@@ -337,7 +339,7 @@ def _sharding(prediction: Prediction, limit: int) -> str:
     shared, least = prediction.resident_bytes(), _leanest(prediction)
     if least - shared >= limit:
         return _("No way was found: what one example needs beside the weights exceeds the card. Shorten it.")
-    cards = math.ceil(shared / (limit - (least - shared)))
+    cards = max(2, math.ceil(shared / (limit - (least - shared))))
     return _(
         "No leaner way tried here fits either. Sharding parameters, gradients and optimizer state ({shared} "
         "with {way}) over at least {cards} cards would.",

@@ -17,7 +17,7 @@ from accum_lib.lenses.memory.guard import RESERVE_BYTES, WouldNotFitError, guard
 from accum_lib.lenses.memory.planner import explain, plan, smallest_steps
 from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, mlp, named, of_model
+from accum_lib.lenses.memory.workloads import Workload, cnn, mlp, named, of_model
 from accum_lib.losses import classification_loss_sum
 from accum_lib.machine import this_machine
 
@@ -126,25 +126,45 @@ def test_brute_force_over_both_limits_agrees() -> None:
             assert smallest_steps(found, 0.9 * card_bytes, batch, card_bytes) == expected
 
 
+def test_inputs_of_further_micro_batches_are_counted() -> None:
+    found = predict(cnn(16, 224), SGD, CUDA())
+    for k in (8, 64):
+        assert planner.reserved_bytes(found, 8, k) == pytest.approx(
+            replay(found, 8, k).reserved_bytes, rel=0.15
+        )
+
+
+def test_a_model_that_refuses_one_example_still_gets_two() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(64, 10), torch.nn.BatchNorm1d(10))
+    source = mlp()
+    found = predict(of_model(model, source.make_batch, source.loss_sum), SGD, CUDA())
+    card_bytes = planner.reserved_bytes(found, 2, 2)
+    for most in (3, 6, 7):
+        limit = found.peak_bytes(most, 2)
+        assert planner.largest_micro_batch(found, limit, card_bytes) >= 2
+    assert (
+        "refuses such batches"
+        in plan(of_model(model, source.make_batch, source.loss_sum), card_with(4 * GIB), 1, SGD).verdict
+    )
+
+
 @pytest.mark.parametrize("k", [1, 2])
 def test_between_powers_of_two_a_straight_line_is_close_or_above(k) -> None:
     """With K = 1 some sizes happen to fall into place: a third less is taken."""
     found = with_logits()
     for m in (3, 6, 11, 24, 48, 100, 200):
         exact = replay(found, m, k).reserved_bytes
-        assert 0.95 < planner.reserved_bytes(found, m, k) / exact < (1.05 if k == 2 else 1.35)
+        assert 0.88 < planner.reserved_bytes(found, m, k) / exact < (1.05 if k == 2 else 1.35)
     assert planner.reserved_bytes(found, 64, k) == replay(found, 64, k).reserved_bytes
 
 
 @pytest.fixture(scope="module")
 def small() -> Workload:
-    return workload("RoBERTa")
+    """Two layers of the real width: on a card for less, the allocator's segments would be most of it."""
+    return named("roberta-base", "classification", 64, num_hidden_layers=2)
 
 
-WIDE = 0.6  # on a card so small, the allocator's segments weigh more than they do on a real one
-
-
-def card_with(limit: float, margin: float = WIDE) -> Card:
+def card_with(limit: float, margin: float = planner.MARGIN) -> Card:
     return Card("made up", 1, int(limit / (1 - margin)) + 1 + CONTEXT_BYTES, 10.0, "bf16", 40.0, hopper=False)
 
 
@@ -152,7 +172,7 @@ def test_no_option_exceeds_the_card_and_the_best_is_the_fastest(small) -> None:
     floor = predict(small, Settings(), CUDA(hopper=False)).floor_bytes(2)
     for factor in (0.5, 0.9, 1.01, 1.3, 2, 10):
         card = card_with(factor * floor)
-        found = plan(small, card, 64, margin=WIDE)
+        found = plan(small, card, 64)
         fits = [o for o in found.options if o.fits]
         for o in fits:
             assert o.peak_bytes <= found.limit_bytes <= card.usable_bytes
@@ -166,16 +186,16 @@ def test_no_option_exceeds_the_card_and_the_best_is_the_fastest(small) -> None:
 
 def test_it_says_when_accumulation_is_not_needed_helps_or_cannot_help(small) -> None:
     found = predict(small, Settings(), CUDA(hopper=False))
-    enough, floor = found.peak_bytes(64, 1), found.floor_bytes(2)
-    assert "the whole batch fits" in plan(small, card_with(enough), 64, margin=WIDE).verdict
-    needed = plan(small, card_with(found.peak_bytes(20, 2)), 64, margin=WIDE)
+    enough, floor = planner.reserved_bytes(found, 64, 1), found.floor_bytes(2)
+    assert "the whole batch fits" in plan(small, card_with(enough), 64).verdict
+    needed = plan(small, card_with(planner.reserved_bytes(found, 20, 2)), 64)
     assert "accumulation makes it fit, in 4 micro-batches" in needed.verdict
     assert found.peak_bytes(40, 1) > floor
-    below = plan(small, card_with(0.9 * floor), 64, margin=WIDE)
+    below = plan(small, card_with(0.9 * floor), 64)
     assert below.verdict.startswith("Accumulation cannot help fp32, AdamW")
     assert "What helps:" in below.verdict
-    assert "cannot help" in next(o for o in below.options if o.reason.startswith("0.0")).reason
-    none = plan(small, card_with(0.42 * floor), 64, margin=WIDE)
+    assert "cannot help" in next(o for o in below.options if "however small M is" in o.reason).reason
+    none = plan(small, card_with(0.42 * floor), 64)
     assert none.best is None
     assert "Nothing fits." in explain(none)
 
@@ -186,7 +206,7 @@ def test_sharding_is_proposed_where_nothing_leaner_fits(small) -> None:
         predict(small, Settings("sgd", precision=p, checkpointing=True), CUDA(hopper=False)).floor_bytes(2)
         for p in ("fp32", "bf16")
     )
-    verdict = plan(small, card_with(0.97 * floor), 64, margin=WIDE).verdict
+    verdict = plan(small, card_with(0.97 * floor), 64).verdict
     assert "over at least 2 cards" in verdict
 
 
@@ -200,7 +220,7 @@ def test_what_is_asked_for_is_what_is_planned(small) -> None:
 
 def test_the_explanation_has_every_option_and_what_to_take(small) -> None:
     enough = card_with(predict(small, Settings(), CUDA(hopper=False)).peak_bytes(20, 2))
-    found = plan(small, enough, 50, margin=WIDE)
+    found = plan(small, enough, 50)
     text = explain(found)
     for o in found.options:
         assert planner.describe(o) in text
@@ -226,7 +246,9 @@ def test_recomputing_costs_a_forward_pass_and_small_kernels_cost_their_start(sma
     assert planner.estimated_seconds(plain, slow, 512, 2) == pytest.approx(
         2 * plain.flops(512) / (10e12 * planner.UTILISATION)
     )
-    assert planner.estimated_seconds(plain, fast, 8, 3) == 3 * plain.operators() * planner.LAUNCH_SECONDS
+    assert planner.estimated_seconds(plain, fast, 8, 3) == pytest.approx(
+        3 * plain.operators() * planner.LAUNCH_SECONDS
+    )
     assert planner.estimated_seconds(plain, replace(slow, tflops=None), 8, 1) is None
 
 
