@@ -16,14 +16,12 @@ import torch
 import torch.distributed as dist
 from reference import Batch, count, gradient, loss_sum, make_batch, make_model
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, process_group
 from accum_lib.lenses.communication.meter import TrafficMeter
-from accum_lib.lenses.communication.sharded import sharded
+from accum_lib.lenses.communication.sharded import shard, sharded
 
 RATE, MAX_NORM = 0.1, 0.05  # the clip bites in every update
 
@@ -121,11 +119,8 @@ def one_case(case: Case, kind: str, every: bool, ranks_name: str) -> list[tuple]
 def wrapped(model: nn.Module, kind: str) -> nn.Module:
     if kind == "ddp":
         return DistributedDataParallel(model)
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    for layer in model:
-        if list(layer.parameters()):
-            fully_shard(layer, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+    shard(model, model)
+    return model
 
 
 def whole_gradient(model: nn.Module) -> torch.Tensor:

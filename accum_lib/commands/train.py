@@ -114,10 +114,11 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
 
 def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
     """How a file is to be read; nothing where the data are no file."""
+    from accum_lib.roberta.data import is_file
     from accum_lib.roberta.files import Columns
 
     columns = Columns(arguments.text_column, arguments.pair_column, arguments.label_column)
-    if arguments.data == "docstrings" or arguments.data.startswith("glue:"):
+    if not is_file(arguments.data):
         if columns != Columns() or arguments.held_out:
             raise ValueError(f"columns and --held-out are of a file, and --data is {arguments.data}")
         return {}

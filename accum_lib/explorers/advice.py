@@ -26,7 +26,7 @@ from accum_lib.lenses.advice import (
 from accum_lib.lenses.advice.reasons import headline
 from accum_lib.lenses.advice.subjects import WORDS
 from accum_lib.lenses.memory.cards import Card, find_card, processor
-from accum_lib.lenses.memory.planner import MARGIN, predicted
+from accum_lib.lenses.memory.planner import predicted
 from accum_lib.records.advice import TimeModel, Trials
 from accum_lib.records.memory import GIB
 from accum_lib.records.variance import NoiseScale
@@ -83,8 +83,7 @@ def choose_k_explorer(times: Times | None = None, noise: Noise | None = None) ->
         its = timed.get(model) if on.device == "cpu" else None
         found = advise(of.workload, on, num_samples, known, its, goal, of.settings)
         prediction = predicted(of.workload, of.settings, on.hopper, on.device)
-        limit = int(on.usable_bytes * (1 - MARGIN))
-        chooser = Chooser(prediction, limit, num_samples, its, card_bytes=limit)
+        chooser = Chooser.on(on, prediction, num_samples, its)
         land = landscape(chooser, known.noise_scale if known else None, SIZES, BATCHES)
         return figure.picture(found, land, headline(found), facts)
 

@@ -144,8 +144,7 @@ def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
         values["passes"] = _("every pass") if row["every_micro_batch"] else _("the last pass")
     if "high" in row:
         values["high"] = "∞" if row["high"] is None else f"{row['high']:.0f}"
-    for name in ("peak", "predicted_peak"):
-        if f"{name}_bytes" in row:
-            nbytes = row[f"{name}_bytes"]
-            values[f"{name.removesuffix('_peak')}_gib"] = "-" if nbytes is None else f"{nbytes / GIB:.2f}"
+    for words, name in (("peak_gib", "peak_bytes"), ("predicted_gib", "predicted_peak_bytes")):
+        if name in row:
+            values[words] = "-" if row[name] is None else f"{row[name] / GIB:.2f}"
     return values

@@ -31,6 +31,12 @@ class TextData:
     labels: tuple[str, ...]
 
 
+def is_file(source: str | os.PathLike[str]) -> bool:
+    """Whether ``load_data`` reads a file for this source."""
+    name = os.fspath(source)
+    return name != "docstrings" and not name.startswith("glue:")
+
+
 def load_data(source: str | os.PathLike[str] = "docstrings", **settings: Any) -> TextData:
     """Load a data set by its name or path.
 

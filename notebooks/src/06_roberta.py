@@ -207,9 +207,9 @@ for card in ("RTX 3090", "A100 80GB"):
 # %% [markdown]
 # ## 6. On a GPU
 #
-# The gradient on the GPU against one big batch; a real out-of-memory; DDP and FSDP2 over NCCL, a process for each GPU; the noise scale of the
-# full model; one update of 8,192 sequences; and throughput and memory for `M` × `K` at fixed `B`, beside Transformers'
-# Trainer and Accelerate in the same run. What failed or was not run stands there, too.
+# The gradient on the GPU against one big batch; a real out-of-memory; DDP and FSDP2 over NCCL, a process for each
+# GPU; the noise scale of the full model; one update of 8,192 sequences; and throughput and memory for `M` × `K` at
+# fixed `B`, beside Transformers' Trainer and Accelerate in the same run. What failed or was not run stands there, too.
 
 # %%
 from accum_lib.explorers.gpu_results import show_gpu_results
@@ -220,8 +220,8 @@ show_gpu_results()
 # If these are the results of 26 November 2026, look at three of them:
 #
 # - **At fixed `B`, small micro-batches are slow.** From `M` = 64 to `M` = 4 RoBERTa-base in bfloat16 gets
-#   fourteen to seventeen times slower, whichever loop runs it: a GPU this fast has done the work of a small micro-batch before the processor has
-#   started the next kernels. Accumulate because you must, with the largest `M` that fits.
+#   fourteen to seventeen times slower, whichever loop runs it: a GPU this fast has done the work of a small
+#   micro-batch before the processor has started the next kernels. Accumulate because you must, with the largest `M` that fits.
 # - **The big batch ran out of memory.** The planner of that day looked at the peak alone, which was 83 % of the card.
 #   It now counts what the allocator reserves, too, and answers with a smaller `M`. No GPU has run that one yet.
 # - **The free noise scale is not free here.** One watched window in four cost 5 %, with `M` = 4, since its hooks start

@@ -150,11 +150,11 @@ def run(
 
     def row_of(cell: Cell) -> dict[str, Any]:
         if time.monotonic() - started > seconds:
-            return {**asdict(cell), "failure": "not run: the time was up", "within": False}
+            return failed(asdict(cell), "not run: the time was up")
         try:
             predicted = predicted_for(cell)
         except Exception as error:  # that, too, is a result
-            return {**asdict(cell), "failure": f"{type(error).__name__}: {str(error)[:200]}", "within": False}
+            return failed(asdict(cell), error)
         with room.for_bytes(predicted["reserved"] + CONTEXT_BYTES if device == "cuda" else 1):
             return compared(cell, predicted, device, snapshots)
 
@@ -206,22 +206,22 @@ def compared(
     cell: Cell, predicted: dict[str, int], device: str, snapshots: str | None = None
 ) -> dict[str, Any]:
     """Predicted, measured and the signed relative error; or what went wrong."""
+    row: dict[str, Any] = {**asdict(cell), "attention": cell.attention}
+    row |= {f"predicted_{name}": nbytes for name, nbytes in predicted.items()}
     try:
         measured = in_a_process_of_its_own(cell, device, snapshots)
     except Exception as error:  # out of memory is a result, too
-        failure = f"{type(error).__name__}: {str(error)[:200]}"
-        return {**asdict(cell), "predicted": predicted, "failure": failure, "within": False}
-    return row_of_bytes(cell, predicted, measured)
-
-
-def row_of_bytes(cell: Cell, predicted: dict[str, int], measured: dict[str, int]) -> dict[str, Any]:
-    """One line of the result."""
-    row: dict[str, Any] = {**asdict(cell), "attention": cell.attention}
-    row |= {f"predicted_{name}": nbytes for name, nbytes in predicted.items()}
+        return failed(row, error)
     row |= {f"measured_{name}": nbytes for name, nbytes in measured.items()}
     errors = {name: predicted[name] / measured[name] - 1 for name in predicted}
     row |= {f"error_{name}": round(value, 6) for name, value in errors.items()}
     return {**row, "within": all(abs(errors[n]) <= TOLERANCES[n] for n in errors if n in TOLERANCES)}
+
+
+def failed(row: dict[str, Any], why: Exception | str) -> dict[str, Any]:
+    """What is known of the cell, and why there is no more."""
+    failure = why if isinstance(why, str) else f"{type(why).__name__}: {str(why)[:200]}"
+    return {**row, "failure": failure, "within": False}
 
 
 def in_a_process_of_its_own(cell: Cell, device: str, snapshots: str | None = None) -> dict[str, int]:

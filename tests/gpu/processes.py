@@ -9,14 +9,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, process_group
+from accum_lib.lenses.communication.sharded import shard
 from accum_lib.lenses.memory.workloads import longest_list
-from accum_lib.lenses.vectors import gradient_of
+from accum_lib.lenses.vectors import flat, gradient_of
 from accum_lib.losses import count_tokens
 from accum_lib.problems.base import Problem
 from accum_lib.roberta.problem import RobertaTask
@@ -48,7 +47,7 @@ def one(
     problem: Problem, parts: Tensor, expected: Tensor, device: str, kind: str, every: bool
 ) -> dict[str, Any]:
     """One window and its update, wrapped in this way: the gradient's error, and what it took."""
-    model = wrapped(problem.make_model().to(device), kind, device)
+    model = wrapped(problem.make_model().to(device), kind)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     ranks = DistributedRanks(model, every_micro_batch=every)
     window = [problem.batch(part) for part in parts]
@@ -67,17 +66,14 @@ def one(
     }  # fmt: skip
 
 
-def wrapped(model: nn.Module, kind: str, device: str) -> nn.Module:
+def wrapped(model: nn.Module, kind: str) -> nn.Module:
     if kind == "ddp":
         return DistributedDataParallel(model)
-    mesh = init_device_mesh(device, (dist.get_world_size(),))
-    for block in longest_list(model):
-        fully_shard(block, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+    shard(model, longest_list(model))
+    return model
 
 
 def whole_gradient(model: nn.Module) -> Tensor:
     """As one float64 vector; FSDP2's shards are put together."""
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    whole = [g.full_tensor() if hasattr(g, "full_tensor") else g for g in grads]
-    return torch.cat([g.double().flatten() for g in whole])
+    grads = (p.grad for p in model.parameters())
+    return flat(g.full_tensor() if hasattr(g, "full_tensor") else g for g in grads)

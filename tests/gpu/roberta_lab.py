@@ -244,9 +244,10 @@ def recovery(setting: Setting, device: str) -> dict[str, Any]:
 
 def in_processes(device: str, small: bool) -> list[dict[str, Any]]:
     """DDP and FSDP2 in as many processes as there are GPUs; two on a CPU."""
-    world_size, size = (2, "tiny") if device == "cpu" else (torch.cuda.device_count(), "base")
+    world_size = 2 if device == "cpu" else torch.cuda.device_count()
+    size = "tiny" if small or device == "cpu" else "base"
     m, k = (2, 2) if small else (4, 4)
-    return launch(processes.compare, world_size, device, "tiny" if small else size, m, k)[0]
+    return launch(processes.compare, world_size, device, size, m, k)[0]
 
 
 # --- The noise scale

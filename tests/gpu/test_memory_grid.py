@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
@@ -122,17 +123,23 @@ def cell_of(row: dict) -> grid.Cell:
     return grid.Cell(**{field.name: row[field.name] for field in fields(grid.Cell)})
 
 
-def off(rows: list[dict], device_of=lambda cell: CUDA(cell.attention)) -> list[float]:
-    """The relative error of each row's requested bytes, predicted anew for a Hopper card."""
-    made, errors = {}, []
+def predicted_anew(rows: list[dict], device_of=lambda cell: CUDA(cell.attention)) -> Iterator[tuple]:
+    """Each row with its cell and a prediction for a Hopper card; cells of one trace share it."""
+    made = {}
     for row in rows:
         cell = cell_of(row)
         how = cell.model, cell.precision, cell.tokens
         if how not in made:
             made[how] = grid.predict(cell.workload(), cell.settings(), device_of(cell))
-        now = made[how].requested_bytes(cell.micro_batch_size, cell.accumulation_steps)
-        errors.append(now / row["measured_requested"] - 1)
-    return errors
+        yield row, cell, made[how]
+
+
+def off(rows: list[dict], **more) -> list[float]:
+    """The relative error of each row's requested bytes."""
+    return [
+        now.requested_bytes(cell.micro_batch_size, cell.accumulation_steps) / row["measured_requested"] - 1
+        for row, cell, now in predicted_anew(rows, **more)
+    ]
 
 
 def test_the_whole_grid_has_been_measured(measured) -> None:
@@ -149,9 +156,7 @@ def test_what_a_gpu_measured_is_predicted_to_the_byte(measured) -> None:
 
 def test_what_is_allocated_and_reserved_is_predicted_as_it_was(measured) -> None:
     """A replay takes a while, so one cell in five."""
-    for row in measured["cells"][::5]:
-        cell = cell_of(row)
-        made = grid.predict(cell.workload(), cell.settings(), CUDA(cell.attention))
+    for row, cell, made in predicted_anew(measured["cells"][::5]):
         now = grid.expected(made, cell, "cuda")
         assert now == {name: row[f"predicted_{name}"] for name in now}
         assert now["reserved"] == pytest.approx(row["measured_reserved"], rel=0.05)
@@ -165,7 +170,7 @@ def one_workspace(cell: grid.Cell) -> CUDA:
 
 def test_a_prediction_without_one_of_the_rules_is_noticed(measured, monkeypatch) -> None:
     base = [r for r in measured["cells"] if (r["model"], r["precision"]) == ("roberta-base", "fp32")]
-    assert min(off(base, one_workspace)) < -0.01, "the backward pass has a workspace of its own"
+    assert min(off(base, device_of=one_workspace)) < -0.01, "the backward pass has a workspace of its own"
     monkeypatch.delitem(CUDA.hidden, torch.ops.aten.sum.dim_IntList)
     assert -0.01 < min(off(base)) < -0.005, "the gradient of a bias takes a buffer"
 

@@ -20,7 +20,7 @@ from accum_lib.lenses.memory.planner import (
     reserved_bytes,
     smallest_steps,
 )
-from accum_lib.lenses.memory.prediction import Prediction
+from accum_lib.lenses.memory.prediction import Prediction, last_that
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.records.advice import Advice, Landscape, TimeModel
@@ -65,8 +65,7 @@ def advise(
     card = find_card(card) if isinstance(card, str) else card
     _check(num_samples, noise, goal, times, card, margin)
     prediction = predicted(workload, settings or Settings(), card.hopper, card.device)
-    limit = int(card.usable_bytes * (1 - margin))
-    chooser = Chooser(prediction, limit, num_samples, times, card_bytes=limit)
+    chooser = Chooser.on(card, prediction, num_samples, times, margin)
     goal = goal if times else "balance"
     scales = (noise.noise_scale, noise.low, noise.high) if noise else ()
     ends = [chooser.choose(scale, goal) for scale in scales]
@@ -91,6 +90,15 @@ class Chooser:
         self.prediction, self.limit, self.card_bytes = prediction, limit_bytes, card_bytes
         self.n, self.times = num_samples, times
 
+    @classmethod
+    def on(
+        cls, card: Card, prediction: Prediction, num_samples: int, times: TimeModel | None = None,
+        margin: float = MARGIN,
+    ) -> "Chooser":  # fmt: skip
+        """Within the card's usable memory less the margin, for what is allocated and for what is reserved."""
+        limit = int(card.usable_bytes * (1 - margin))
+        return cls(prediction, limit, num_samples, times, card_bytes=limit)
+
     def choose(self, noise_scale: float, goal: str) -> Pair | None:
         """(M, K), or None if nothing fits."""
         return self.fastest(noise_scale) if goal == "time" else self.balance(noise_scale)
@@ -104,9 +112,7 @@ class Chooser:
         found = self._reach(high - 1)
         if found:
             return found
-        while high - low > 1:  # low can be reached (or is 0), high cannot
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._reach(middle) else (low, middle)
+        low = last_that(lambda batch: self._reach(batch) is not None, low, high)  # 0 if none can be reached
         return self._reach(low) if low else None
 
     def _reach(self, batch: int) -> Pair | None:
@@ -229,7 +235,7 @@ def _over_least(values: np.ndarray) -> np.ndarray:
 def _least_needed(prediction: Prediction, limit_bytes: int) -> int:
     """The lowest peak of all (from K = 2 on there is one more set of gradients); if it is within the limit,
     what the allocator would take for it."""
-    m = 1 if prediction.takes(1) else 2
+    m = prediction.smallest()
     peak = prediction.peak_bytes(m, 1)
     return peak if peak > limit_bytes else reserved_bytes(prediction, m, 1)
 

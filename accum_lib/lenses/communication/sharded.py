@@ -1,7 +1,7 @@
 """FSDP2 under accumulation: the collectives it calls, and the gradients it keeps from pass to pass."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -25,13 +25,21 @@ def sharded(make_model: Callable[[], nn.Sequential], window: list[Any]) -> tuple
     return tuple(_window(make_model(), window, every) for every in (False, True))
 
 
-def _window(model: nn.Sequential, window: list[Any], every: bool) -> Sharded:
-    whole = sum(p.nbytes for p in model.parameters())
+def shard(model: nn.Module, layers: Iterable[nn.Module]) -> None:
+    """Apply ``fully_shard`` to each layer with parameters, and to the rest, over all processes.
+
+    The mesh is of the model's own device: left to itself, FSDP2 takes a GPU where there is one.
+    """
     mesh = init_device_mesh(next(model.parameters()).device.type, (dist.get_world_size(),))
-    for layer in model:
+    for layer in layers:
         if any(True for _ in layer.parameters()):
             fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
+
+
+def _window(model: nn.Sequential, window: list[Any], every: bool) -> Sharded:
+    whole = sum(p.nbytes for p in model.parameters())
+    shard(model, model)
     kept: list[int] = []
 
     def loss_sum(model: nn.Module, batch: Any) -> torch.Tensor:

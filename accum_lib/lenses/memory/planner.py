@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from accum_lib.lenses.memory.allocator import replay
 from accum_lib.lenses.memory.cards import Card, find_card
 from accum_lib.lenses.memory.cuda import CUDA
-from accum_lib.lenses.memory.prediction import LARGEST_M, Prediction, predict
+from accum_lib.lenses.memory.prediction import LARGEST_M, Prediction, last_that, predict
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, named
 from accum_lib.records.memory import GIB, Option, Plan
@@ -83,7 +83,7 @@ def option(prediction: Prediction, card: Card, limit_bytes: int, effective_batch
     found = smallest_steps(prediction, limit_bytes, effective_batch_size, limit_bytes)
     m, k = found or (0, 0)
     settings, floor = prediction.settings, prediction.floor_bytes(2)
-    size, steps = found or (_smallest(prediction), 2)
+    size, steps = found or (prediction.smallest(), 2)
     peak, reserved = prediction.peak_bytes(size, steps), reserved_bytes(prediction, size, steps)
     return Option(
         precision=settings.precision,
@@ -136,18 +136,16 @@ def largest_micro_batch(
 
     Found by halving, as if a larger M never took less of the card; by a few megabytes it may.
     """
-    k = accumulation_steps
-    most, low = prediction.largest_micro_batch(limit_bytes, k), _smallest(prediction)
-    if most == 0 or _fits(prediction, most, k, limit_bytes, card_bytes):
+
+    def fits(size: int) -> bool:
+        return _fits(prediction, size, accumulation_steps, limit_bytes, card_bytes)
+
+    most, low = prediction.largest_micro_batch(limit_bytes, accumulation_steps), prediction.smallest()
+    if most == 0 or fits(most):
         return most
-    if not _fits(prediction, low, k, limit_bytes, card_bytes):
+    if not fits(low):
         return 0
-    high = most  # too large
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = _fits(prediction, middle, k, limit_bytes, card_bytes)
-        low, high = (middle, high) if fits else (low, middle)
-    return low
+    return last_that(fits, low, most)
 
 
 def reserved_bytes(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:
@@ -193,14 +191,14 @@ def useful_down_to(prediction: Prediction, accumulation_steps: int = 2) -> int:
 
     Activations no longer count there: what is full is what the update needs whatever M is.
     """
+
+    def inside(size: int) -> bool:
+        return _fullest_in_update(prediction, size, accumulation_steps)
+
     low, high = 0, 1
-    while high <= LARGEST_M and _fullest_in_update(prediction, high, accumulation_steps):
+    while high <= LARGEST_M and inside(high):
         low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        inside = _fullest_in_update(prediction, middle, accumulation_steps)
-        low, high = (middle, high) if inside else (low, middle)
-    return low
+    return last_that(inside, low, high)
 
 
 def _fullest_in_update(prediction: Prediction, m: int, k: int) -> bool:
@@ -256,13 +254,9 @@ def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float, card_bytes
     return card_bytes == math.inf or reserved_bytes(prediction, m, k) <= card_bytes
 
 
-def _smallest(prediction: Prediction) -> int:
-    """The smallest M, whose peak is the lowest that accumulation can reach."""
-    return 1 if prediction.takes(1) else 2
-
-
 def _leanest(prediction: Prediction) -> int:
-    return prediction.peak_bytes(_smallest(prediction), 2)
+    """The lowest peak that accumulation can reach."""
+    return prediction.peak_bytes(prediction.smallest(), 2)
 
 
 def _check_batch(size: int) -> None:
@@ -317,13 +311,13 @@ def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit
         return _(
             "{what}: accumulation makes it fit, in {k} micro-batches.", what=what, k=asked.accumulation_steps
         )
-    if max(asked.peak_bytes, asked.reserved_bytes) <= limit:
+    if asked.reserved_bytes <= limit:  # and so is the peak
         return f"{what}: {asked.reason}."
     why = _(
         "Accumulation cannot help {what}: {peak} are needed even for the smallest micro-batch, {floor} of "
         "it whatever M is, and {limit} are allowed.",
         what=what,
-        peak=gib(max(asked.peak_bytes, asked.reserved_bytes)),
+        peak=gib(asked.reserved_bytes),
         floor=gib(asked.floor_bytes),
         limit=gib(limit),
     )
@@ -380,15 +374,10 @@ def explain(found: Plan) -> str:
         ("", "M", "K", _("peak GiB"), _("reserved"), _("floor, K > 1"), _("s/update"), _("why")),
         *map(_row, found.options),
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    last = len(rows[0]) - 1
+    widths = [max(len(row[i]) for row in rows) for i in range(last)]
     table = "\n".join(
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:-1], widths[1:], strict=True)),
-                row[-1],
-            ]
-        )
+        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, last)), row[last]])
         for row in rows
     )
     return f"{head}\n{table}\n\n{_last_words(found)}"

@@ -111,6 +111,10 @@ class Prediction:
         """Whether the model runs with this M (BatchNorm over features refuses a single sample)."""
         return micro_batch_size > 1 or not isinstance(self._of_one, Exception)
 
+    def smallest(self) -> int:
+        """The smallest M that the model takes."""
+        return 1 if self.takes(1) else 2
+
     def peak_bytes(self, micro_batch_size: int, accumulation_steps: int = 1) -> int:
         """The most bytes alive at once, as the device's allocator rounds them.
 
@@ -162,10 +166,7 @@ class Prediction:
         low, high = 2, 4
         while high <= LARGEST_M and fits(high):
             low, high = high, 2 * high
-        while high - low > 1:  # low fits, high does not
-            middle = (low + high) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle)
-        return low
+        return last_that(fits, low, high)
 
     def flops(self, micro_batch_size: int, accumulation_steps: int = 1) -> float:
         """Floating-point operations of all passes of one update; what is recomputed counts each time."""
@@ -242,6 +243,14 @@ class Prediction:
         if key not in self._splices:
             self._splices[key] = splice(lines.tape, accumulation_steps, short)
         return self._splices[key]
+
+
+def last_that(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The largest number of which it holds, by halving; it holds of ``low`` and not of ``high``."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def _fullest(operator: np.ndarray, total: np.ndarray, moments: int) -> np.ndarray:

@@ -154,7 +154,7 @@ def test_between_powers_of_two_a_straight_line_is_close_or_above(k) -> None:
     found = with_logits()
     for m in (3, 6, 11, 24, 48, 100, 200):
         exact = replay(found, m, k).reserved_bytes
-        assert 0.88 < planner.reserved_bytes(found, m, k) / exact < (1.05 if k == 2 else 1.35)
+        assert 0.95 < planner.reserved_bytes(found, m, k) / exact < (1.05 if k == 2 else 1.35)
     assert planner.reserved_bytes(found, 64, k) == replay(found, 64, k).reserved_bytes
 
 
@@ -246,9 +246,7 @@ def test_recomputing_costs_a_forward_pass_and_small_kernels_cost_their_start(sma
     assert planner.estimated_seconds(plain, slow, 512, 2) == pytest.approx(
         2 * plain.flops(512) / (10e12 * planner.UTILISATION)
     )
-    assert planner.estimated_seconds(plain, fast, 8, 3) == pytest.approx(
-        3 * plain.operators() * planner.LAUNCH_SECONDS
-    )
+    assert planner.estimated_seconds(plain, fast, 8, 3) == 3 * (plain.operators() * planner.LAUNCH_SECONDS)
     assert planner.estimated_seconds(plain, replace(slow, tflops=None), 8, 1) is None
 
 
