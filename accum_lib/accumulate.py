@@ -46,6 +46,10 @@ class NonFiniteElsewhereError(ValueError):
     """The loss of another process's micro-batch is not finite, so the window's is not either."""
 
 
+class NonFiniteGradientError(ValueError):
+    """A gradient is NaN or infinite though the window's loss is not; nothing has moved."""
+
+
 class Pass(NamedTuple):
     """One forward and backward pass over a micro-batch of the window; weight 0 makes it a stand-in."""
 
@@ -207,6 +211,7 @@ def apply_update(
     max_grad_norm: float | None = None,
     scheduler: Any = None,
     scaler: torch.amp.GradScaler | None = None,
+    error_if_nonfinite: bool = False,
 ) -> UpdateResult:
     """One optimizer update from the gradients in place: unscale, clip, move, tick, clear. Each once.
 
@@ -216,17 +221,26 @@ def apply_update(
         max_grad_norm: clip the 2-norm of the **whole window's** gradient to this; None does not clip.
         scheduler: a learning-rate scheduler, advanced once per update.
         scaler: the same as was given to ``accumulate``.
+        error_if_nonfinite: look at the gradient's norm **before** anything moves. A finite loss can have a
+            gradient that is not, and an update with it makes every parameter NaN. A scaler, if there is one,
+            looks for itself and skips the update, so then this changes nothing.
 
     Raises:
         ValueError: ``max_grad_norm`` is not above 0.
+        NonFiniteGradientError: as ``error_if_nonfinite`` asks; parameters, gradients, optimizer and scheduler
+            are as they were.
     """
     if max_grad_norm is not None and not max_grad_norm > 0:
         raise ValueError(f"max_grad_norm must be above 0, or None not to clip; got {max_grad_norm}")
     if scaler:
         scaler.unscale_(optimizer)
-    norm = None
-    if max_grad_norm is not None:
-        norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+    norm: Tensor | float | None = None
+    if max_grad_norm is not None or error_if_nonfinite:
+        norm = whole = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        if error_if_nonfinite and not scaler:
+            norm = _check_norm(float(whole))
+        if max_grad_norm is not None:
+            nn.utils.clip_grads_with_norm_(model.parameters(), max_grad_norm, whole)
     if scaler:
         scale = scaler.get_scale()
         scaler.step(optimizer)
@@ -238,7 +252,7 @@ def apply_update(
     if scheduler is not None and not skipped:
         scheduler.step()
     optimizer.zero_grad(set_to_none=True)
-    return UpdateResult(None if norm is None else float(norm), skipped)  # read last: a GPU waits for it
+    return UpdateResult(None if norm is None else float(norm), skipped)  # read last: it makes a GPU wait
 
 
 def _check_steps(steps: int) -> int:
@@ -284,6 +298,15 @@ def _check_finite(sums: list[float], indices: list[int]) -> None:
 def _sum(values: list[float]) -> float:
     """NaN if a value is not finite: ``fsum`` would raise where there are both infinities."""
     return math.fsum(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def _check_norm(norm: float) -> float:
+    if not math.isfinite(norm):
+        raise NonFiniteGradientError(
+            f"the norm of the window's gradient is {norm}, though its loss is finite: look at its data, or "
+            "lower the learning rate. The parameters are as they were before this update"
+        )
+    return norm
 
 
 def _check_whole(loss_sum: float) -> None:

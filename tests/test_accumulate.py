@@ -4,6 +4,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,13 @@ from reference import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import StepLR
+from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from accum_lib import accumulate, apply_update, windows
+from accum_lib.accumulate import NonFiniteGradientError
 from accum_lib.losses import (
     classification_loss_sum,
     count_next_tokens,
@@ -348,6 +351,112 @@ def test_a_bad_clipping_norm_is_refused_before_anything_moves(max_grad_norm) -> 
         apply_update(model, SGD(model.parameters(), lr=1.0), max_grad_norm=max_grad_norm)
     assert torch.equal(weights(model), weights_before)
     assert torch.equal(gradient(model), gradient_before)
+
+
+def with_a_bad_gradient(value: float) -> nn.Module:
+    """A finite loss whose gradient is not: the root's derivative at zero, say, does that in practice."""
+    model = make_model()
+    accumulate(model, make_window(2), loss_sum, count)
+    next(model.parameters()).grad[0, 0] = value
+    return model
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("max_grad_norm", [None, 0.1])
+def test_a_gradient_that_is_not_finite_moves_nothing_if_asked(value, max_grad_norm) -> None:
+    model = with_a_bad_gradient(value)
+    optimizer = Adam(model.parameters(), lr=1.0)
+    scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
+    weights_before, gradient_before = weights(model), gradient(model)
+    with pytest.raises(NonFiniteGradientError, match=r"norm of the window's gradient is (nan|inf)"):
+        apply_update(
+            model, optimizer, max_grad_norm=max_grad_norm, scheduler=scheduler, error_if_nonfinite=True
+        )
+    assert torch.equal(weights(model), weights_before)
+    assert torch.equal(gradient(model).nan_to_num(), gradient_before.nan_to_num())
+    assert optimizer.param_groups[0]["lr"] == 1.0
+    assert not optimizer.state
+
+
+def test_without_that_look_a_nan_is_in_every_parameter() -> None:
+    """The deliberately wrong one: clipping spreads a single NaN over all of them."""
+    model = with_a_bad_gradient(NAN)
+    apply_update(model, SGD(model.parameters(), lr=1.0), max_grad_norm=0.1)
+    assert bool(weights(model).isnan().all())
+
+
+@pytest.mark.parametrize("max_grad_norm", [None, 0.1])
+def test_that_look_changes_no_update_and_gives_the_norm(max_grad_norm) -> None:
+    plain, looked, norms = make_model(), make_model(), []
+    for model, look in ((plain, False), (looked, True)):
+        accumulate(model, make_window(3, 1), loss_sum, count)
+        norms.append(float(gradient(model).norm()))
+        result = apply_update(
+            model, SGD(model.parameters(), lr=1.0), max_grad_norm=max_grad_norm, error_if_nonfinite=look
+        )
+    assert torch.equal(weights(looked), weights(plain))
+    assert result.grad_norm == pytest.approx(norms[0], rel=EXACT)
+
+
+def test_a_scaler_looks_for_itself() -> None:
+    model, scaler = make_model(torch.float32), make_scaler(2.0**127)
+    before = weights(model)
+    window = make_window(3, 1, dtype=torch.float32)
+    accumulate(model, window, lambda m, batch: 100 * loss_sum(m, batch), count, scaler=scaler)
+    optimizer = SGD(model.parameters(), lr=1.0)
+    assert apply_update(model, optimizer, scaler=scaler, error_if_nonfinite=True).skipped
+    assert torch.equal(weights(model), before)
+
+
+# --- Waiting: a number that the CPU reads of a tensor is one that a GPU must have finished first
+
+
+class Reads(TorchFunctionMode):
+    """How often a number is read of a tensor: ``x.item()``, ``float(x)``, ``if x``, a list, and so on."""
+
+    names = frozenset({"item", "tolist", "__float__", "__int__", "__bool__", "cpu", "numpy"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.count += getattr(function, "__name__", "") in self.names
+        return function(*args, **(kwargs or {}))
+
+
+def len_of_labels(batch: tuple[Tensor, Tensor]) -> int:
+    """Nothing is ignored here; where a count is read of the labels, those are on the CPU still."""
+    return len(batch[1])
+
+
+def reads_of(loop: Callable[[nn.Module, list], Any], micro_batches: int) -> int:
+    model = make_model()
+    with Reads() as reads:
+        loop(model, make_window(*[2] * micro_batches))
+    return reads.count
+
+
+def plain_loop(model: nn.Module, window: list) -> None:
+    accumulate(model, window, loss_sum, len_of_labels)
+    apply_update(model, SGD(model.parameters(), lr=1.0), max_grad_norm=1.0, error_if_nonfinite=True)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 4, 32])
+def test_a_gpu_is_waited_for_twice_in_each_update_however_large_k_is(micro_batches) -> None:
+    """Once for the losses, once for the norm."""
+    assert reads_of(plain_loop, micro_batches) == 2
+
+
+def test_that_count_notices_a_loop_that_reads_every_loss() -> None:
+    def chatty(model: nn.Module, window: list) -> None:
+        total = 0.0
+        for batch in window:
+            loss = loss_sum(model, batch) / len(window)
+            loss.backward()
+            total += loss.item()
+
+    assert reads_of(chatty, 32) == 32
 
 
 def test_the_scheduler_ticks_once_per_update() -> None:

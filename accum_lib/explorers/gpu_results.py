@@ -54,6 +54,7 @@ LINES = {  # what each part found, in a sentence
         "K = {accumulation_steps}: {seconds:.1f} s, a peak of {peak_gib} GiB, predicted were {predicted_gib}."
     ),
 }
+HALVED = N_("the planned M = {planned_micro_batch_size} ran out of memory, and was halved to {halved_to}.")
 TITLES = {
     "equality": N_("equality"), "recovery": N_("recovery"), "processes": N_("processes"),
     "noise": N_("noise scale"), "training": N_("training"), "big batch": N_("big batch"),
@@ -102,6 +103,8 @@ def show(record: Mapping[str, Any]) -> None:
         for row in parts.get(name, []):
             what = row.get("failure") or _(LINES[name], **_in_words(row))
             print(wrapped(f"{_(title)}: {what}", "    "))
+            if "planned_micro_batch_size" in row and row["halved_to"]:
+                print(wrapped(f"{_(title)}: {_(HALVED, **_in_words(row))}", "    "))
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in parts.get("speed", []):
         if "failure" in row:

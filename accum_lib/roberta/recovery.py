@@ -145,17 +145,5 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def check_gradients(model: nn.Module) -> None:
-    """Look before the optimizer moves: after it, a NaN would be in every parameter.
-
-    Raises:
-        NonFiniteError: a gradient is NaN or infinite though the loss is not.
-    """
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = float(nn.utils.get_total_norm(gradients))
-    if not norm < float("inf"):
-        raise NonFiniteError(f"the norm of the window's gradient is {norm}, though its loss is finite")
-
-
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

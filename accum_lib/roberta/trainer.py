@@ -14,7 +14,7 @@ import psutil
 import torch
 from torch import nn
 
-from accum_lib.accumulate import Count, WindowResult, apply_update
+from accum_lib.accumulate import Count, NonFiniteGradientError, WindowResult, apply_update
 from accum_lib.lenses.variance import NoiseScaleMonitor
 from accum_lib.losses import in_precision
 from accum_lib.records.training import Evaluation, Training, Update
@@ -111,10 +111,10 @@ class Trainer:
         now.windows += 1
         try:
             result = self._gradient(examples, epoch)
-        except recovery.NonFiniteError as error:
+            norm, skipped = self._move()
+        except (recovery.NonFiniteError, NonFiniteGradientError) as error:
             return self._leave_out(error)
         now.skips_in_a_row = 0
-        norm, skipped = self._move()
         now.updates += not skipped
         update = Update(
             now.updates, epoch, result.loss, result.count, norm, rate, now.micro_batch_size,
@@ -135,8 +135,6 @@ class Trainer:
             self.distributed, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
             scaler=self.machinery.scaler, ranks=self.ranks, on_halved=self._tell_halved,
         )  # fmt: skip
-        if self.machinery.scaler is None:  # a scaler looks for itself
-            recovery.check_gradients(self.model)
         allocator.trim_heaps()  # before the optimizer, which needs most
         return result
 
@@ -145,11 +143,11 @@ class Trainer:
         with recovery.no_way_out():
             done = apply_update(
                 self.model, self.machinery.optimizer, max_grad_norm=self.settings.max_grad_norm,
-                scheduler=self.machinery.scheduler, scaler=self.machinery.scaler,
+                scheduler=self.machinery.scheduler, scaler=self.machinery.scaler, error_if_nonfinite=True,
             )  # fmt: skip
         return done.grad_norm, done.skipped
 
-    def _leave_out(self, error: recovery.NonFiniteError) -> None:
+    def _leave_out(self, error: ValueError) -> None:
         """A window whose loss or gradient is not finite: stop, or go on without it."""
         now = self.progress
         self.machinery.optimizer.zero_grad(set_to_none=True)

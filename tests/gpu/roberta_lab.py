@@ -3,13 +3,15 @@
     python tests/gpu/roberta_lab.py [--device cuda|cpu] [--small] [--seconds 540] [--out FILE]
 
     speed      samples/s, tokens/s and peak memory for M x K at fixed B, of this project's loop, the
-               Transformers Trainer and Accelerate in turns; all with AdamW, clipping and the same batches
+               Transformers Trainer and Accelerate in turns; all with AdamW, clipping and the same batches;
+               each round's ratio of speeds, its median and its quartiles
     equality   the gradient of K micro-batches against that of one big batch, and of that one once more
     recovery   a real out-of-memory, met by halving M: the gradient against that of a small M from the start
     processes  as many as there are GPUs, under DDP and FSDP2, against one big batch in float64
     noise      the noise scale from every example's gradient, the monitor's estimate, and what that one costs
     training   the train command, in bf16 and fp16, with its predicted memory; and resumed from the middle
-    big batch  one update of 8,192 sequences, with the M and K that the planner names
+    big batch  one update of 8,192 sequences, with the M and K that the planner names; should that M not fit
+               after all, with half of it, and that is said
 
 Every part is reported, failures too; what the time did not suffice for is listed as not run. Without a GPU,
 --small runs the same code on the CPU, except for running out of memory, which a CPU does not survive.
@@ -55,7 +57,9 @@ from accum_lib.roberta.problem import RobertaTask
 from accum_lib.roberta.recovery import accumulate_or_halve
 
 WARM_UP, TIMED = 2, 4  # updates of each turn
-ROUNDS, WATCHED_ROUNDS = 3, 6
+ROUNDS, MOST_ROUNDS, SPEED_SECONDS = 3, 15, 20  # as many rounds as the seconds allow: short turns vary more
+WATCHED_ROUNDS = 6
+COMMAND_SECONDS = 150  # a train command that takes longer is ended, and what it had done by then is said
 RATE, CLIP = 1e-5, 1.0
 Batch = dict[str, Tensor]
 
@@ -153,14 +157,17 @@ LOOPS: dict[str, Loop] = {"accum_lib": own, "Transformers Trainer": trainer, "Ac
 # --- Speed
 
 
-def speed(setting: Setting, device: str, rounds: int = ROUNDS) -> list[dict[str, Any]]:
+def speed(
+    setting: Setting, device: str, rounds: int = ROUNDS, seconds: float = SPEED_SECONDS
+) -> list[dict[str, Any]]:
     """Each loop in turns, in an order drawn anew for each round."""
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
-    for number in range(rounds):
+    started, number = time.monotonic(), 0
+    while number < rounds or (number < MOST_ROUNDS and time.monotonic() - started < seconds):
         for name in random.Random(number).sample(list(LOOPS), len(LOOPS)):
             turns[name].append(turn(LOOPS[name], setting, device))
-    ours = statistics.median(t["seconds"] for t in turns["accum_lib"])
-    return [row(setting, name, found, ours) for name, found in turns.items()]
+        number += 1
+    return [row(setting, name, found, turns["accum_lib"]) for name, found in turns.items()]
 
 
 def turn(loop: Loop, setting: Setting, device: str) -> dict[str, float]:
@@ -180,15 +187,22 @@ def turn(loop: Loop, setting: Setting, device: str) -> dict[str, float]:
     return {"seconds": ends[-1] - ends[WARM_UP - 1], "peak_bytes": peak}
 
 
-def row(setting: Setting, name: str, found: list[dict[str, float]], ours: float) -> dict[str, Any]:
+def row(
+    setting: Setting, name: str, found: list[dict[str, float]], ours: list[dict[str, float]]
+) -> dict[str, Any]:
+    """One loop's speed, and how many times as fast as ours it was in the same round."""
     seconds = statistics.median(f["seconds"] for f in found)
     samples = setting.micro_batch_size * setting.accumulation_steps * TIMED
+    ratios = [mine["seconds"] / its["seconds"] for mine, its in zip(ours, found, strict=True)]
+    quartiles = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else 3 * ratios
     return {
         **asdict(setting),
         "loop": name,
         "samples_per_second": round(samples / seconds, 2),
         "tokens_per_second": round(samples * setting.tokens / seconds),
-        "speed_against_ours": round(ours / seconds, 4),
+        "speed_against_ours": round(quartiles[1], 4),
+        "quartiles": [round(quartiles[0], 4), round(quartiles[2], 4)],
+        "rounds": len(ratios),
         "peak_bytes": int(max(f["peak_bytes"] for f in found)) or None,
     }
 
@@ -317,7 +331,7 @@ def watched_over_plain(
 
 def training(device: str, small: bool) -> list[dict[str, Any]]:
     """A short run in bf16, its second half once more from its checkpoint, and a run in fp16."""
-    size, m, updates = ("tiny", 4, 4) if small else ("base", 16, 20)
+    size, m, updates = ("tiny", 4, 4) if small else ("base", 16, 8)
     common = [
         sys.executable, "-m", "accum_lib", "train", "--device", device, "--model", size, "-M", str(m),
         "-K", "2", "--max-updates", str(updates), "--save-every", str(updates // 2), "--max-held-out", "64",
@@ -338,7 +352,7 @@ def of_run(precision: str, common: list[str], output: Path, device: str) -> dict
     command = [*common, "--output", str(output)]
     with ThreadPoolExecutor() as threads:
         planning = threads.submit(completed, [*common, "--dry-run", "--output", f"{output}-planned"])
-        completed(command)
+        completed(command, output)
         predicted = re.search(r"predicted peak ([\d.]+) GiB", planning.result())
     done = [event for event in read_log(output / LOG) if event["event"] == "update"]
     peak = max(each["memory_bytes"] for each in done) / GIB
@@ -356,17 +370,22 @@ def resumed(command: list[str], output: Path) -> float:
     """Lose the newest checkpoint, go on from the one before: how far the parameters end from the first's."""
     first = weights_of(output)
     shutil.rmtree(sorted((output / "checkpoints").glob("window-*"))[-1])
-    completed([*command, "--resume"])
+    completed([*command, "--resume"], output)
     return float((weights_of(output) - first).norm() / first.norm())
 
 
-def completed(command: list[str]) -> str:
+def completed(command: list[str], output: Path | None = None, seconds: float = COMMAND_SECONDS) -> str:
     """What it prints.
 
     Raises:
-        RuntimeError: with the end of its errors.
+        RuntimeError: with the end of its errors; or, after so many seconds, with what its log has last.
     """
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        log = output / LOG if output else None
+        last = read_log(log)[-1] if log and log.exists() else "nothing yet"
+        raise RuntimeError(f"not done in {seconds:.0f} s; its log says last: {last}"[:250]) from error
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-600:]}")
     return done.stdout
@@ -382,27 +401,35 @@ def big_batch(device: str, small: bool) -> dict[str, Any]:
     """One update of 8,192 sequences of 512 tokens (Liu et al. 2019), masked language modelling."""
     tokens, batch = (16, 32) if small else (512, 8192)
     workload = named("roberta-base", "mlm", tokens, **(SMALL if small else {}))
-    m, k, precision, predicted, predicted_seconds = planned(workload, device, batch)
+    m, _, precision, predicted, predicted_seconds = planned(workload, device, batch)
+    torch.manual_seed(0)
     model = on(device, lambda: workload.model(False))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=device == "cuda")
     loss_sum = in_precision(guess, Settings(precision=precision).dtype, device)
-
-    def micro_batches() -> Iterator[Batch]:
-        for number in range(k):
-            yield moved(workload.make_batch(min(m, batch - number * m)), device)
-
+    whole = moved(workload.make_batch(batch), device)
+    halvings: list[int] = []
     synchronize(device)
     started = time.perf_counter()
-    result = accumulate(model, list(micro_batches()), loss_sum, count_tokens)
+    result, size = accumulate_or_halve(
+        model, lambda size: split(whole, size), loss_sum, count_tokens, m,
+        on_halved=lambda size, _: halvings.append(size),
+    )  # fmt: skip
     apply_update(model, optimizer, max_grad_norm=CLIP)
     synchronize(device)
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
     return {
         "sequences": batch, "hidden_tokens": int(result.count), "tokens": tokens,
-        "micro_batch_size": m, "accumulation_steps": k, "precision": precision, "loss": result.loss,
-        "seconds": round(time.perf_counter() - started, 3),
+        "planned_micro_batch_size": m, "halved_to": halvings,
+        "micro_batch_size": size, "accumulation_steps": result.micro_batches, "precision": precision,
+        "loss": result.loss, "seconds": round(time.perf_counter() - started, 3),
         "predicted_seconds": predicted_seconds, "predicted_peak_bytes": predicted, "peak_bytes": peak,
     }  # fmt: skip
+
+
+def split(whole: Batch, size: int) -> list[Batch]:
+    """Views of so many examples each; the last may have fewer."""
+    cut = {name: tensor.split(size) for name, tensor in whole.items()}
+    return [dict(zip(cut, parts, strict=True)) for parts in zip(*cut.values(), strict=True)]
 
 
 def planned(workload: Workload, device: str, batch: int) -> tuple[int, int, str, int | None, float | None]:
@@ -480,7 +507,11 @@ def parts(device: str, small: bool) -> Iterator[tuple[str, Callable[[], Any], di
     yield "training", lambda: training(device, small), {}
     yield "big batch", lambda: big_batch(device, small), {}
     for setting in chosen:
-        yield "speed", lambda s=setting: speed(s, device, 1 if small else ROUNDS), asdict(setting)
+        yield (
+            "speed",
+            lambda s=setting: speed(s, device, *((1, 0) if small else (ROUNDS, SPEED_SECONDS))),
+            asdict(setting),
+        )
 
 
 def run(

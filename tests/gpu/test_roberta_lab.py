@@ -57,6 +57,44 @@ def test_a_loop_that_leaves_updates_out_is_noticed() -> None:
         lab.turn(lazy, SMALL, "cpu")
 
 
+def test_a_command_that_takes_too_long_is_ended_and_says_how_far_it_came(tmp_path) -> None:
+    (tmp_path / lab.LOG).write_text('{"event": "update", "update": 3}\n')
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(RuntimeError, match=r"not done in 0 s; its log says last: .*'update': 3"):
+        lab.completed(sleep, tmp_path, seconds=0.1)
+    with pytest.raises(RuntimeError, match="not done in 0 s; its log says last: nothing yet"):
+        lab.completed(sleep, tmp_path / "elsewhere", seconds=0.1)
+
+
+def test_a_plan_that_does_not_fit_after_all_is_halved_and_that_is_shown(monkeypatch, capsys) -> None:
+    """The same tokens, each counted once; the loss is near, since dropout draws otherwise for another M."""
+    first, guess = lab.big_batch("cpu", True), lab.guess
+
+    def too_small_a_card(model, batch):
+        if len(batch["labels"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return guess(model, batch)
+
+    monkeypatch.setattr(lab, "guess", too_small_a_card)
+    halved = lab.big_batch("cpu", True)
+    assert (first["planned_micro_batch_size"], first["micro_batch_size"], first["halved_to"]) == (4, 4, [])
+    assert (halved["micro_batch_size"], halved["accumulation_steps"], halved["halved_to"]) == (2, 16, [2])
+    assert halved["hidden_tokens"] == first["hidden_tokens"]
+    assert halved["loss"] == pytest.approx(first["loss"], rel=5e-3)
+    machine = {"device": "a small card", "torch": "2"}
+    for row in (first, halved):
+        gpu_results.show({"date": "today", "machine": machine, "parts": {"big batch": [row]}})
+    assert capsys.readouterr().out.count("M = 4 ran out of memory, and was halved to 2.") == 1
+
+
+def test_ratios_are_taken_within_each_round() -> None:
+    """A machine that is three times as slow in one round says nothing about the loops."""
+    ours, theirs = [{"seconds": s, "peak_bytes": 0} for s in (1.0, 3.0, 1.0)], []
+    theirs = [{"seconds": 2 * each["seconds"], "peak_bytes": 0} for each in ours]
+    found = lab.row(SMALL, "Accelerate", theirs, ours)
+    assert (found["speed_against_ours"], found["quartiles"], found["rounds"]) == (0.5, [0.5, 0.5], 3)
+
+
 def test_a_failure_is_a_row_and_does_not_end_the_rest(monkeypatch) -> None:
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
