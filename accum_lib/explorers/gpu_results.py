@@ -1,4 +1,4 @@
-"""What a GPU adds to notebooks 04 and 06: measured here if there is one, else what is committed, dated."""
+"""What a GPU adds to notebooks 04 and 06: what ``make gpu`` found on this machine, else what is committed."""
 
 import json
 import subprocess
@@ -20,6 +20,7 @@ from accum_lib.words import N_, _
 SCRIPT = Path(__file__).parents[2] / "tests" / "gpu" / "roberta_lab.py"
 COMMITTED = SCRIPT.with_suffix(".json")
 GRID = SCRIPT.with_name("memory_grid.json")
+OWN = SCRIPT.parents[2] / "build" / "gpu"  # where "make gpu" writes the reader's own
 SECONDS = 240  # in a notebook; the whole takes up to nine minutes
 NONE = N_("""\
 This machine has no GPU, and no results of one have been committed: nobody has run this on a GPU yet,
@@ -62,13 +63,20 @@ TITLES = {
 
 
 def show_gpu_results() -> None:
-    """Run the script on the GPU that is here; else show committed results, or say that there are none."""
-    if torch.cuda.is_available():
+    """The reader's own results; else run the script on the GPU that is here; else show what is committed."""
+    found = own_or(COMMITTED)
+    if torch.cuda.is_available() and found == COMMITTED:
         show(measured())
-    elif COMMITTED.exists():
-        show(json.loads(COMMITTED.read_text()))
+    elif found.exists():
+        show(json.loads(found.read_text()))
     else:
         print(_(NONE))
+
+
+def own_or(committed: Path) -> Path:
+    """What ``make gpu`` has written on this machine in place of what is committed."""
+    own = OWN / committed.name
+    return own if own.exists() else committed
 
 
 def measured() -> dict[str, Any]:
@@ -87,8 +95,8 @@ def measured() -> dict[str, Any]:
 
 
 def show_memory_grid() -> None:
-    """Predicted memory beside the memory that a GPU measured; committed, since it takes minutes."""
-    record = json.loads(GRID.read_text())
+    """Predicted memory beside the memory that a GPU measured; not measured here, since it takes minutes."""
+    record = json.loads(own_or(GRID).read_text())
     print(_measured_on(record))
     for row in (r for r in record["cells"] if "failure" in r):
         print(wrapped(f"{row['model']}, M = {row['micro_batch_size']}: {row['failure']}", "    "))

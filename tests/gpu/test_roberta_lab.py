@@ -143,6 +143,7 @@ def test_the_notebook_shows_results_with_their_machine_and_date(
     record, monkeypatch, tmp_path, capsys
 ) -> None:
     monkeypatch.setattr(gpu_results, "COMMITTED", tmp_path / "results.json")
+    monkeypatch.setattr(gpu_results, "OWN", tmp_path / "own")
     gpu_results.show_gpu_results()
     assert "nobody has run this on a GPU yet" in capsys.readouterr().out
     (tmp_path / "results.json").write_text(json.dumps(record))
@@ -155,3 +156,16 @@ def test_the_notebook_shows_results_with_their_machine_and_date(
     assert "the loss went from" in shown
     assert "most samples per second: " in shown
     assert png(picture(record["parts"]["speed"])).startswith(b"\x89PNG")
+
+
+def test_the_readers_own_results_go_before_the_committed_ones(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(gpu_results, "OWN", tmp_path)
+    for committed, show in (
+        (gpu_results.COMMITTED, gpu_results.show_gpu_results),
+        (gpu_results.GRID, gpu_results.show_memory_grid),
+    ):
+        own = json.loads(committed.read_text())
+        own["machine"]["device"] = "a card of the reader's"
+        (tmp_path / committed.name).write_text(json.dumps(own))
+        show()
+        assert "a card of the reader's" in capsys.readouterr().out

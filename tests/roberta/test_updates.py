@@ -3,6 +3,7 @@
 import pytest
 import torch
 from small_training import distance, made_data, make_trainer, parameters, small_model
+from torch import nn
 from torch.nn import functional as F
 
 from accum_lib.roberta.tasks import Classification
@@ -127,6 +128,16 @@ def test_compiled_it_learns_the_same(monkeypatch) -> None:
     compiled.run()
     assert compiled.model._compiled_call_impl is not None
     assert distance(parameters(compiled), parameters(plain)) < ROUNDING
+
+
+@pytest.mark.parametrize("max_grad_norm", [1.0, None])
+def test_the_norm_of_the_gradient_is_taken_once_in_each_update(monkeypatch, max_grad_norm) -> None:
+    """It reads every gradient, and a GPU waits for it: the look for a NaN and the clipping share it."""
+    take, taken = nn.utils.get_total_norm, []
+    monkeypatch.setattr(nn.utils, "get_total_norm", lambda *a, **how: taken.append(1) or take(*a, **how))
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", None)  # would take another one
+    done = make_trainer(max_grad_norm=max_grad_norm).run()
+    assert len(taken) == done.updates == 6
 
 
 def test_the_noise_scale_is_measured_without_a_difference() -> None:
