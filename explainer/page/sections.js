@@ -15,10 +15,10 @@ const times = (ratio) => t("{ratio} times", { ratio: say(ratio) });
 const updateSection = {
   id: "update",
   controls: [
-    { name: "batch", kind: "choice", start: "4", values: numbers("1", "4", "11", "44"),
+    { name: "batch", kind: "choice", ofResults: true, start: "4", values: numbers("1", "4", "11", "44"),
       label: () => t("examples in an update, B"), say: (b) => (b === "44" ? t("44 (all)") : b) },
     { name: "updates", kind: "range", start: 12, values: () => range(13), label: () => t("updates"), play: true },
-    { name: "rate", kind: "range", start: 0.1, values: numbers(0.02, 0.05, 0.1, 0.2, 0.3), label: () => t("learning rate") },
+    { name: "rate", kind: "range", ofResults: true, start: 0.1, values: numbers(0.02, 0.05, 0.1, 0.2, 0.3), label: () => t("learning rate") },
   ],
   figures: () => [
     { title: t("The path of the weights") },
@@ -205,9 +205,9 @@ const TIMES = 200;
 const varianceSection = {
   id: "variance",
   controls: [
-    { name: "m", kind: "range", start: 2, values: numbers(1, 2, 4, 8), label: () => t("micro-batch size, M") },
-    { name: "k", kind: "range", start: 16, values: numbers(1, 2, 4, 8, 16), label: () => t("accumulation steps, K") },
-    { name: "seed", kind: "button", start: 1, label: () => t("Draw other mini-batches") },
+    { name: "m", kind: "range", ofResults: true, start: 2, values: numbers(1, 2, 4, 8), label: () => t("micro-batch size, M") },
+    { name: "k", kind: "range", ofResults: true, start: 16, values: numbers(1, 2, 4, 8, 16), label: () => t("accumulation steps, K") },
+    { name: "seed", kind: "button", ofResults: true, start: 1, label: () => t("Draw other mini-batches") },
   ],
   figures: () => [{ title: t("200 mini-batch gradients around the gradient of all 200 examples") },
     { title: t("Their variance, against the batch size"), veiled: true },
@@ -275,10 +275,10 @@ function digitsCurve(width) {
 const memorySection = {
   id: "memory",
   controls: [
-    { name: "m", kind: "range", start: 4, values: () => DATA.memory.sizes, label: () => t("micro-batch size, M") },
-    { name: "k", kind: "range", start: 8, values: () => DATA.memory.steps, label: () => t("accumulation steps, K") },
-    { name: "precision", kind: "choice", start: "fp32", values: numbers("fp32", "bf16"), label: () => t("precision of the passes") },
-    { name: "checkpointing", kind: "choice", start: "off", values: numbers("off", "on"),
+    { name: "m", kind: "range", ofResults: true, start: 4, values: () => DATA.memory.sizes, label: () => t("micro-batch size, M") },
+    { name: "k", kind: "range", ofResults: true, start: 8, values: () => DATA.memory.steps, label: () => t("accumulation steps, K") },
+    { name: "precision", kind: "choice", ofResults: true, start: "fp32", values: numbers("fp32", "bf16"), label: () => t("precision of the passes") },
+    { name: "checkpointing", kind: "choice", ofResults: true, start: "off", values: numbers("off", "on"),
       label: () => t("activation checkpointing"), say: (value) => (value === "on" ? t("on") : t("off")) },
   ],
   figures: () => [{ title: t("RoBERTa-base, 128 tokens, AdamW, at the fullest moment of one update") },
@@ -322,7 +322,7 @@ function peakCurves(width, way, m, k) {
 
 const meansSection = {
   id: "means",
-  controls: [{ name: "tokens", kind: "range", start: 50, values: () => range(50).map((i) => i + 1),
+  controls: [{ name: "tokens", kind: "range", ofResults: true, start: 50, values: () => range(50).map((i) => i + 1),
     label: () => t("tokens of the other micro-batch") }],
   figures: () => [{ title: t("How much the lonely token counts") },
     { title: t("Two classifiers after 100 updates, and their tokens"), veiled: true }],
@@ -463,8 +463,8 @@ const chooseSection = {
   id: "choose",
   controls: [
     { name: "card", kind: "choice", start: "RTX 3060", values: () => DATA.plans.cards, label: () => t("card") },
-    { name: "batch", kind: "choice", start: "512", values: () => DATA.plans.batches.map(String), label: () => t("effective batch B") },
-    { name: "noise", kind: "range", start: 512, values: () => [16, Math.round(DATA.variance.noise_scale), 256, 512, 1024, 4096],
+    { name: "batch", kind: "choice", ofResults: true, start: "512", values: () => DATA.plans.batches.map(String), label: () => t("effective batch B") },
+    { name: "noise", kind: "range", ofResults: true, start: 512, values: () => [16, Math.round(DATA.variance.noise_scale), 256, 512, 1024, 4096],
       label: () => t("noise scale, assumed (the digits' MLP has {noise})", { noise: Math.round(DATA.variance.noise_scale) }) },
   ],
   figures: () => [{ title: t("RoBERTa-base, 512 tokens, AdamW: what fits the card") },

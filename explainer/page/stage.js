@@ -1,6 +1,7 @@
 // The stage of a section: its question, its controls, its figures with their words. A section is
 //   { id, controls, question, figures, draw }
-// where draw(state) gives, for each figure, its drawing (a node) and the same in words.
+// where draw(state) gives, for each figure, its drawing (a node) and the same in words. A control with
+// ofResults: true changes veiled figures, too.
 
 const words = { language: "en", texts: {} };
 
@@ -43,7 +44,6 @@ class Stage {
     this.opened = false;
     this.guess = null;
     this.touched = false; // by hand; from then on, scrolling leaves the controls alone
-    this.root.addEventListener("focusin", () => { this.touched = true; });
     this.build();
   }
 
@@ -52,12 +52,13 @@ class Stage {
     this.inputs = {};
     this.slots = this.figures().map((figure, i) => this.slot(figure, i));
     const scenes = this.slots.filter((slot) => !slot.veiled), results = this.slots.filter((slot) => slot.veiled);
-    this.panel = element("div", { class: "controls", role: "group", "aria-label": t("Settings") },
-      ...this.controls.map((control) => this.control(control)));
+    const panel = this.panel("", this.controls);
+    // The results stand lower, out of sight of these: what changes them is there once more.
+    this.again = this.panel("-again", this.controls.filter((control) => control.ofResults));
     this.veil = element("div", { class: "results" }, ...results.map((slot) => slot.node));
-    this.root.replaceChildren(element("div", { class: "scene" }, this.panel, ...scenes.map((slot) => slot.node)));
+    this.root.replaceChildren(element("div", { class: "scene" }, panel, ...scenes.map((slot) => slot.node)));
     this.after?.remove();
-    this.after = element("div", { class: "after" }, this.ask(), this.veil);
+    this.after = element("div", { class: "after" }, this.ask(), this.again, this.veil);
     this.root.after(this.after);
     if (this.opened) this.tell();
     this.show();
@@ -71,25 +72,38 @@ class Stage {
     return { node: element("figure", { class: half ? "half" : null }, heading, plot, summary), plot, summary, veiled, title };
   }
 
-  control(control) {
-    if (control.kind === "range") return this.slider(control);
-    if (control.kind === "button") return this.button(control);
-    return this.choice(control);
+  // The controls; all panels of a stage set, and show, the same state.
+  panel(place, controls) {
+    const panel = element("div", { class: `controls${place}`, role: "group",
+      "aria-label": place ? t("Settings of these results") : t("Settings") },
+      ...controls.map((control) => this.control(control, place)));
+    panel.addEventListener("focusin", () => { this.touched = true; });
+    return panel;
   }
 
-  slider(control) {
-    const id = `${this.id}-${control.name}`, values = control.values(this.state);
+  control(control, place) {
+    if (control.kind === "range") return this.slider(control, place);
+    if (control.kind === "button") return this.button(control);
+    return this.choice(control, place);
+  }
+
+  whenShown(control, update) {
+    (this.inputs[control.name] ??= []).push(update);
+  }
+
+  slider(control, place) {
+    const id = `${this.id}-${control.name}${place}`, values = control.values(this.state);
     const input = element("input", { id, type: "range", min: 0, max: values.length - 1, step: 1,
       "data-control": control.name });
     const output = element("output", { for: id });
     input.addEventListener("input", () => this.set(control.name, control.values(this.state)[Number(input.value)]));
-    this.inputs[control.name] = (value) => {
+    this.whenShown(control, (value) => {
       const now = control.values(this.state);
       input.max = now.length - 1;
       input.value = now.indexOf(value);
       output.textContent = control.say ? control.say(value, this.state) : String(value);
       input.setAttribute("aria-valuetext", output.textContent);
-    };
+    });
     const play = control.play ? this.player(control, input) : null;
     return element("div", { class: "control" }, element("label", { for: id }, control.label()), input, output, play);
   }
@@ -112,14 +126,14 @@ class Stage {
     return button;
   }
 
-  choice(control) {
+  choice(control, place) {
     const inputs = control.values(this.state).map((value) => {
-      const input = element("input", { type: "radio", name: `${this.id}-${control.name}`, value,
+      const input = element("input", { type: "radio", name: `${this.id}-${control.name}${place}`, value,
         "data-control": control.name });
       input.addEventListener("input", () => this.set(control.name, value));
       return [value, input, element("label", {}, input, control.say ? control.say(value) : value)];
     });
-    this.inputs[control.name] = (value) => inputs.forEach(([own, input]) => { input.checked = own === value; });
+    this.whenShown(control, (value) => inputs.forEach(([own, input]) => { input.checked = own === value; }));
     return element("fieldset", { class: "control" }, element("legend", {}, control.label()),
       ...inputs.map(([, , label]) => label));
   }
@@ -127,7 +141,6 @@ class Stage {
   button(control) {
     const button = element("button", { type: "button", "data-control": control.name }, control.label());
     button.addEventListener("click", () => this.set(control.name, this.state[control.name] + 1));
-    this.inputs[control.name] = () => {};
     return element("div", { class: "control" }, button);
   }
 
@@ -178,9 +191,10 @@ class Stage {
 
   show() {
     this.repair?.(this.state);
-    for (const [name, update] of Object.entries(this.inputs)) update(this.state[name]);
+    for (const [name, updates] of Object.entries(this.inputs)) for (const update of updates) update(this.state[name]);
     this.root.classList.toggle("opened", this.opened);
     this.veil.hidden = !this.opened;
+    this.again.hidden = !this.opened || !this.again.firstChild;
     this.buttons.hidden = this.opened;
     this.redraw();
   }

@@ -395,6 +395,60 @@ def test_every_control_works_with_the_keyboard_alone(browser, built, meter) -> N
     fresh.close()
 
 
+CONTROLS = "[data-control]"
+STATE = "(node) => node.type === 'range' ? node.value : node.checked"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_results_stand_beneath_the_controls_that_change_them(browser, built, width, height) -> None:
+    """Else one would set something up there, and see what it does down here by scrolling."""
+    fresh = ExplainerPage(browser, built, width, height)
+    fresh.open_all()
+    again = fresh.page.locator(".controls-again:visible")
+    assert again.count() == 5
+    for panel in again.all():
+        panel.evaluate("(node) => node.scrollIntoView({ block: 'start', behavior: 'instant' })")
+        top = panel.bounding_box()
+        begins = panel.locator("xpath=following-sibling::*").locator(".plot").first.bounding_box()
+        assert top["y"] >= -1
+        assert top["y"] + top["height"] <= begins["y"] <= height - 100
+    fresh.close()
+
+
+def test_every_control_that_changes_results_stands_with_them_and_no_other(browser, built) -> None:
+    fresh = ExplainerPage(browser, built)
+    assert fresh.page.locator(".controls-again:visible").count() == 0, "there are no results yet"
+    fresh.open_all()
+    for section in fresh.sections():
+        box = fresh.page.locator(f"#{section}")
+        for above in box.locator(".controls").locator(CONTROLS).all():
+            name, value = above.get_attribute("data-control"), above.evaluate("(node) => node.value")
+            same = f"[value='{value}']" if above.get_attribute("type") == "radio" else ""
+            again = box.locator(f".controls-again [data-control='{name}']{same}")
+            here = again if again.count() else above
+            assert changes(fresh, box, here) == (again.count() == 1), (section, name)
+            if again.count():
+                assert above.evaluate(STATE) == again.evaluate(STATE), (section, name)
+    assert fresh.complaints == []
+    fresh.close()
+
+
+def changes(fresh, box, control) -> bool:
+    """Whether the results change while a control is moved by keyboard, there and back."""
+    seen = set()
+    control.focus()
+    for key in (
+        "ArrowLeft",
+        "ArrowRight",
+        "ArrowRight",
+        "ArrowLeft",
+        "Enter",
+    ):  # some move it, whatever it is
+        fresh.page.keyboard.press(key)
+        seen.add(box.locator(".results").inner_html())
+    return len(seen) > 1
+
+
 def test_a_moved_slider_changes_figure_and_words(explainer) -> None:
     explainer.set("variance", m=2, k=1, seed=1)
     before, drawing = explainer.words("variance"), explainer.page.locator("#variance svg").first.inner_html()
@@ -421,7 +475,7 @@ def test_the_story_moves_the_figures(browser, built) -> None:
 
 def test_what_the_reader_has_set_is_left_alone_by_scrolling(browser, built) -> None:
     fresh = ExplainerPage(browser, built)
-    fresh.page.locator("#update").get_by_label("11", exact=True).click()
+    fresh.page.locator("#update .controls").get_by_label("11", exact=True).click()
     for number in (0, 1, 2):
         passage = fresh.page.locator("#update [data-set]").nth(number)
         passage.evaluate("(node) => node.scrollIntoView({ block: 'center', behavior: 'instant' })")
