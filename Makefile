@@ -59,9 +59,12 @@ lab: $(VENV)/lab
 	@echo "Opening JupyterLab on $(FIRST) (Ctrl-C twice ends it) ..."
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab $(FIRST) $(LAB_FLAGS)
 
+# So many processes take the tests' files one after the other, each by itself.
+WORKERS ?= 2
+
 test: $(VENV)/test lint
 	@echo "Running the tests, every notebook, and the browser suite ..."
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/test
 	@echo "Checking style, types, the import contract, notebooks against their scripts, translations ..."
