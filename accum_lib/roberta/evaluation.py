@@ -27,16 +27,25 @@ def evaluate(
         batch_size: how many at a time; it changes rounding only.
         update: noted in the result.
         predict: ``task.predict``, or that under autocast.
+
+    Raises:
+        ValueError: no label of all examples counts, so there is no mean.
     """
     longest_first = sorted(range(len(task)), key=lambda i: -task.lengths[i])
     loss, right, count = 0.0, 0, 0
     with random_state.preserved(), evaluating(model), torch.no_grad():
         for indices in cut(longest_first, batch_size):
             logits, labels = (predict or task.predict)(model, task.batch(indices, HELD_OUT))
+            # Autocast ends with the forward pass, and a sum in 16 bits would depend on the batch size.
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             loss += float(F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX))
             counts = labels != IGNORE_INDEX
             right += int((logits.argmax(dim=1) == labels)[counts].sum())
             count += int(counts.sum())
+    if count == 0:
+        raise ValueError(
+            f"none of the {len(task)} held-out examples has a label that counts: hold out more, or others"
+        )
     return Evaluation(update, loss / count, right / count, count)
 
 

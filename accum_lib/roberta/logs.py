@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +19,10 @@ class Reporter:
 
     Args:
         output: the run's folder; None writes nothing.
-        total: updates planned, for the bar.
-        done: updates made before, in a resumed run.
+        total: windows planned, for the bar.
+        done, updates: windows read and updates made before, in a resumed run.
         show: draw a progress bar on standard error.
+        speak: say on standard error what went wrong and how it goes on; of several processes, one does.
         tensorboard: write for TensorBoard too, into ``output/tensorboard``.
 
     Raises:
@@ -28,25 +30,29 @@ class Reporter:
     """
 
     def __init__(
-        self, output: Path | None, total: int, done: int = 0, show: bool = False, tensorboard: bool = False
-    ) -> None:
+        self, output: Path | None, total: int, done: int = 0, *, updates: int = 0, show: bool = False,
+        speak: bool = True, tensorboard: bool = False,
+    ) -> None:  # fmt: skip
         from tqdm import tqdm  # comes with Transformers
 
-        self._board = _summary_writer(output, done) if tensorboard and output else None
-        self._lines = _open_lines(output / LOG) if output else None
+        self.window = done  # that every event is about: updates alone would not do, since some are skipped
+        self._board = _summary_writer(output, updates) if tensorboard and output else None
+        self._lines = _Lines(output / LOG) if output else None
         self._bar = tqdm(total=total, initial=done, unit="update", disable=not show, file=sys.stderr)
-        self._held_out = ""
+        self._speak, self._held_out = speak, ""
 
     def event(self, name: str, **fields: Any) -> None:
-        """One line of the log: the event's name and its fields."""
-        if self._lines:
-            plain = {key: _plain(value) for key, value in fields.items()}
-            self._lines.write(json.dumps({"event": name, **plain}) + "\n")
-            self._lines.flush()
+        """One line of the log: the event's name, the windows read by then, and its fields."""
+        if not self._lines:
+            return
+        plain = {key: _plain(value) for key, value in fields.items()}
+        problem = self._lines.write(json.dumps({"event": name, "window": self.window, **plain}) + "\n")
+        if problem:
+            self.say(f"{problem}. Training goes on; what happens until there is room is not logged")
 
     def say(self, text: str) -> None:
-        """A line for the person who watches, above the bar."""
-        if not self._bar.disable:
+        """A line for the person who watches, above the bar if there is one."""
+        if self._speak:
             self._bar.write(text, file=sys.stderr)
 
     def update(self, done: Update) -> None:
@@ -82,40 +88,67 @@ class Reporter:
 def read_log(path: Path | str) -> list[dict[str, Any]]:
     """The events of a log in order, without the updates that a resumption did anew.
 
-    A run that is killed after its last checkpoint has logged updates that its successor makes once more.
+    A run that is killed after its last checkpoint has logged updates that its successor makes once more. One
+    that is killed before its first checkpoint has a successor that begins anew, with "start".
     """
     events: list[dict[str, Any]] = []
     for line in Path(path).read_text().splitlines():
         event = json.loads(line)
+        if event["event"] == "start":
+            events = []
         if event["event"] == "resume":
-            events = [e for e in events if e.get("update", 0) <= event["update"]]
+            events = [e for e in events if e["window"] <= event["window"]]
         events.append(event)
     return events
 
 
-def _open_lines(path: Path) -> Any:
-    """Open for appending; half a line, which a kill may leave behind, is cut off."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"the output folder {path.parent} cannot be made ({error.strerror}): choose another one"
-        ) from error
-    if path.exists():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with path.open("r+b") as file:
-                file.truncate(whole)
-    return path.open("a")
+class _Lines:
+    """A file of lines, of which each is written whole or not at all, and at once.
+
+    Raises:
+        OSError: it cannot be written, or its folder cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._complained = path, False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"the output folder {path.parent} cannot be made ({error.strerror}): choose another one"
+            ) from error
+        try:
+            self._file = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise OSError(
+                f"the log {path} cannot be written ({error.strerror}): choose another output folder"
+            ) from error
+        self._file.seek(0)
+        self._file.truncate(self._file.read().rfind(b"\n") + 1)  # a kill may have left half a line behind
+
+    def write(self, line: str) -> str | None:
+        """The line, or nothing of it if the disk is full; the first time, what is wrong."""
+        whole, content = os.fstat(self._file.fileno()).st_size, line.encode()
+        try:
+            if self._file.write(content) == len(content):
+                return None
+            reason = "no space left on device"
+        except OSError as error:
+            reason = str(error.strerror)
+        self._file.truncate(whole)
+        said, self._complained = self._complained, True
+        return None if said else f"the log {self.path} cannot be written ({reason})"
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def _summary_writer(output: Path, done: int) -> Any:
+def _summary_writer(output: Path, updates: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError("TensorBoard is not installed: pip install tensorboard") from error
-    return SummaryWriter(str(output / "tensorboard"), purge_step=done + 1)
+    return SummaryWriter(str(output / "tensorboard"), purge_step=updates + 1)
 
 
 def _postfix(done: Update) -> str:

@@ -47,8 +47,8 @@ def facts(model: nn.Module, train: Task, held_out: Task, settings: TrainingSetti
     return json.loads(json.dumps({**asdict(settings), **known, **more}))
 
 
-def take(machinery: Machinery, progress: Progress, facts: dict) -> dict[str, Any]:
-    """The state of a run, by the names of a checkpoint's files."""
+def take(machinery: Machinery, progress: Progress, facts: dict, measured: Any = None) -> dict[str, Any]:
+    """The state of a run, and what it has measured on the way, by the names of a checkpoint's files."""
     scaler = machinery.scaler
     return {
         checkpoints.SETTINGS: facts,
@@ -59,12 +59,13 @@ def take(machinery: Machinery, progress: Progress, facts: dict) -> dict[str, Any
             "scheduler": machinery.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
             "random": random_state.capture(),
+            "measured": measured,
         },
     }
 
 
-def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) -> None:
-    """The reverse of ``take``, in place; the random states of this process too."""
+def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) -> Any:
+    """The reverse of ``take``, in place; the random states of this process too. Returns what was measured."""
     rest = state["progress.pt"]
     machinery.model.load_state_dict(state["model.pt"])
     machinery.optimizer.load_state_dict(state["optimizer.pt"])
@@ -74,6 +75,7 @@ def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) ->
     random_state.restore(rest["random"])
     for field in fields(progress):
         setattr(progress, field.name, rest["progress"][field.name])
+    return rest["measured"]
 
 
 def find(output: Path, facts: dict) -> checkpoints.Found:

@@ -19,7 +19,8 @@ class TrainingSettings:
     Attributes:
         micro_batch_size, accumulation_steps: M and K; an update averages over B = M K examples.
         epochs: passes over the data.
-        max_updates: stop after so many optimizer updates; the learning rate then decays until there.
+        max_updates: stop after so many windows, each of which is an update unless it is left out; the
+            learning rate then decays until there.
         learning_rate: the highest one, reached after the warm-up.
         weight_decay: of weight matrices and embeddings; biases and LayerNorm have none.
         warmup: part of all updates in which the learning rate rises; then it falls to 0 in a line.
@@ -28,13 +29,15 @@ class TrainingSettings:
         checkpointing: recompute each layer's activations in the backward pass and do not keep them.
         compile: let ``torch.compile`` translate the forward and backward pass.
         length_pool: sort examples by length within so many windows, which saves padding. 0 does not; 1 (the
-            default) leaves every update as it is, since the order within a window does not matter.
+            default) leaves every update as it is, since the order within a window does not matter. With
+            ``noise_scale`` the windows stay the same and are not sorted.
         seed: of the order of the data, dropout and masks.
-        evaluate_every: updates between two evaluations; None evaluates at the end of each epoch.
-        save_every: updates between two checkpoints; None saves at the end of each epoch.
+        evaluate_every: windows between two evaluations; None evaluates at the end of each epoch.
+        save_every: windows between two checkpoints; None saves at the end of each epoch.
         on_non_finite: what to do if a loss or a gradient is NaN or infinite: "stop", or "skip" the window.
         max_skips: with "skip", at most so many windows in a row.
-        noise_scale: estimate the gradient noise scale on the way (needs K >= 2).
+        noise_scale: estimate the gradient noise scale on the way (needs K >= 2, and no larger length_pool
+            than 1).
     """
 
     micro_batch_size: int = 8
@@ -75,11 +78,25 @@ class TrainingSettings:
             raise ValueError(f"max_grad_norm must be above 0, or None; got {self.max_grad_norm}")
         if self.noise_scale and self.accumulation_steps < 2:
             raise ValueError("noise_scale compares the micro-batches of a window: take K = 2 or more")
+        if self.noise_scale and self.length_pool > 1:
+            raise ValueError(
+                "noise_scale takes windows for random samples, and a length_pool of "
+                f"{self.length_pool} fills them with texts of like length: take 1 or 0"
+            )
 
     @property
     def effective_batch_size(self) -> int:
         """B = M K, the examples in one update."""
         return self.micro_batch_size * self.accumulation_steps
+
+    @property
+    def order_pool(self) -> int:
+        """The pool by which examples are really sorted.
+
+        Sorted by length, a window's micro-batches would differ by more than chance, and the noise scale,
+        which is made from their differences, came out up to twenty times too large.
+        """
+        return 0 if self.noise_scale else self.length_pool
 
     @property
     def dtype(self) -> torch.dtype | None:

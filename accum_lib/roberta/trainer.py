@@ -24,10 +24,11 @@ from accum_lib.roberta.logs import Reporter
 from accum_lib.roberta.machinery import make_machinery, planned_windows
 from accum_lib.roberta.order import epoch_windows
 from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.sizes import cut
+from accum_lib.roberta.sizes import cut, halved
 from accum_lib.roberta.tasks import Task
 
 NOISE_EVERY, NOISE_WINDOWS = 16, 50  # how often it is read, and the windows that make the estimate
+LEAST_SCALE = 1.0  # of a loss in float16: below it, the gradient itself overflows, and no smaller one helps
 PROCESS = psutil.Process()
 
 
@@ -66,6 +67,7 @@ class Trainer:
         self.evaluations: list[Evaluation] = []
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self._noise_scale: float | None = None
+        self._measured: dict[str, Any] | None = None  # by the monitor of the noise scale, before a resumption
 
     def run(self, resume: bool = False) -> Training:
         """Train to the end, from the start or from the newest whole checkpoint.
@@ -85,12 +87,9 @@ class Trainer:
             parallel.draw_apart(self.settings.seed, done)
             self.distributed, self.ranks = parallel.distribute(self.model)
             self.reporter = Reporter(
-                self.output if self.first else None,
-                self.planned,
-                done,
-                self.show and self.first,
-                self.tensorboard,
-            )
+                self.output if self.first else None, self.planned, done, updates=self.progress.updates,
+                show=self.show and self.first, speak=self.first, tensorboard=self.tensorboard,
+            )  # fmt: skip
             stack.callback(self.reporter.close)
             self._tell_beginning(found)
             self._prepare(stack)
@@ -109,13 +108,22 @@ class Trainer:
         epoch, examples = self._examples()
         rate = self.machinery.scheduler.get_last_lr()[0]
         now.windows += 1
+        self.reporter.window = now.windows
         try:
             result = self._gradient(examples, epoch)
             norm, skipped = self._move()
         except (recovery.NonFiniteError, NonFiniteGradientError) as error:
             return self._leave_out(error)
-        now.skips_in_a_row = 0
-        now.updates += not skipped
+        if skipped and self._scale() < LEAST_SCALE:
+            return self._leave_out(
+                recovery.NonFiniteError(
+                    f"the gradient is not finite in float16, even with the loss scaled by {self._scale()}: "
+                    "look at its data, lower the learning rate, or take bf16 or fp32"
+                )
+            )
+        if not skipped:
+            now.updates += 1
+            now.skips_in_a_row = 0
         update = Update(
             now.updates, epoch, result.loss, result.count, norm, rate, now.micro_batch_size,
             result.micro_batches, sum(self.task.lengths[i] for i in examples), time.perf_counter() - started,
@@ -147,6 +155,9 @@ class Trainer:
             )  # fmt: skip
         return done.grad_norm, done.skipped
 
+    def _scale(self) -> float:
+        return self.machinery.scaler.get_scale() if self.machinery.scaler else 1.0
+
     def _leave_out(self, error: ValueError) -> None:
         """A window whose loss or gradient is not finite: stop, or go on without it."""
         now = self.progress
@@ -154,7 +165,7 @@ class Trainer:
         now.skips_in_a_row += 1
         now.skipped += 1
         where = f"window {now.windows}, after update {now.updates}: {error}"
-        self.reporter.event("not_finite", window=now.windows, update=now.updates, error=str(error))
+        self.reporter.event("not_finite", update=now.updates, error=str(error))
         if self.settings.on_non_finite == "stop":
             raise recovery.NonFiniteError(f"stopped at {where}. The parameters are as they were before it")
         if now.skips_in_a_row > self.settings.max_skips:
@@ -169,7 +180,7 @@ class Trainer:
         settings, (epoch, i) = self.settings, divmod(self.progress.windows, self.windows_per_epoch)
         if self._epoch[0] != epoch:
             made = epoch_windows(
-                self.task.lengths, settings.effective_batch_size, settings.length_pool, settings.seed, epoch
+                self.task.lengths, settings.effective_batch_size, settings.order_pool, settings.seed, epoch
             )
             self._epoch = epoch, made
         return epoch, self._epoch[1][i]
@@ -187,8 +198,19 @@ class Trainer:
         return self.progress.windows % (every or self.windows_per_epoch) == 0
 
     def _evaluate(self) -> None:
-        now = self.progress
-        found = evaluate(self.model, self.held_out, now.micro_batch_size, now.updates, self._predict)
+        size, updates = self.progress.micro_batch_size, self.progress.updates
+        while True:
+            try:
+                found = evaluate(self.model, self.held_out, size, updates, self._predict)
+                break
+            except Exception as error:
+                if not recovery.is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise recovery.at_one(error) from error
+            size = halved(size)  # for this evaluation: training has its own, and has fitted
+            recovery.free_memory()
+            self.reporter.say(f"out of memory: held-out data are measured {size} at a time")
         self.evaluations.append(found)
         self.reporter.evaluation(found)
 
@@ -198,7 +220,9 @@ class Trainer:
         if not self.first:
             return
         try:
-            checkpoints.save(root, now.windows, resumption.take(self.machinery, now, self.facts))
+            checkpoints.save(
+                root, now.windows, resumption.take(self.machinery, now, self.facts, self._noise_state())
+            )
         except checkpoints.NotSavedError as error:
             self.reporter.event("checkpoint_failed", update=now.updates, error=str(error))
             if must:
@@ -216,7 +240,7 @@ class Trainer:
             resumption.refuse_to_overwrite(self.output)
             return None
         found = resumption.find(self.output, self.facts)
-        resumption.put_back(self.machinery, self.progress, found.state)
+        self._measured = resumption.put_back(self.machinery, self.progress, found.state)
         return found
 
     def _tell_beginning(self, found: checkpoints.Found | None) -> None:
@@ -240,6 +264,9 @@ class Trainer:
                 NoiseScaleMonitor(self.model, self._loss_sum, self._count, scaler=self.machinery.scaler)
             )
             self._loss_sum, self._count = self._monitor.loss_sum, self._monitor.count
+            if self._measured:
+                self._noise_scale = self._measured["noise_scale"]
+                self._monitor.load_state_dict(self._measured["monitor"])
 
     # --- What is measured on the way
 
@@ -254,9 +281,16 @@ class Trainer:
 
     def _noise(self) -> float | None:
         """The estimate now and then, since to read numbers makes a GPU wait."""
-        if self._monitor is not None and self.progress.windows % NOISE_EVERY == 0:
+        now, last = self.progress.windows, self.progress.windows == self.planned
+        if self._monitor is not None and (last or now % NOISE_EVERY == 0):
             try:
                 self._noise_scale = self._monitor.estimate(last=NOISE_WINDOWS).noise_scale
             except ValueError:  # nothing is measured yet: windows of one micro-batch, or all overflowed
                 self._noise_scale = None
         return self._noise_scale
+
+    def _noise_state(self) -> dict[str, Any] | None:
+        """What a resumed run needs to log the same estimates."""
+        if self._monitor is None:
+            return None
+        return {"noise_scale": self._noise_scale, "monitor": self._monitor.state_dict()}

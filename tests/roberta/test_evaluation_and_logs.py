@@ -38,6 +38,35 @@ def test_it_is_the_mean_over_single_examples(task) -> None:
     assert found.update == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bits_are_added_up_in_thirty_two(dtype) -> None:
+    """In 16 bits the sum of 64 losses is off by half a percent, and by another amount for other batches."""
+    data = held_out()
+    logits = torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0)).to(dtype) + 3
+    places = iter([range(16), *[range(i, i + 1) for i in range(16)]])
+
+    def predict(model, batch):
+        return logits[list(next(places))], torch.zeros(len(batch["labels"]), dtype=torch.long)
+
+    expected = float(F.cross_entropy(logits.double(), torch.zeros(len(data), dtype=torch.long)))
+    for batch_size in (16, 1):
+        assert evaluate(small_model(), data, batch_size, predict=predict).loss == pytest.approx(
+            expected, rel=1e-6
+        )
+    wrong = float(F.cross_entropy(logits, torch.zeros(len(data), dtype=torch.long), reduction="sum")) / 16
+    assert wrong != pytest.approx(expected, rel=1e-6)
+
+
+def test_held_out_data_in_which_nothing_counts_are_refused() -> None:
+    data = held_out()
+
+    def predict(model, batch):
+        return torch.zeros(len(batch["labels"]), 2), torch.full((len(batch["labels"]),), -100)
+
+    with pytest.raises(ValueError, match="none of the 16 held-out examples has a label that counts"):
+        evaluate(small_model(), data, 5, predict=predict)
+
+
 def test_it_leaves_no_trace() -> None:
     model = small_model().train()
     model.classifier.dropout.eval()  # somebody has frozen this one
@@ -100,16 +129,66 @@ def test_the_log_of_a_run_can_be_read_back(tmp_path) -> None:
 def test_updates_that_were_made_anew_are_read_once(tmp_path) -> None:
     first = Reporter(tmp_path, 4)
     for number in (1, 2, 3):
+        first.window = number
         first.update(update(number, loss=number))
     first.close()
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"event": "update", "upd')  # it was killed while it wrote
     second = Reporter(tmp_path, 4, done=1)
     second.event("resume", update=1)
+    second.window = 2
     second.update(update(2, loss=20))
     second.close()
     events = read_log(tmp_path / "log.jsonl")
     assert [(e["event"], e.get("loss")) for e in events] == [("update", 1), ("resume", None), ("update", 20)]
+
+
+def test_a_run_that_was_begun_anew_is_read_without_the_dead_one(tmp_path) -> None:
+    for loss in (1.0, 2.0):
+        reporter = Reporter(tmp_path, 4)
+        reporter.event("start")
+        reporter.update(update(1, loss=loss))
+        reporter.close()
+    assert [(e["event"], e.get("loss")) for e in read_log(tmp_path / "log.jsonl")] == [
+        ("start", None), ("update", 2.0)
+    ]  # fmt: skip
+
+
+class FullDisk:
+    """A file on a disk that is full from one moment to another, and takes a part of what it is given."""
+
+    def __init__(self, file, full: set[int]) -> None:
+        self.file, self.full, self.writes = file, full, 0
+
+    def write(self, content: bytes) -> int:
+        self.writes += 1
+        return self.file.write(content[:7] if self.writes in self.full else content)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_a_full_disk_does_not_end_a_run_and_leaves_no_half_line(tmp_path, capsys) -> None:
+    reporter = Reporter(tmp_path, 6)
+    reporter._lines._file = FullDisk(reporter._lines._file, full={2, 3, 5})
+    for number in range(1, 7):
+        reporter.update(update(number))
+    reporter.close()
+    assert [e["update"] for e in read_log(tmp_path / "log.jsonl")] == [1, 4, 6]
+    said = capsys.readouterr().err
+    assert said.count("log.jsonl cannot be written (no space left on device). Training goes on") == 1
+
+
+def test_a_log_that_cannot_be_opened_names_the_fix(tmp_path) -> None:
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(OSError, match=r"log.jsonl cannot be written .*: choose another output folder"):
+        Reporter(tmp_path, 6)
+
+
+def test_without_a_bar_what_went_wrong_is_said_too_and_by_one_process(capsys) -> None:
+    Reporter(None, 4).say("an earlier checkpoint is used")
+    Reporter(None, 4, speak=False).say("this is another process")
+    assert capsys.readouterr().err == "an earlier checkpoint is used\n"
 
 
 def test_json_has_no_nan(tmp_path) -> None:

@@ -6,6 +6,7 @@ from small_training import distance, make_trainer, parameters, same_bits, small_
 
 from accum_lib.roberta import random_state, recovery
 from accum_lib.roberta import trainer as trainer_module
+from accum_lib.roberta.evaluation import evaluate
 from accum_lib.roberta.logs import read_log
 from accum_lib.roberta.recovery import NonFiniteError, OutOfMemoryAtOneError, accumulate_or_halve
 from accum_lib.roberta.sizes import cut
@@ -170,6 +171,35 @@ def test_a_run_that_does_not_fit_goes_on_smaller_and_logs_it(tmp_path, monkeypat
     assert [(e["update"], e["micro_batch_size"]) for e in events] == [(0, 4), (0, 2)]
 
 
+def test_an_evaluation_that_does_not_fit_goes_on_in_smaller_batches(monkeypatch, capsys) -> None:
+    plain, sizes = make_trainer(), []
+    expected = plain.run().evaluations
+
+    def on_a_small_card(model, task, size, *rest):
+        sizes.append(size)
+        if size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return evaluate(model, task, size, *rest)
+
+    monkeypatch.setattr(trainer_module, "evaluate", on_a_small_card)
+    trainer = make_trainer()
+    done = trainer.run()
+    assert sizes == [8, 4, 2, 8, 4, 2]
+    assert [e.accuracy for e in done.evaluations] == [e.accuracy for e in expected]
+    assert done.micro_batch_size == 8, "training fitted, and goes on as it was"
+    assert same_bits(parameters(trainer), parameters(plain))
+    assert "out of memory: held-out data are measured 2 at a time" in capsys.readouterr().err
+
+
+def test_an_evaluation_that_does_not_fit_one_by_one_says_so(monkeypatch) -> None:
+    def never(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer_module, "evaluate", never)
+    with pytest.raises(OutOfMemoryAtOneError, match="micro-batches of one example"):
+        make_trainer().run()
+
+
 def test_out_of_memory_in_the_optimizer_is_no_matter_of_m(monkeypatch) -> None:
     trainer = make_trainer()
 
@@ -228,6 +258,20 @@ def test_by_default_a_run_stops_with_the_parameters_as_they_were(monkeypatch, tm
     assert same_bits(parameters(trainer), parameters(two))
     assert all(p.grad is None for p in trainer.model.parameters())
     assert read_log(tmp_path / "log.jsonl")[-1]["event"] == "not_finite"
+
+
+def test_a_gradient_that_no_scale_makes_finite_stops_a_run_in_float16() -> None:
+    """A scaler alone would halve its scale for ever, and the run end well without an update."""
+    model, seen = small_model(dtype=torch.float32), []
+    next(model.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+    how = dict(dtype=torch.float32, precision="fp16", epochs=8, model=model, on_update=seen.append)
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(NonFiniteError, match=r"not finite in float16, even with the loss scaled by 0.5"):
+        make_trainer(**how).run()
+    assert len(seen) == 16  # from 2 ** 16 down to 1
+    assert same_bits([p.detach() for p in model.parameters()], before)
+    with pytest.raises(NonFiniteError, match="3 windows in a row were not finite, and max_skips is 2"):
+        make_trainer(**how, on_non_finite="skip", max_skips=2).run()
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])

@@ -64,6 +64,17 @@ def test_resumed_it_ends_with_the_same_bits(tmp_path, settings, undisturbed, win
     assert same_bits(parameters(trainer), undisturbed)
 
 
+def test_the_noise_scale_goes_on_from_what_was_measured(tmp_path) -> None:
+    """One window in four is looked at: after the fifth, a monitor that began anew would look at the sixth."""
+    how, whole, after = dict(noise_scale=True, epochs=4, save_every=1), [], []
+    make_trainer(**how, on_update=whole.append).run()
+    with pytest.raises(CrashError):
+        make_trainer(tmp_path, **how, on_update=crash_at(6)).run()
+    make_trainer(tmp_path, **how, on_update=after.append).run(resume=True)
+    assert len(after) == 12 - 5
+    assert after[-1].noise_scale == whole[-1].noise_scale is not None
+
+
 FORGOTTEN = {
     "random state": lambda state: state["progress.pt"].update(random=state_of_another_seed()),
     "data position": lambda state: state["progress.pt"]["progress"].update(windows=1),

@@ -1,11 +1,15 @@
 """However B is cut into M and K, the parameters come out the same; and as by a loop written out by hand."""
 
+import random
+
 import pytest
 import torch
 from small_training import distance, made_data, make_trainer, parameters, small_model
 from torch import nn
 from torch.nn import functional as F
 
+from accum_lib.roberta.data import Example, TextData
+from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.tasks import Classification
 
 # float64 rounds by 1e-16. Cutting a window otherwise adds its sums in another order; measured, the parameters
@@ -142,12 +146,49 @@ def test_the_norm_of_the_gradient_is_taken_once_in_each_update(monkeypatch, max_
 
 def test_the_noise_scale_is_measured_without_a_difference() -> None:
     seen: list = []
-    plain = make_trainer(epochs=6)
-    watched = make_trainer(epochs=6, noise_scale=True, on_update=seen.append)
+    plain = make_trainer(epochs=6, dropout=0.0)  # which examples are together in a micro-batch, it changes
+    watched = make_trainer(epochs=6, dropout=0.0, noise_scale=True, on_update=seen.append)
     plain.run()
     watched.run()
     assert seen[-1].noise_scale > 0
     assert distance(parameters(watched), parameters(plain)) < ROUNDING
+
+
+@pytest.mark.parametrize("sorted_by_length", [False, True])
+def test_the_noise_scale_is_that_of_random_micro_batches(monkeypatch, sorted_by_length) -> None:
+    """Long texts have another label here. Sorted by length, the deliberately wrong one, micro-batches differ
+    by more than chance, and the estimate is several times too large."""
+    dice = random.Random(0)
+    lengths = [dice.randint(1, 5) if i % 4 else dice.randint(8, 12) for i in range(160)]
+    made = tuple(Example(" ".join(["sum"] * n), None, int(n > 6)) for n in lengths)
+    data = TextData("long and short", made, made[:2], ("short", "long"))
+    if sorted_by_length:
+        monkeypatch.setattr(TrainingSettings, "order_pool", 1)
+    seen: list = []
+    trainer = make_trainer(
+        data=data, dropout=0.0, noise_scale=True, learning_rate=1e-12, epochs=40, on_update=seen.append
+    )
+    exact = noise_scale_by_hand(trainer)
+    trainer.run()
+    assert (0.7 * exact < seen[-1].noise_scale < 1.4 * exact) == (not sorted_by_length)
+
+
+def noise_scale_by_hand(trainer) -> float:
+    """From the gradient of each example by itself: tr(covariance) / |mean|^2 (McCandlish et al. 2018)."""
+    model, task, shares = trainer.model.train(), trainer.task, []
+    for i in range(len(task)):
+        model.zero_grad()
+        task.loss_sum(model, task.batch([i])).backward()
+        shares.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    model.zero_grad()
+    gradients = torch.stack(shares)
+    mean = gradients.mean(dim=0)
+    return float((gradients - mean).square().sum(dim=1).mean() / mean.square().sum())
+
+
+def test_windows_of_like_lengths_have_no_noise_scale() -> None:
+    with pytest.raises(ValueError, match="a length_pool of 8 fills them with texts of like length"):
+        TrainingSettings(noise_scale=True, length_pool=8)
 
 
 def test_it_learns() -> None:

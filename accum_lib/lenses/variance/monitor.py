@@ -118,6 +118,18 @@ class NoiseScaleMonitor:
         recent = slice(-last if last else None, None)
         return from_windows(np.array(self._estimates[recent]), np.array(self._totals[recent]), confidence)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What has been measured, in plain numbers, for a checkpoint."""
+        self._read()
+        estimates = [(float(trace), float(squared_norm)) for trace, squared_norm in self._estimates]
+        totals = [float(total) for total in self._totals]
+        return {"estimates": estimates, "totals": totals, "windows": self._windows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave, the turn of the windows that are looked at included."""
+        self._estimates, self._totals = list(state["estimates"]), list(state["totals"])
+        self._windows = state["windows"]
+
     def __enter__(self) -> "NoiseScaleMonitor":
         return self
 
