@@ -8,6 +8,7 @@ over several windows saves more, but then a window holds texts of like length, a
 import random
 from collections.abc import Sequence
 
+from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.sizes import cut
 
 
@@ -35,6 +36,11 @@ def epoch_windows(
     if pool > 1:
         windows = _shuffled(windows, effective_batch_size, dice)
     return windows
+
+
+def planned_order(lengths: Sequence[int], settings: TrainingSettings, epoch: int) -> list[list[int]]:
+    """``epoch_windows`` as a run with these settings reads them."""
+    return epoch_windows(lengths, settings.effective_batch_size, settings.order_pool, settings.seed, epoch)
 
 
 def _sorted_in_pools(indices: list[int], lengths: Sequence[int], size: int) -> list[int]:

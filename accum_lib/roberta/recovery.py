@@ -7,7 +7,7 @@ lost and nothing counted twice. M does not change the gradient, which is why hal
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from accum_lib.accumulate import (
 from accum_lib.roberta import random_state
 from accum_lib.roberta.sizes import halved
 
+Result = TypeVar("Result")
 ON_THE_CPU = ("DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough memory")
 
 
@@ -65,28 +66,56 @@ def accumulate_or_halve(
         MemoryError: memory ran out in one of several processes; the others are already beyond that pass.
         NonFiniteError: a loss is NaN or infinite.
     """
-    size, before = micro_batch_size, random_state.capture()
-    while True:
+    before = random_state.capture()
+
+    def attempt(size: int) -> WindowResult:
         watched = Watched(loss_sum)
         try:
-            return accumulate(model, make_window(size), watched, count, scaler=scaler, ranks=ranks), size
+            return accumulate(model, make_window(size), watched, count, scaler=scaler, ranks=ranks)
         except Exception as error:
             if watched.not_finite() or isinstance(error, NonFiniteElsewhereError):
                 raise NonFiniteError(str(error)) from error
-            if not is_out_of_memory(error):
-                raise
-            if ranks.world_size > 1:
+            if ranks.world_size > 1 and is_out_of_memory(error):
                 raise MemoryError(
                     f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). The "
                     "others cannot begin the window anew: start with a smaller -M and a larger -K"
                 ) from error
+            raise
+
+    def again(size: int, error: str) -> None:
+        random_state.restore(before)
+        on_halved(size, error)
+
+    return halve_until_it_fits(attempt, micro_batch_size, again)
+
+
+def halve_until_it_fits(
+    attempt: Callable[[int], Result], size: int, on_halved: Callable[[int, str], None]
+) -> tuple[Result, int]:
+    """What ``attempt(size)`` returns, with the size halved as often as memory runs out; and that size.
+
+    Args:
+        attempt: leaves nothing behind if it fails.
+        size: examples at a time, to begin with.
+        on_halved: told the new size and the error each time, once memory is free again.
+
+    Raises:
+        OutOfMemoryAtOneError: not even one example fits.
+    """
+    while True:
+        try:
+            return attempt(size), size
+        except MemoryError:  # somebody knows already that a smaller size is no way out
+            raise
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             if size == 1:
                 raise at_one(error) from error
             message = _first_line(error)
         # Only here is the error gone, and with it the activations that its traceback held.
         size = halved(size)
         free_memory()
-        random_state.restore(before)
         on_halved(size, message)
 
 

@@ -64,8 +64,8 @@ def take(machinery: Machinery, progress: Progress, facts: dict, measured: Any = 
     }
 
 
-def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) -> Any:
-    """The reverse of ``take``, in place; the random states of this process too. Returns what was measured."""
+def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) -> None:
+    """The reverse of ``take``, in place; the random states of this process too."""
     rest = state["progress.pt"]
     machinery.model.load_state_dict(state["model.pt"])
     machinery.optimizer.load_state_dict(state["optimizer.pt"])
@@ -75,7 +75,11 @@ def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) ->
     random_state.restore(rest["random"])
     for field in fields(progress):
         setattr(progress, field.name, rest["progress"][field.name])
-    return rest["measured"]
+
+
+def measured(state: dict[str, Any]) -> Any:
+    """What ``take`` was given as measured."""
+    return state["progress.pt"]["measured"]
 
 
 def find(output: Path, facts: dict) -> checkpoints.Found:

@@ -22,9 +22,9 @@ from accum_lib.roberta import allocator, checkpoints, parallel, random_state, re
 from accum_lib.roberta.evaluation import evaluate
 from accum_lib.roberta.logs import Reporter
 from accum_lib.roberta.machinery import make_machinery, planned_windows
-from accum_lib.roberta.order import epoch_windows
+from accum_lib.roberta.order import planned_order
 from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.sizes import cut, halved
+from accum_lib.roberta.sizes import cut
 from accum_lib.roberta.tasks import Task
 
 NOISE_EVERY, NOISE_WINDOWS = 16, 50  # how often it is read, and the windows that make the estimate
@@ -67,7 +67,6 @@ class Trainer:
         self.evaluations: list[Evaluation] = []
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self._noise_scale: float | None = None
-        self._measured: dict[str, Any] | None = None  # by the monitor of the noise scale, before a resumption
 
     def run(self, resume: bool = False) -> Training:
         """Train to the end, from the start or from the newest whole checkpoint.
@@ -92,7 +91,7 @@ class Trainer:
             )  # fmt: skip
             stack.callback(self.reporter.close)
             self._tell_beginning(found)
-            self._prepare(stack)
+            self._prepare(stack, resumption.measured(found.state) if found else None)
             while self.progress.windows < self.planned:
                 self._one_window()
                 self._between_windows()
@@ -114,13 +113,6 @@ class Trainer:
             norm, skipped = self._move()
         except (recovery.NonFiniteError, NonFiniteGradientError) as error:
             return self._leave_out(error)
-        if skipped and self._scale() < LEAST_SCALE:
-            return self._leave_out(
-                recovery.NonFiniteError(
-                    f"the gradient is not finite in float16, even with the loss scaled by {self._scale()}: "
-                    "look at its data, lower the learning rate, or take bf16 or fp32"
-                )
-            )
         if not skipped:
             now.updates += 1
             now.skips_in_a_row = 0
@@ -147,16 +139,23 @@ class Trainer:
         return result
 
     def _move(self) -> tuple[float | None, bool]:
-        """The optimizer's update: the gradient's norm, and whether a scaler skipped it."""
+        """The optimizer's update: the gradient's norm, and whether a scaler skipped it.
+
+        Raises:
+            NonFiniteGradientError: the gradient is not finite, and in float16 no smaller scale will help.
+        """
+        scaler = self.machinery.scaler
         with recovery.no_way_out():
             done = apply_update(
                 self.model, self.machinery.optimizer, max_grad_norm=self.settings.max_grad_norm,
-                scheduler=self.machinery.scheduler, scaler=self.machinery.scaler, error_if_nonfinite=True,
+                scheduler=self.machinery.scheduler, scaler=scaler, error_if_nonfinite=True,
             )  # fmt: skip
+        if scaler and done.skipped and (scale := scaler.get_scale()) < LEAST_SCALE:
+            raise NonFiniteGradientError(
+                f"the gradient is not finite in float16, even with the loss scaled by {scale}: "
+                "look at its data, lower the learning rate, or take bf16 or fp32"
+            )
         return done.grad_norm, done.skipped
-
-    def _scale(self) -> float:
-        return self.machinery.scaler.get_scale() if self.machinery.scaler else 1.0
 
     def _leave_out(self, error: ValueError) -> None:
         """A window whose loss or gradient is not finite: stop, or go on without it."""
@@ -179,10 +178,7 @@ class Trainer:
         """The epoch, and the examples of the window that comes next."""
         settings, (epoch, i) = self.settings, divmod(self.progress.windows, self.windows_per_epoch)
         if self._epoch[0] != epoch:
-            made = epoch_windows(
-                self.task.lengths, settings.effective_batch_size, settings.order_pool, settings.seed, epoch
-            )
-            self._epoch = epoch, made
+            self._epoch = epoch, planned_order(self.task.lengths, settings, epoch)
         return epoch, self._epoch[1][i]
 
     # --- Between windows
@@ -198,19 +194,12 @@ class Trainer:
         return self.progress.windows % (every or self.windows_per_epoch) == 0
 
     def _evaluate(self) -> None:
-        size, updates = self.progress.micro_batch_size, self.progress.updates
-        while True:
-            try:
-                found = evaluate(self.model, self.held_out, size, updates, self._predict)
-                break
-            except Exception as error:
-                if not recovery.is_out_of_memory(error):
-                    raise
-                if size == 1:
-                    raise recovery.at_one(error) from error
-            size = halved(size)  # for this evaluation: training has its own, and has fitted
-            recovery.free_memory()
-            self.reporter.say(f"out of memory: held-out data are measured {size} at a time")
+        now = self.progress  # its M stays as it is: training has fitted
+        found, _ = recovery.halve_until_it_fits(
+            lambda size: evaluate(self.model, self.held_out, size, now.updates, self._predict),
+            now.micro_batch_size,
+            lambda size, _: self.reporter.say(f"out of memory: held-out data are measured {size} at a time"),
+        )
         self.evaluations.append(found)
         self.reporter.evaluation(found)
 
@@ -240,7 +229,7 @@ class Trainer:
             resumption.refuse_to_overwrite(self.output)
             return None
         found = resumption.find(self.output, self.facts)
-        self._measured = resumption.put_back(self.machinery, self.progress, found.state)
+        resumption.put_back(self.machinery, self.progress, found.state)
         return found
 
     def _tell_beginning(self, found: checkpoints.Found | None) -> None:
@@ -251,8 +240,8 @@ class Trainer:
             self.reporter.say(f"{problem}; an earlier checkpoint is used")
         self.reporter.say(f"resumed from {found.folder}, after update {self.progress.updates}")
 
-    def _prepare(self, stack: ExitStack) -> None:
-        """Wrap the loss as the settings ask."""
+    def _prepare(self, stack: ExitStack, measured: dict[str, Any] | None) -> None:
+        """Wrap the loss as the settings ask; a monitor goes on from what was measured before."""
         self._count: Count = self.task.count
         dtype, device = self.settings.dtype, self.device.type
         self._loss_sum = in_precision(self.task.loss_sum, dtype, device)
@@ -264,9 +253,9 @@ class Trainer:
                 NoiseScaleMonitor(self.model, self._loss_sum, self._count, scaler=self.machinery.scaler)
             )
             self._loss_sum, self._count = self._monitor.loss_sum, self._monitor.count
-            if self._measured:
-                self._noise_scale = self._measured["noise_scale"]
-                self._monitor.load_state_dict(self._measured["monitor"])
+            if measured:
+                self._noise_scale = measured["noise_scale"]
+                self._monitor.load_state_dict(measured["monitor"])
 
     # --- What is measured on the way
 

@@ -396,6 +396,7 @@ def test_every_control_works_with_the_keyboard_alone(browser, built, meter) -> N
 
 
 CONTROLS = "[data-control]"
+KEYS = ("ArrowLeft", "ArrowRight", "ArrowRight", "ArrowLeft", "Enter")  # some move it, whatever it is
 STATE = "(node) => node.type === 'range' ? node.value : node.checked"
 
 
@@ -437,13 +438,7 @@ def changes(fresh, box, control) -> bool:
     """Whether the results change while a control is moved by keyboard, there and back."""
     seen = set()
     control.focus()
-    for key in (
-        "ArrowLeft",
-        "ArrowRight",
-        "ArrowRight",
-        "ArrowLeft",
-        "Enter",
-    ):  # some move it, whatever it is
+    for key in KEYS:
         fresh.page.keyboard.press(key)
         seen.add(box.locator(".results").inner_html())
     return len(seen) > 1

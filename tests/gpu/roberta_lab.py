@@ -506,12 +506,9 @@ def parts(device: str, small: bool) -> Iterator[tuple[str, Callable[[], Any], di
     yield "noise", lambda: noise(device, small), {}
     yield "training", lambda: training(device, small), {}
     yield "big batch", lambda: big_batch(device, small), {}
+    effort: dict[str, Any] = {"rounds": 1, "seconds": 0} if small else {}
     for setting in chosen:
-        yield (
-            "speed",
-            lambda s=setting: speed(s, device, *((1, 0) if small else (ROUNDS, SPEED_SECONDS))),
-            asdict(setting),
-        )
+        yield "speed", lambda s=setting: speed(s, device, **effort), asdict(setting)
 
 
 def run(

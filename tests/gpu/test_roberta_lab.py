@@ -89,7 +89,7 @@ def test_a_plan_that_does_not_fit_after_all_is_halved_and_that_is_shown(monkeypa
 
 def test_ratios_are_taken_within_each_round() -> None:
     """A machine that is three times as slow in one round says nothing about the loops."""
-    ours, theirs = [{"seconds": s, "peak_bytes": 0} for s in (1.0, 3.0, 1.0)], []
+    ours = [{"seconds": s, "peak_bytes": 0} for s in (1.0, 3.0, 1.0)]
     theirs = [{"seconds": 2 * each["seconds"], "peak_bytes": 0} for each in ours]
     found = lab.row(SMALL, "Accelerate", theirs, ours)
     assert (found["speed_against_ours"], found["quartiles"], found["rounds"]) == (0.5, [0.5, 0.5], 3)
