@@ -19,7 +19,7 @@ from accum_lib.roberta import random_state
 from accum_lib.roberta.machinery import planned_windows
 from accum_lib.roberta.models import Loaded
 from accum_lib.roberta.optimizer import make_optimizer
-from accum_lib.roberta.order import epoch_windows
+from accum_lib.roberta.order import planned_order
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.sizes import cut
 from accum_lib.roberta.tasks import Task
@@ -99,10 +99,7 @@ def examples_read(task: Task, settings: TrainingSettings) -> list[int]:
 
 def windows_read(task: Task, settings: TrainingSettings) -> list[list[int]]:
     """The windows of the first epoch that a run will make."""
-    windows = epoch_windows(
-        task.lengths, settings.effective_batch_size, settings.length_pool, settings.seed, 0
-    )
-    return windows[: planned_windows(settings, len(task))]
+    return planned_order(task.lengths, settings, 0)[: planned_windows(settings, len(task))]
 
 
 def lens_settings(settings: TrainingSettings, device: str) -> Settings:
@@ -124,9 +121,7 @@ def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> fl
     """Seconds of one window and its update, after one to warm up, on a copy of the model on the CPU."""
     twin = copy.deepcopy(model)
     optimizer = make_optimizer(twin, settings.learning_rate, settings.weight_decay)
-    examples = epoch_windows(
-        task.lengths, settings.effective_batch_size, settings.length_pool, settings.seed, 0
-    )[0]
+    examples = planned_order(task.lengths, settings, 0)[0]
     loss_sum = in_precision(task.loss_sum, settings.dtype, "cpu")
     with random_state.preserved():
         for _ in range(2):

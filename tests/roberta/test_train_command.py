@@ -205,6 +205,16 @@ def test_a_short_run_is_predicted_for_the_texts_that_it_reads() -> None:
     assert sorted(examples_read(train, TrainingSettings())) == list(range(90))
 
 
+def test_windows_that_the_noise_scale_leaves_unsorted_are_predicted_so() -> None:
+    from accum_lib.roberta.forecast import windows_read
+    from accum_lib.roberta.order import epoch_windows
+
+    _, _, (train, _) = made(TrainingSettings())
+    found = windows_read(train, TrainingSettings(noise_scale=True))
+    assert found == epoch_windows(train.lengths, 32, 0, 0, 0)
+    assert found != windows_read(train, TrainingSettings())
+
+
 def test_the_peak_is_that_of_each_micro_batch_at_its_place() -> None:
     """Sorted windows: the longest micro-batch comes first, where no gradients are beside it yet."""
     loaded, plan, (train, _) = made(SORTED)
