@@ -238,7 +238,8 @@ class Trainer:
         self.reporter.event("resume", update=self.progress.updates, rejected=list(found.rejected))
         for problem in found.rejected:
             self.reporter.say(f"{problem}; an earlier checkpoint is used")
-        self.reporter.say(f"resumed from {found.folder}, after update {self.progress.updates}")
+        if self.show:  # all is well, and without a bar only what went wrong is said
+            self.reporter.say(f"resumed from {found.folder}, after update {self.progress.updates}")
 
     def _prepare(self, stack: ExitStack, measured: dict[str, Any] | None) -> None:
         """Wrap the loss as the settings ask; a monitor goes on from what was measured before."""

@@ -64,6 +64,12 @@ def test_resumed_it_ends_with_the_same_bits(tmp_path, settings, undisturbed, win
     assert same_bits(parameters(trainer), undisturbed)
 
 
+def test_a_resumption_without_a_bar_and_without_trouble_says_nothing(tmp_path, capsys) -> None:
+    broken_off(tmp_path, 3)
+    resumed(tmp_path)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_noise_scale_goes_on_from_what_was_measured(tmp_path) -> None:
     """One window in four is looked at: after the fifth, a monitor that began anew would look at the sixth."""
     how, whole, after = dict(noise_scale=True, epochs=4, save_every=1), [], []
