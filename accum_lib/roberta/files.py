@@ -8,7 +8,7 @@ the row's number from 1 on.
 import os
 import random
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +38,10 @@ def load_file(
 ) -> TextData:
     """Load the reader's file, and a second one to measure on, or else a part of the first.
 
-    Without a ``held_out`` file the split is stratified (each class gives about the same fraction) and
-    rows with the same text stay together, so no text is in both parts. It depends on the rows and the
-    seed alone.
+    Without a ``held_out`` file the split is stratified (of each class about the same fraction of its texts is
+    held out) and rows with the same text stay together, whatever their pairs are: no text is in both parts.
+    A pair may be, since one question may belong to all texts: what must not be shared goes into the text
+    column. The split depends on the rows and the seed alone.
 
     Args:
         path: a .csv, .tsv, .jsonl or .parquet file (UTF-8; the first line of a CSV names the columns).
@@ -152,26 +153,35 @@ def _index(row: Row, column: str, index: dict[str, int]) -> int:
 def _split(
     examples: list[Example], fraction: float, seed: int, file: str
 ) -> tuple[list[Example], list[Example]]:
-    """Draw ``fraction`` of each class's distinct texts, at least one of two (of one, none)."""
-    strata: dict[int | None, dict[tuple[str, str | None], None]] = defaultdict(dict)
-    for example in examples:
-        strata[example.label].setdefault((example.text, example.pair))
-    draw, held = random.Random(seed), set[tuple[str, str | None]]()
+    """Draw ``fraction`` of each class's distinct texts, at least one of two (of one, none).
+
+    A text with several labels, as a premise has in NLI, counts for the one that is rarest in the file.
+    """
+    rows = Counter(example.label for example in examples)
+    rarest: dict[str, int | None] = {}
+    for e in examples:
+        if e.text not in rarest or rows[e.label] < rows[rarest[e.text]]:
+            rarest[e.text] = e.label
+    strata: dict[int | None, list[str]] = defaultdict(list)
+    for text, label in rarest.items():
+        strata[label].append(text)
+    draw, held = random.Random(seed), set[str]()
     for texts in strata.values():
         size = min(len(texts) - 1, max(1, round(fraction * len(texts))))
-        held.update(draw.sample(list(texts), size))
-    train = [e for e in examples if (e.text, e.pair) not in held]
-    if not held or not train or {e.label for e in train} != set(strata):
+        held.update(draw.sample(texts, size))
+    train = [e for e in examples if e.text not in held]
+    if not held or {e.label for e in train} != set(rows):
         raise ValueError(
-            f"{file}: its {len(examples)} rows can't be split: each class needs two different texts or "
-            "so, and no text two labels. Add rows, or give a held-out file of its own"
+            f"{file}: its {len(examples)} rows can't be split: rows with the same text stay together, and "
+            "each class needs two different texts or so. Add rows, or give a held-out file of its own"
         )
-    return train, [e for e in examples if (e.text, e.pair) in held]
+    return train, [e for e in examples if e.text in held]
 
 
 def _warn_of_overlap(train: list[Example], held_out: list[Example], file: str) -> None:
-    known = {(example.text, example.pair) for example in train}
-    shared = sum((example.text, example.pair) in known for example in held_out)
+    """Texts alone are compared, as where one file is split."""
+    known = {example.text for example in train}
+    shared = sum(example.text in known for example in held_out)
     if shared:
         warnings.warn(
             f"{file}: {shared} of {len(held_out)} held-out texts are in the training file too, so the "

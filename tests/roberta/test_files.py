@@ -210,6 +210,23 @@ def test_the_split_is_stratified_deterministic_and_shares_no_text(tmp_path) -> N
     assert shared_texts(rest, every_fifth)  # the naive split by row is caught
 
 
+def test_a_premise_of_several_pairs_and_labels_stays_in_one_part(tmp_path) -> None:
+    """As in NLI data: four hypotheses to each premise, one of them with the rare label."""
+    kinds = ("yes", "no", "no", "perhaps")
+    rows = [{"text": f"p{i // 4}", "pair": f"h{i}", "label": kinds[i % 4]} for i in range(160)]
+    data = load_data(write(tmp_path, "a.jsonl", as_jsonl(rows)))
+    assert shared_texts(data.train, data.held_out) == set()
+    assert len(data.held_out) == 32  # a fifth, though each text has three labels
+
+
+def test_one_pair_for_all_texts_can_be_split(tmp_path) -> None:
+    rows = [{"text": f"t{i}", "pair": "Is it true?", "label": i % 2} for i in range(20)]
+    assert len(load_data(write(tmp_path, "a.jsonl", as_jsonl(rows))).held_out) == 4
+    swapped = [{**row, "text": row["pair"], "pair": row["text"]} for row in rows]
+    with pytest.raises(ValueError, match="can't be split: rows with the same text stay together"):
+        load_data(write(tmp_path, "b.jsonl", as_jsonl(swapped)))
+
+
 def shared_texts(train, held_out) -> set[str]:
     return {e.text for e in train} & {e.text for e in held_out}
 
@@ -223,3 +240,11 @@ def test_an_overlap_of_two_files_is_said(tmp_path) -> None:
     path, held = write(tmp_path, "a.csv", as_csv(ROWS)), write(tmp_path, "h.csv", as_csv(ROWS[:3]))
     with pytest.warns(UserWarning, match=r"h\.csv: 3 of 3 held-out texts are in the training file"):
         load_data(path, held_out=held)
+
+
+def test_an_overlap_is_one_of_texts_whatever_their_pairs_are(tmp_path) -> None:
+    rows = [{**row, "pair": f"pair {i}"} for i, row in enumerate(ROWS)]
+    others = [{**row, "pair": "another"} for row in rows[:3]]
+    held = write(tmp_path, "h.jsonl", as_jsonl(others))
+    with pytest.warns(UserWarning, match="3 of 3 held-out texts are in the training file"):
+        load_data(write(tmp_path, "a.jsonl", as_jsonl(rows)), held_out=held)
