@@ -7,6 +7,8 @@ the row's number from 1 on.
 
 import os
 import random
+import re
+import reprlib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from pathlib import Path
 from accum_lib.roberta.data import Example, TextData
 from accum_lib.roberta.rows import Row, Table, read_table
 
-MISSING = ("nan", "none", "null", "na", "n/a", "<na>")  # how other programs write out a missing label
+MISSING = ("nan", "<na>")  # how pandas writes out a missing label; "none" or "null" may be a class
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _label_names(table: Table, column: str | None) -> tuple[str, ...]:
             f"{table.file}: every row has the label {names.pop()!r}: a classifier needs two classes or more. "
             "Was the file cut, or is another column the label?"
         )
-    by_number = all(name.lstrip("-").isdecimal() for name in names)
+    by_number = all(re.fullmatch(r"-?\d{1,99}", name) for name in names)  # int() refuses thousands of digits
     return tuple(sorted(names, key=lambda name: (int(name) if by_number else 0, name)))
 
 
@@ -96,13 +98,13 @@ def _label(row: Row, column: str) -> str:
     value = row.values[column]
     if value is None or value != value or str(value).strip() == "" or str(value).lower() in MISSING:
         raise row.error(
-            f"the label in column {column!r} is missing ({value!r}): fill it in, remove the row, or load the "
-            "file with labelled=False"
+            f"the label in column {column!r} is missing ({value!r}): fill it in, remove the row, or train "
+            "without labels (--task mlm, or labelled=False in code)"
         )
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise row.error(
-            f"the label must be a word or a whole number; got {value!r} ({type(value).__name__}). "
-            "Write it as text"
+            f"the label must be a word or a whole number; got {reprlib.repr(value)} "
+            f"({type(value).__name__}). Write it as text"
         )
     return str(value).strip()
 
@@ -133,7 +135,7 @@ def _text(row: Row, column: str) -> str:
         raise row.error(f"the text in column {column!r} is empty: fill it in, or remove the row")
     if not isinstance(value, str):
         raise row.error(
-            f"column {column!r} must hold text; got {value!r} ({type(value).__name__}). "
+            f"column {column!r} must hold text; got {reprlib.repr(value)} ({type(value).__name__}). "
             "Is another column the text?"
         )
     return value

@@ -1,5 +1,6 @@
 """Files of the reader: what is right loads the same from every format, what is wrong is named."""
 
+import csv
 import json
 import re
 
@@ -86,6 +87,17 @@ MALFORMED = {
         "a.jsonl",
         '{"text": "x", "label": 0.5}\n',
         ["line 1", "0.5 (float)", "Write it as text"],
+    ),
+    "deep JSON": ("a.jsonl", '{"text": ' + "[" * 100_000 + "\n", ["line 1", "nested too deeply"]),
+    "half a character": (
+        "a.jsonl",
+        '{"text": "x \\uD83D", "label": 1}\n',
+        ["line 1", "half a character", "ud83d", "remove it"],
+    ),
+    "label of many digits": (
+        "a.jsonl",
+        '{"text": "x", "label": ' + "7" * 5000 + "}\n",
+        ["line 1", "5,000 digits", "shorten it"],
     ),
     "label is a list": ("a.jsonl", '{"text": "x", "label": [1]}\n', ["line 1", "[1] (list)"]),
     "not Parquet": ("a.parquet", "text,label\nx,spam\n", ["not a whole Parquet file", "again"]),
@@ -183,6 +195,33 @@ def test_line_breaks_and_quotes_inside_a_text_survive_and_do_not_shift_the_row_n
 def test_whole_number_labels_are_ordered_as_numbers(tmp_path) -> None:
     rows = [{"text": f"t{i}", "label": i % 11} for i in range(44)]
     assert load_data(write(tmp_path, "a.jsonl", as_jsonl(rows))).labels == tuple(map(str, range(11)))
+
+
+@pytest.mark.parametrize("label", ["none", "NA", "null", "n/a", "--1", "7" * 5000])
+def test_what_looks_odd_may_be_the_name_of_a_class(label, tmp_path) -> None:
+    rows = [{**row, "label": label if row["label"] == "spam" else "1"} for row in ROWS]
+    assert set(load_data(write(tmp_path, "a.csv", as_csv(rows))).labels) == {label, "1"}
+
+
+def test_a_missing_label_says_how_to_do_without(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"without labels \(--task mlm, or labelled=False in code\)"):
+        load_data(write(tmp_path, "a.csv", ragged("some text,")))
+
+
+def test_a_character_of_two_escapes_is_whole(tmp_path) -> None:
+    rows = [{**row, "text": row["text"] + " \N{GRINNING FACE}"} for row in ROWS]
+    content = as_jsonl(rows)
+    assert "\\ud83d\\ude00" in content
+    assert load_data(write(tmp_path, "a.jsonl", content)).train[0].text.endswith("\N{GRINNING FACE}")
+
+
+def test_a_long_text_is_read_and_the_limit_of_csv_stays_as_it_was(tmp_path) -> None:
+    before, text = csv.field_size_limit(), "word " * 50_000
+    data = load_data(write(tmp_path, "a.csv", as_csv([*ROWS, {"text": text, "label": "ham"}])))
+    assert text in {e.text for e in data.train + data.held_out}
+    with pytest.raises(ValueError, match="quote"):
+        load_data(write(tmp_path, "b.csv", ragged('"never closed,ham')))
+    assert csv.field_size_limit() == before
 
 
 def test_pairs_and_files_without_labels(tmp_path) -> None:
