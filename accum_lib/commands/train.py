@@ -146,15 +146,12 @@ def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
 
     For the prediction to hold, freed memory has to go back to the system.
     """
-    from accum_lib.lenses.memory.guard import guard
     from accum_lib.roberta.allocator import give_freed_blocks_back
-    from accum_lib.roberta.forecast import SMALL, lens_settings, places, workload
+    from accum_lib.roberta.forecast import SMALL, refuse_what_does_not_fit
 
     if device == "cpu" and loaded.parameters > SMALL:
         give_freed_blocks_back()
-        lens = lens_settings(settings, device)
-        for examples, steps in places(train, settings):
-            guard(workload(loaded.model, train, examples), settings.micro_batch_size, steps, lens)
+        refuse_what_does_not_fit(loaded, train, settings)
 
 
 def _train(

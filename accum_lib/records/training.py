@@ -86,6 +86,7 @@ class TrainingPlan:
         longest: tokens of the longest example that the run reads.
         device: "cpu" or "cuda".
         peak_bytes: predicted, of tensors in one update.
+        resident_bytes: of the peak, what the model holds in memory already; 0 on a GPU.
         interpreter_bytes: what the process holds besides, measured before it begins; 0 on a GPU.
         seconds: for all updates, without evaluations.
         seconds_source: how that number came about.
@@ -104,6 +105,7 @@ class TrainingPlan:
     longest: int
     device: str
     peak_bytes: int
+    resident_bytes: int
     interpreter_bytes: int
     seconds: float
     seconds_source: str

@@ -7,8 +7,10 @@ the row's number from 1 on.
 
 import os
 import random
+import re
+import reprlib
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 from accum_lib.roberta.data import Example, TextData
 from accum_lib.roberta.rows import Row, Table, read_table
 
-MISSING = ("nan", "none", "null", "na", "n/a", "<na>")  # how other programs write out a missing label
+MISSING = ("nan", "<na>")  # how pandas writes out a missing label; "none" or "null" may be a class
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ def load_file(
 ) -> TextData:
     """Load the reader's file, and a second one to measure on, or else a part of the first.
 
-    Without a ``held_out`` file the split is stratified (each class gives about the same fraction) and
-    rows with the same text stay together, so no text is in both parts. It depends on the rows and the
-    seed alone.
+    Without a ``held_out`` file the split is stratified (of each class about the same fraction of its texts is
+    held out) and rows with the same text stay together, whatever their pairs are: no text is in both parts.
+    A pair may be, since one question may belong to all texts: what must not be shared goes into the text
+    column. The split depends on the rows and the seed alone.
 
     Args:
         path: a .csv, .tsv, .jsonl or .parquet file (UTF-8; the first line of a CSV names the columns).
@@ -87,7 +90,7 @@ def _label_names(table: Table, column: str | None) -> tuple[str, ...]:
             f"{table.file}: every row has the label {names.pop()!r}: a classifier needs two classes or more. "
             "Was the file cut, or is another column the label?"
         )
-    by_number = all(name.lstrip("-").isdecimal() for name in names)
+    by_number = all(re.fullmatch(r"-?\d{1,99}", name) for name in names)  # int() refuses thousands of digits
     return tuple(sorted(names, key=lambda name: (int(name) if by_number else 0, name)))
 
 
@@ -95,13 +98,13 @@ def _label(row: Row, column: str) -> str:
     value = row.values[column]
     if value is None or value != value or str(value).strip() == "" or str(value).lower() in MISSING:
         raise row.error(
-            f"the label in column {column!r} is missing ({value!r}): fill it in, remove the row, or load the "
-            "file with labelled=False"
+            f"the label in column {column!r} is missing ({value!r}): fill it in, remove the row, or train "
+            "without labels (--task mlm, or labelled=False in code)"
         )
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise row.error(
-            f"the label must be a word or a whole number; got {value!r} ({type(value).__name__}). "
-            "Write it as text"
+            f"the label must be a word or a whole number; got {reprlib.repr(value)} "
+            f"({type(value).__name__}). Write it as text"
         )
     return str(value).strip()
 
@@ -132,7 +135,7 @@ def _text(row: Row, column: str) -> str:
         raise row.error(f"the text in column {column!r} is empty: fill it in, or remove the row")
     if not isinstance(value, str):
         raise row.error(
-            f"column {column!r} must hold text; got {value!r} ({type(value).__name__}). "
+            f"column {column!r} must hold text; got {reprlib.repr(value)} ({type(value).__name__}). "
             "Is another column the text?"
         )
     return value
@@ -152,26 +155,35 @@ def _index(row: Row, column: str, index: dict[str, int]) -> int:
 def _split(
     examples: list[Example], fraction: float, seed: int, file: str
 ) -> tuple[list[Example], list[Example]]:
-    """Draw ``fraction`` of each class's distinct texts, at least one of two (of one, none)."""
-    strata: dict[int | None, dict[tuple[str, str | None], None]] = defaultdict(dict)
-    for example in examples:
-        strata[example.label].setdefault((example.text, example.pair))
-    draw, held = random.Random(seed), set[tuple[str, str | None]]()
+    """Draw ``fraction`` of each class's distinct texts, at least one of two (of one, none).
+
+    A text with several labels, as a premise has in NLI, counts for the one that is rarest in the file.
+    """
+    rows = Counter(example.label for example in examples)
+    rarest: dict[str, int | None] = {}
+    for e in examples:
+        if e.text not in rarest or rows[e.label] < rows[rarest[e.text]]:
+            rarest[e.text] = e.label
+    strata: dict[int | None, list[str]] = defaultdict(list)
+    for text, label in rarest.items():
+        strata[label].append(text)
+    draw, held = random.Random(seed), set[str]()
     for texts in strata.values():
         size = min(len(texts) - 1, max(1, round(fraction * len(texts))))
-        held.update(draw.sample(list(texts), size))
-    train = [e for e in examples if (e.text, e.pair) not in held]
-    if not held or not train or {e.label for e in train} != set(strata):
+        held.update(draw.sample(texts, size))
+    train = [e for e in examples if e.text not in held]
+    if not held or {e.label for e in train} != set(rows):
         raise ValueError(
-            f"{file}: its {len(examples)} rows can't be split: each class needs two different texts or "
-            "so, and no text two labels. Add rows, or give a held-out file of its own"
+            f"{file}: its {len(examples)} rows can't be split: rows with the same text stay together, and "
+            "each class needs two different texts or so. Add rows, or give a held-out file of its own"
         )
-    return train, [e for e in examples if (e.text, e.pair) in held]
+    return train, [e for e in examples if e.text in held]
 
 
 def _warn_of_overlap(train: list[Example], held_out: list[Example], file: str) -> None:
-    known = {(example.text, example.pair) for example in train}
-    shared = sum((example.text, example.pair) in known for example in held_out)
+    """Texts alone are compared, as where one file is split."""
+    known = {example.text for example in train}
+    shared = sum(example.text in known for example in held_out)
     if shared:
         warnings.warn(
             f"{file}: {shared} of {len(held_out)} held-out texts are in the training file too, so the "

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from accum_lib.accumulate import accumulate, apply_update
+from accum_lib.lenses.memory.guard import guard
 from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
 from accum_lib.lenses.memory.workloads import Workload, of_model
@@ -25,6 +26,7 @@ from accum_lib.roberta.sizes import cut
 from accum_lib.roberta.tasks import Task
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
+LOOKED_AT = 2_000_000  # examples of all epochs, to find where long texts stand: a second or two
 SIDE = 1024  # of the matrices whose product is timed
 
 
@@ -48,7 +50,8 @@ def forecast(
         epochs=-(-updates // per_epoch), updates=updates, trailing_window=n % b or b,
         longest=max(train.lengths[i] for i in examples_read(train, settings)), device=device,
         peak_bytes=predicted_peak(loaded.model, train, settings, device),
-        interpreter_bytes=interpreter_bytes(loaded.model) if device == "cpu" else 0,
+        resident_bytes=resident_bytes(loaded) if device == "cpu" else 0,
+        interpreter_bytes=interpreter_bytes(loaded) if device == "cpu" else 0,
         seconds=seconds, seconds_source=source,
     )  # fmt: skip
 
@@ -62,23 +65,47 @@ def predict_memory(model: nn.Module, task: Task, settings: TrainingSettings, dev
 
 def predicted_peak(model: nn.Module, task: Task, settings: TrainingSettings, device: str) -> int:
     """The most bytes of any micro-batch that will be read, each with the length and the place that it has."""
-    lens = lens_settings(settings, device)
+    lens, (m, _) = lens_settings(settings, device), largest_window(settings, len(task))
     return max(
-        predict(workload(model, task, examples), lens, device).peak_bytes(settings.micro_batch_size, steps)
+        predict(workload(model, task, examples), lens, device).peak_bytes(m, steps)
         for examples, steps in places(task, settings)
     )
+
+
+def refuse_what_does_not_fit(loaded: Loaded, task: Task, settings: TrainingSettings) -> None:
+    """On the CPU: the model is in memory already, and what it holds there is not needed once more.
+
+    Raises:
+        WouldNotFitError: the predicted peak exceeds what is free.
+    """
+    lens, (m, _) = lens_settings(settings, "cpu"), largest_window(settings, len(task))
+    for examples, steps in places(task, settings):
+        guard(workload(loaded.model, task, examples), m, steps, lens, resident_bytes=resident_bytes(loaded))
+
+
+def largest_window(settings: TrainingSettings, num_samples: int) -> tuple[int, int]:
+    """M and K of the largest window, which has no more examples than there are."""
+    m = min(settings.micro_batch_size, num_samples)
+    return m, min(settings.accumulation_steps, -(-num_samples // m))
 
 
 def places(task: Task, settings: TrainingSettings) -> list[tuple[list[int], int]]:
     """The examples of the windows' first micro-batches, with K = 1, and those of all others, with K.
 
     The first has no gradients beside its activations yet. Where windows are sorted, it is also the longest,
-    so that the two are far apart.
+    so that the two are far apart. A later epoch may put a text elsewhere, so all epochs are looked at, or,
+    of a long run, so many of the first as have ``LOOKED_AT`` examples.
     """
-    windows = [cut(window, settings.micro_batch_size) for window in windows_read(task, settings)]
-    firsts = [i for window in windows for i in window[0]]
-    others = [i for window in windows for part in window[1:] for i in part]
-    return [(firsts, 1)] + ([(others, settings.accumulation_steps)] if others else [])
+    n, left = len(task), planned_windows(settings, len(task))
+    firsts, others = set[int](), set[int]()
+    for epoch in range(max(1, min(settings.epochs, LOOKED_AT // n))):
+        windows = planned_order(task.lengths, settings, epoch)[:left]
+        left -= len(windows)
+        for window in windows:
+            firsts.update(window[: settings.micro_batch_size])
+            others.update(window[settings.micro_batch_size :])
+    _, k = largest_window(settings, n)
+    return [(sorted(firsts), 1)] + ([(sorted(others), k)] if others else [])
 
 
 def workload(model: nn.Module, task: Task, examples: list[int]) -> Workload:
@@ -111,10 +138,19 @@ def lens_settings(settings: TrainingSettings, device: str) -> Settings:
     )
 
 
-def interpreter_bytes(model: nn.Module) -> int:
+def resident_bytes(loaded: Loaded) -> int:
+    """What the model holds of the memory now: it is part of the peak, and no longer of what is free.
+
+    Nothing of a checkpoint, whose weights stay on the disk until the first pass reads them (safetensors maps
+    the file).
+    """
+    tensors = [*loaded.model.parameters(), *loaded.model.buffers()]
+    return 0 if loaded.trained else sum(t.nbytes for t in tensors)
+
+
+def interpreter_bytes(loaded: Loaded) -> int:
     """Resident memory of this process now, without the model: Python, PyTorch, Transformers, the data."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return psutil.Process().memory_info().rss - sum(t.nbytes for t in tensors)
+    return psutil.Process().memory_info().rss - resident_bytes(loaded)
 
 
 def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> float:
@@ -135,7 +171,7 @@ def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> fl
 
 def estimated_window(prediction: Prediction, task: Task, settings: TrainingSettings, device: str) -> float:
     """Seconds of one window, from its operations and how fast this device multiplies matrices."""
-    operations = prediction.flops(settings.micro_batch_size, settings.accumulation_steps)
+    operations = prediction.flops(*largest_window(settings, len(task)))
     read = [task.lengths[i] for i in examples_read(task, settings)]
     shorter = sum(read) / len(read) / max(read)  # the prediction is for the longest text
     return operations * shorter / operations_per_second(device, settings.dtype or torch.float32)
@@ -163,7 +199,8 @@ def explain(plan: TrainingPlan, free_bytes: float) -> str:
     beside = (
         f", and {plan.interpreter_bytes / GIB:.3f} GiB for the interpreter" if plan.interpreter_bytes else ""
     )
-    fits = "fits" if plan.peak_bytes <= free_bytes else "DOES NOT FIT"
+    held = f" (the model holds {plan.resident_bytes / GIB:.3f} already)" if plan.resident_bytes else ""
+    fits = "fits" if plan.peak_bytes - plan.resident_bytes <= free_bytes else "DOES NOT FIT"
     return "\n".join(
         [
             f"data     {plan.data}: {plan.num_samples} examples to train on, {plan.held_out} held out; "
@@ -172,7 +209,7 @@ def explain(plan: TrainingPlan, free_bytes: float) -> str:
             f"update   M = {plan.micro_batch_size}, K = {plan.accumulation_steps}: "
             f"B = {plan.effective_batch_size} examples; {trailing}",
             f"run      {plan.updates} optimizer updates in {plan.epochs} epochs",
-            f"memory   predicted peak {plan.peak_bytes / GIB:.3f} GiB of tensors{beside}; "
+            f"memory   predicted peak {plan.peak_bytes / GIB:.3f} GiB of tensors{held}{beside}; "
             f"{free_bytes / GIB:.2f} GiB are free: it {fits}",
             f"time     about {_duration(plan.seconds)} ({plan.seconds_source})",
         ]

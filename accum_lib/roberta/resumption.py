@@ -34,7 +34,7 @@ class Progress:
 
 
 def facts(model: nn.Module, train: Task, held_out: Task, settings: TrainingSettings, more: dict) -> dict:
-    """Everything that has to be the same in a resumed run, as JSON would give it back."""
+    """What a run is, as JSON would give it back. A resumed one has to agree, but for ``MAY_DIFFER``."""
     parameters = list(model.parameters())
     known = {
         "task": train.name,

@@ -4,11 +4,16 @@ import csv
 import io
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+LONGEST_FIELD = 2**31 - 1  # characters; the most that csv takes on every system
+LONE_SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)  # perhaps: two of them can be one character
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,17 @@ def _read_text(file: Path) -> str:
     return text
 
 
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let ``csv`` read texts of more than 128 KiB. The limit is the whole process's: it is put back."""
+    before = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@_long_fields()
 def _read_csv(file: Path, delimiter: str = ",") -> Table:
     reader = csv.reader(io.StringIO(_read_text(file), newline=""), delimiter=delimiter, strict=True)
     columns: tuple[str, ...] | None = None
@@ -126,14 +142,39 @@ def _read_jsonl(file: Path) -> Table:
 
 def _json_row(line: str, place: str) -> Row:
     try:
-        value = json.loads(line, object_pairs_hook=lambda pairs: _object(pairs, place))
+        value = json.loads(
+            line,
+            object_pairs_hook=lambda pairs: _object(pairs, place),
+            parse_int=lambda digits: _whole(digits, place),
+        )
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{place}: not JSON ({error.msg} at column {error.colno}): write one whole object on each line"
         ) from error
+    except RecursionError:
+        raise ValueError(
+            f"{place}: nested too deeply: write the text and the label as plain values"
+        ) from None
     if not isinstance(value, dict):
         raise ValueError(f'{place}: must be an object such as {{"text": "..."}}; got {line.strip()[:40]!r}')
+    if LONE_SURROGATE.search(line):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{place}: half a character ({error.object[error.start : error.end]!a}, a lone surrogate): "
+                "write the whole one, or remove it"
+            ) from error
     return Row(place, value)
+
+
+def _whole(digits: str, place: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:  # Python reads 4,300 digits
+        raise ValueError(
+            f"{place}: a whole number of {len(digits):,} digits: shorten it, or write it as text"
+        ) from error
 
 
 def _object(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:

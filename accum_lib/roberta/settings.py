@@ -7,7 +7,9 @@ import torch
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 ON_NON_FINITE = ("stop", "skip")
-MAY_DIFFER = ("evaluate_every", "save_every")  # a resumed run may change them: they do not touch the training
+# What a resumed run may change, since it does not touch the training.
+MAY_DIFFER = ("evaluate_every", "save_every", "held_out_data")
+DATA_DIFFER = "the training data are not the same (another file, another tokenizer, or another --max-tokens)"
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What a resumed run would do otherwise than the saved one, each as "name: saved there, now here"."""
     names = [name for name in sorted(saved.keys() | now.keys()) if name not in MAY_DIFFER]
     return [
-        f"{name}: {saved.get(name)!r} in the checkpoint, {now.get(name)!r} now"
+        DATA_DIFFER
+        if name == "data"
+        else f"{name}: {saved.get(name)!r} in the checkpoint, {now.get(name)!r} now"
         for name in names
         if saved.get(name) != now.get(name)
     ]

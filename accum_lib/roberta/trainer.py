@@ -20,6 +20,7 @@ from accum_lib.losses import in_precision
 from accum_lib.records.training import Evaluation, Training, Update
 from accum_lib.roberta import allocator, checkpoints, parallel, random_state, recovery, resumption
 from accum_lib.roberta.evaluation import evaluate
+from accum_lib.roberta.lock import only_run_in
 from accum_lib.roberta.logs import Reporter
 from accum_lib.roberta.machinery import make_machinery, planned_windows
 from accum_lib.roberta.order import planned_order
@@ -74,12 +75,15 @@ class Trainer:
         Raises:
             CheckpointError: there is nothing to resume from, or other settings were saved there; or, without
                 ``resume``, the output folder holds a run already.
+            FolderInUseError: another run is writing to the output folder.
             OutOfMemoryAtOneError, NonFiniteError: see ``recovery``. The last checkpoint remains.
             NotSavedError: the last checkpoint of all could not be written.
         """
         started = time.perf_counter()
         with random_state.preserved(), ExitStack() as stack:  # the caller's random numbers are left alone
             random_state.seed_all(self.settings.seed)
+            if self.first and self.output is not None and (self.output.is_dir() or not resume):
+                stack.enter_context(only_run_in(self.output))
             found = self._find(resume)
             done = self.progress.windows
             parallel.wait_for_all()  # before the first one saves over what others still read

@@ -1,5 +1,6 @@
 """Files of the reader: what is right loads the same from every format, what is wrong is named."""
 
+import csv
 import json
 import re
 
@@ -86,6 +87,17 @@ MALFORMED = {
         "a.jsonl",
         '{"text": "x", "label": 0.5}\n',
         ["line 1", "0.5 (float)", "Write it as text"],
+    ),
+    "deep JSON": ("a.jsonl", '{"text": ' + "[" * 100_000 + "\n", ["line 1", "nested too deeply"]),
+    "half a character": (
+        "a.jsonl",
+        '{"text": "x \\uD83D", "label": 1}\n',
+        ["line 1", "half a character", "ud83d", "remove it"],
+    ),
+    "label of many digits": (
+        "a.jsonl",
+        '{"text": "x", "label": ' + "7" * 5000 + "}\n",
+        ["line 1", "5,000 digits", "shorten it"],
     ),
     "label is a list": ("a.jsonl", '{"text": "x", "label": [1]}\n', ["line 1", "[1] (list)"]),
     "not Parquet": ("a.parquet", "text,label\nx,spam\n", ["not a whole Parquet file", "again"]),
@@ -185,6 +197,33 @@ def test_whole_number_labels_are_ordered_as_numbers(tmp_path) -> None:
     assert load_data(write(tmp_path, "a.jsonl", as_jsonl(rows))).labels == tuple(map(str, range(11)))
 
 
+@pytest.mark.parametrize("label", ["none", "NA", "null", "n/a", "--1", "7" * 5000])
+def test_what_looks_odd_may_be_the_name_of_a_class(label, tmp_path) -> None:
+    rows = [{**row, "label": label if row["label"] == "spam" else "1"} for row in ROWS]
+    assert set(load_data(write(tmp_path, "a.csv", as_csv(rows))).labels) == {label, "1"}
+
+
+def test_a_missing_label_says_how_to_do_without(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"without labels \(--task mlm, or labelled=False in code\)"):
+        load_data(write(tmp_path, "a.csv", ragged("some text,")))
+
+
+def test_a_character_of_two_escapes_is_whole(tmp_path) -> None:
+    rows = [{**row, "text": row["text"] + " \N{GRINNING FACE}"} for row in ROWS]
+    content = as_jsonl(rows)
+    assert "\\ud83d\\ude00" in content
+    assert load_data(write(tmp_path, "a.jsonl", content)).train[0].text.endswith("\N{GRINNING FACE}")
+
+
+def test_a_long_text_is_read_and_the_limit_of_csv_stays_as_it_was(tmp_path) -> None:
+    before, text = csv.field_size_limit(), "word " * 50_000
+    data = load_data(write(tmp_path, "a.csv", as_csv([*ROWS, {"text": text, "label": "ham"}])))
+    assert text in {e.text for e in data.train + data.held_out}
+    with pytest.raises(ValueError, match="quote"):
+        load_data(write(tmp_path, "b.csv", ragged('"never closed,ham')))
+    assert csv.field_size_limit() == before
+
+
 def test_pairs_and_files_without_labels(tmp_path) -> None:
     rows = [{"premise": f"p{i}", "other": f"h{i}"} for i in range(10)]
     data = load_file(write(tmp_path, "a.jsonl", as_jsonl(rows)), columns=Columns("premise", "other"))
@@ -210,6 +249,23 @@ def test_the_split_is_stratified_deterministic_and_shares_no_text(tmp_path) -> N
     assert shared_texts(rest, every_fifth)  # the naive split by row is caught
 
 
+def test_a_premise_of_several_pairs_and_labels_stays_in_one_part(tmp_path) -> None:
+    """As in NLI data: four hypotheses to each premise, one of them with the rare label."""
+    kinds = ("yes", "no", "no", "perhaps")
+    rows = [{"text": f"p{i // 4}", "pair": f"h{i}", "label": kinds[i % 4]} for i in range(160)]
+    data = load_data(write(tmp_path, "a.jsonl", as_jsonl(rows)))
+    assert shared_texts(data.train, data.held_out) == set()
+    assert len(data.held_out) == 32  # a fifth, though each text has three labels
+
+
+def test_one_pair_for_all_texts_can_be_split(tmp_path) -> None:
+    rows = [{"text": f"t{i}", "pair": "Is it true?", "label": i % 2} for i in range(20)]
+    assert len(load_data(write(tmp_path, "a.jsonl", as_jsonl(rows))).held_out) == 4
+    swapped = [{**row, "text": row["pair"], "pair": row["text"]} for row in rows]
+    with pytest.raises(ValueError, match="can't be split: rows with the same text stay together"):
+        load_data(write(tmp_path, "b.jsonl", as_jsonl(swapped)))
+
+
 def shared_texts(train, held_out) -> set[str]:
     return {e.text for e in train} & {e.text for e in held_out}
 
@@ -223,3 +279,11 @@ def test_an_overlap_of_two_files_is_said(tmp_path) -> None:
     path, held = write(tmp_path, "a.csv", as_csv(ROWS)), write(tmp_path, "h.csv", as_csv(ROWS[:3]))
     with pytest.warns(UserWarning, match=r"h\.csv: 3 of 3 held-out texts are in the training file"):
         load_data(path, held_out=held)
+
+
+def test_an_overlap_is_one_of_texts_whatever_their_pairs_are(tmp_path) -> None:
+    rows = [{**row, "pair": f"pair {i}"} for i, row in enumerate(ROWS)]
+    others = [{**row, "pair": "another"} for row in rows[:3]]
+    held = write(tmp_path, "h.jsonl", as_jsonl(others))
+    with pytest.warns(UserWarning, match="3 of 3 held-out texts are in the training file"):
+        load_data(write(tmp_path, "a.jsonl", as_jsonl(rows)), held_out=held)

@@ -1,22 +1,31 @@
 """``python -m accum_lib train``: trains, resumes, plans; and says what is wrong in one line."""
 
 import re
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 from small_training import made_data, same_bits
 
 from accum_lib.__main__ import main
+from accum_lib.lenses.memory.guard import RESERVE_BYTES, WouldNotFitError
+from accum_lib.machine import this_machine
 from accum_lib.records.memory import GIB
 from accum_lib.roberta import checkpoints
 from accum_lib.roberta.forecast import (
+    estimated_window,
     explain,
     forecast,
     interpreter_bytes,
+    largest_window,
     places,
     predict_memory,
     predicted_peak,
+    refuse_what_does_not_fit,
+    resident_bytes,
 )
+from accum_lib.roberta.lock import only_run_in
 from accum_lib.roberta.logs import read_log
 from accum_lib.roberta.models import load_model
 from accum_lib.roberta.settings import TrainingSettings
@@ -77,6 +86,19 @@ def test_an_output_folder_that_cannot_be_made_is_named(file, tmp_path, capsys) -
     assert "a_file/run cannot be made (Not a directory): choose another one" in capsys.readouterr().err
 
 
+def test_a_folder_that_another_run_writes_to_is_left_alone(file, tmp_path, capsys) -> None:
+    with only_run_in(tmp_path):
+        assert main(words(file, tmp_path, "--max-updates", "1")) == 2
+    assert "another run is writing to" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
+
+
+def test_nothing_to_resume_from_leaves_no_folder(file, tmp_path, capsys) -> None:
+    assert main(words(file, tmp_path / "none", "--resume")) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 def test_it_resumes_to_the_same_bits(file, tmp_path, capsys) -> None:
     run = ["--epochs", "2", "--save-every", "1"]
     assert main(words(file, tmp_path / "a", *run)) == 0
@@ -99,7 +121,10 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(file, tmp_path, capsys) ->
     assert "M = 4, K = 4: B = 16 examples" in said
     assert f"the last window of an epoch has {n % 16}" in said
     assert f"{3 * per_epoch} optimizer updates in 3 epochs" in said
-    assert re.search(r"predicted peak 0\.0\d\d GiB of tensors, and \d\.\d+ GiB for the interpreter", said)
+    assert re.search(
+        r"predicted peak 0\.0\d\d GiB of tensors \(the model holds 0\.0\d\d already\), and", said
+    )
+    assert re.search(r", and \d\.\d+ GiB for the interpreter; \d", said)
     assert "measured: one window" in said
     assert not (tmp_path / "a").exists()
 
@@ -163,7 +188,7 @@ def test_help_names_every_argument(capsys) -> None:
 # --- The forecast itself
 
 
-SORTED = TrainingSettings(micro_batch_size=8, accumulation_steps=4)
+SORTED = TrainingSettings(micro_batch_size=8, accumulation_steps=4, epochs=1)
 
 
 def made(task_settings: TrainingSettings):
@@ -182,6 +207,40 @@ def test_the_plan_counts_as_a_person_would() -> None:
     assert "it DOES NOT FIT" in explain(plan, 1)
 
 
+def test_the_plan_counts_the_weights_once() -> None:
+    """They are in memory when it is made: the free memory that is measured then need not hold them again."""
+    loaded, plan, _ = made(TrainingSettings(max_updates=1))
+    assert 4 * loaded.parameters <= plan.resident_bytes < 4.1 * loaded.parameters
+    more = plan.peak_bytes - plan.resident_bytes
+    assert "it fits" in explain(plan, more)
+    assert "it DOES NOT FIT" in explain(plan, more - 1)
+    assert resident_bytes(replace(loaded, trained=True)) == 0  # of a checkpoint, which is mapped
+
+
+@pytest.mark.parametrize(("missing", "fits"), [(0, True), (1, False)])
+def test_the_guard_counts_the_weights_once(missing, fits, monkeypatch) -> None:
+    settings = TrainingSettings(micro_batch_size=90, accumulation_steps=1)
+    loaded, plan, (train, _) = made(settings)
+    free = plan.peak_bytes - plan.resident_bytes + RESERVE_BYTES - missing
+    here = replace(this_machine(), free_bytes=free)
+    monkeypatch.setattr("accum_lib.lenses.memory.guard.this_machine", lambda: here)
+    with nullcontext() if fits else pytest.raises(WouldNotFitError, match="M = 90"):
+        refuse_what_does_not_fit(loaded, train, settings)
+
+
+def test_more_examples_than_there_are_need_no_memory(monkeypatch) -> None:
+    """M and K beyond the data make the windows of a run no larger than all of the data."""
+    monkeypatch.setattr("accum_lib.roberta.forecast.operations_per_second", lambda *_: 1.0)
+    for many, all_of_it in (((2000, 1), (90, 1)), ((30, 1000), (30, 3)), ((2000, 1000), (90, 1))):
+        a, b = (TrainingSettings(micro_batch_size=m, accumulation_steps=k) for m, k in (many, all_of_it))
+        assert largest_window(a, 90) == largest_window(b, 90) == all_of_it
+        (loaded, plan, (train, _)), (_, other, _) = made(a), made(b)
+        assert plan.peak_bytes == other.peak_bytes
+        prediction = predict_memory(loaded.model, train, a, "cpu")
+        times = [estimated_window(prediction, train, settings, "cpu") for settings in (a, b)]
+        assert times[0] == times[1]
+
+
 def test_the_memory_is_that_of_the_lens_and_falls_with_m() -> None:
     """The floor by hand: parameters, gradients and two moments, 4 bytes each."""
     loaded, _, (train, _) = made(TrainingSettings())
@@ -191,7 +250,7 @@ def test_the_memory_is_that_of_the_lens_and_falls_with_m() -> None:
     assert prediction.floor_bytes(2) < 1.5 * floor
     checkpointed = predict_memory(loaded.model, train, TrainingSettings(checkpointing=True), "cpu")
     assert checkpointed.peak_bytes(64, 2) < prediction.peak_bytes(64, 2)
-    assert 5e7 < interpreter_bytes(loaded.model) < 5e9
+    assert 5e7 < interpreter_bytes(loaded) < 5e9
 
 
 def test_a_short_run_is_predicted_for_the_texts_that_it_reads() -> None:
@@ -234,6 +293,19 @@ def test_unsorted_windows_may_have_the_longest_text_anywhere() -> None:
     assert max(train.lengths[i] for i in places(train, unsorted)[1][0]) == max(train.lengths)
     everywhere = predict_memory(loaded.model, train, unsorted, "cpu").peak_bytes(1, 32)
     assert predicted_peak(loaded.model, train, unsorted, "cpu") == everywhere
+
+
+def test_a_later_epoch_may_put_a_long_text_elsewhere(monkeypatch) -> None:
+    _, _, (train, _) = made(TrainingSettings())
+    once = TrainingSettings(micro_batch_size=45, accumulation_steps=2, length_pool=0, epochs=1)
+    (first, _), (other, _) = places(train, once)
+    assert sorted(first + other) == list(range(90))
+    often = replace(once, epochs=20)
+    assert [examples for examples, _ in places(train, often)] == [list(range(90))] * 2
+    # Only as many windows as the run has, and of a long run only its first epochs.
+    assert places(train, replace(often, max_updates=1)) == places(train, once)
+    monkeypatch.setattr("accum_lib.roberta.forecast.LOOKED_AT", 179)
+    assert places(train, often) == places(train, once)
 
 
 def test_a_time_that_was_not_measured_says_so(monkeypatch) -> None:

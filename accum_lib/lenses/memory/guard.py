@@ -20,18 +20,21 @@ def guard(
     accumulation_steps: int = 1,
     settings: Settings | None = None,
     machine: Machine | None = None,
+    *,
+    resident_bytes: int = 0,
 ) -> Prediction:
     """Return the prediction of this update on the CPU if it fits into what is free now.
 
     Args:
         workload, micro_batch_size, accumulation_steps, settings: what is about to run.
         machine: where; by default the machine that runs this.
+        resident_bytes: what this model holds in memory already; it counts as free, since the peak has it too.
 
     Raises:
         WouldNotFitError: it does not; the message has the numbers, and the largest M that would fit.
     """
     found = predict(workload, settings or Settings(implementation="for-loop"), "cpu")
-    free = (machine or this_machine()).free_bytes - RESERVE_BYTES
+    free = (machine or this_machine()).free_bytes + resident_bytes - RESERVE_BYTES
     peak = found.peak_bytes(micro_batch_size, accumulation_steps)
     if peak <= free:
         return found

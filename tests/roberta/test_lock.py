@@ -1,0 +1,70 @@
+"""An output folder belongs to one run at a time, and to none once its process is gone."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from accum_lib.roberta import lock
+from accum_lib.roberta.lock import FolderInUseError, only_run_in
+
+pytestmark = pytest.mark.skipif(lock.fcntl is None, reason="this system has no such locks")
+
+HOLD = """
+import sys
+from accum_lib.roberta.lock import only_run_in
+with only_run_in(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the folder until its input ends."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "a")], stdin=pipe, stdout=pipe) as made:
+        assert made.stdout.readline() == b"held\n"
+        yield made
+        made.kill()
+
+
+def test_a_second_run_is_refused_and_told_what_to_do(holder, tmp_path) -> None:
+    message = f"writing to {re.escape(str(tmp_path / 'a'))}: wait until it has ended, or choose another"
+    with pytest.raises(FolderInUseError, match=message), only_run_in(tmp_path / "a"):
+        pass
+    with only_run_in(tmp_path / "b"):
+        pass
+
+
+def test_a_killed_run_leaves_the_folder_free(holder, tmp_path) -> None:
+    holder.kill()
+    holder.wait()
+    with only_run_in(tmp_path / "a"):
+        pass
+
+
+def test_a_run_that_ends_or_fails_gives_the_folder_back(tmp_path) -> None:
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), only_run_in(tmp_path / "new" / "folder"):
+            raise ZeroDivisionError
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file/run cannot be made"), only_run_in(tmp_path / "file" / "run"):
+        pass
+
+
+@pytest.mark.parametrize("missing", ["fcntl", "locks of the drive"])
+def test_without_locks_it_goes_without(tmp_path, monkeypatch, missing) -> None:
+    def refuse(*_) -> None:
+        raise OSError("no locks available")
+
+    if missing == "fcntl":
+        monkeypatch.setattr(lock, "fcntl", None)
+    else:
+        monkeypatch.setattr("fcntl.flock", refuse)
+    with only_run_in(tmp_path), only_run_in(tmp_path):
+        pass
