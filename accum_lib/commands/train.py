@@ -83,7 +83,9 @@ def _settings(arguments: argparse.Namespace) -> Any:
         arguments.micro_batch_size, arguments.accumulation_steps, arguments.effective_batch_size
     )
     given = {f.name: getattr(arguments, f.name) for f in fields(TrainingSettings)}
-    rate = arguments.learning_rate or RATES.get(arguments.model, FINE_TUNING_RATE)
+    rate = arguments.learning_rate
+    if rate is None:
+        rate = RATES.get(arguments.model, FINE_TUNING_RATE)
     clip = arguments.max_grad_norm or None
     derived = dict(micro_batch_size=m, accumulation_steps=k, learning_rate=rate, max_grad_norm=clip)
     return TrainingSettings(**{**given, **derived})
@@ -122,7 +124,12 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
         if columns != Columns() or arguments.held_out:
             raise ValueError(f"columns and --held-out are of a file, and --data is {arguments.data}")
         return {}
-    labelled = False if arguments.task == "mlm" else None
+    labelled = arguments.task == "classification"
+    if not labelled and columns.label != Columns.label:
+        raise ValueError(
+            f"--label-column {columns.label} is for classification, and --task is {arguments.task}: "
+            "leave one of the two out"
+        )
     return {"columns": columns, "held_out": arguments.held_out, "labelled": labelled}
 
 

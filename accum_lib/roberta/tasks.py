@@ -103,6 +103,9 @@ class MaskedLanguageModelling(Task):
     """Guess hidden tokens, labels (micro_batch, longest); the loss counts hidden tokens.
 
     They are drawn from (seed, epoch, example), so the count is known before any forward pass.
+
+    Raises:
+        ValueError: also if an example has no token that could be hidden.
     """
 
     name = "mlm"
@@ -113,6 +116,13 @@ class MaskedLanguageModelling(Task):
         super().__init__(examples, tokenizer, max_tokens, seed)
         self._special = frozenset(tokenizer.all_special_ids)
         self._vocabulary = [i for i in range(len(tokenizer)) if i not in self._special]
+        empty = [i for i, e in enumerate(self.encoded) if self._special.issuperset(e["input_ids"])]
+        if empty:  # a window of such examples alone would count nothing
+            text = self.examples[empty[0]].text
+            raise ValueError(
+                f"example {empty[0]} ({text[:40]!r}) has no token that could be hidden, only special or "
+                f"unknown ones; there are {len(empty)} such examples: remove them from the data"
+            )
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
         return self._padded([self._masked(i, epoch) for i in indices])

@@ -17,7 +17,7 @@ def load_tokenizer(source: str | os.PathLike[str]) -> Any:
     Code that a repository brings along is never run.
 
     Raises:
-        OSError: there is none, or the hub can't be reached; says what to do.
+        OSError: there is none, or it knows no words, or the hub can't be reached; says what to do.
         ValueError: it lacks a token that masking or padding needs.
     """
     from transformers import AutoTokenizer  # takes seconds to import
@@ -29,6 +29,12 @@ def load_tokenizer(source: str | os.PathLike[str]) -> Any:
             f"no tokenizer at {os.fspath(source)!r} ({type(error).__name__}): give a folder that holds "
             "tokenizer.json, or train one from your texts with train_tokenizer"
         ) from error
+    # Where the files are missing, Transformers makes up a tokenizer of special tokens alone.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise OSError(
+            f"the tokenizer at {os.fspath(source)!r} has no token but its special ones: its files are "
+            "missing. Put them there (tokenizer.json; tokenizer.save_pretrained writes it)"
+        )
     for token in ("pad_token", "mask_token"):
         if getattr(tokenizer, token, None) is None:
             raise ValueError(

@@ -231,3 +231,9 @@ def test_other_data_have_another_fingerprint() -> None:
     ]
     assert len(set(prints)) == 4
     assert prints[0] == Classification(examples, made_tokenizer(), 64).fingerprint()
+
+
+def test_a_text_of_which_no_token_can_be_hidden_is_refused() -> None:
+    examples = [Example("sum"), Example(""), Example("axis"), Example("<pad>")]
+    with pytest.raises(ValueError, match=r"example 1 \(''\) has no token.*2 such examples: remove them"):
+        MaskedLanguageModelling(examples, made_tokenizer())

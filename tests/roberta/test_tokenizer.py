@@ -60,6 +60,15 @@ def test_bad_settings_and_missing_folders_are_refused(tmp_path) -> None:
         load_tokenizer(tmp_path)
 
 
+def test_a_tokenizer_that_knows_no_words_is_refused(tmp_path) -> None:
+    """A folder with a model alone: Transformers makes up an empty tokenizer of the model's family."""
+    from transformers import BertConfig
+
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(OSError, match=r"has no token but its special ones.*tokenizer\.json"):
+        load_tokenizer(tmp_path)
+
+
 def test_glue_offline_says_what_to_do(monkeypatch) -> None:
     datasets = pytest.importorskip("datasets")
 

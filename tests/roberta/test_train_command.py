@@ -73,6 +73,15 @@ def test_the_columns_and_the_held_out_file_can_be_named(file, tmp_path, capsys) 
     assert "--data is docstrings" in capsys.readouterr().err
 
 
+def test_a_file_without_the_label_column_says_which_it_has(file, tmp_path, capsys) -> None:
+    other = tmp_path / "category.csv"
+    other.write_text(file.read_text().replace("text,label", "text,category", 1))
+    assert main(words(other, tmp_path / "a")) == 2
+    said = capsys.readouterr().err
+    assert "no column 'label'; it has 'text', 'category'" in said
+    assert "--label-column" in said
+
+
 def test_labels_that_are_missing_do_not_matter_where_tokens_are_guessed(file, tmp_path) -> None:
     holes = tmp_path / "holes.csv"
     holes.write_text(file.read_text().replace(",arrays", ",", 1))
@@ -140,6 +149,8 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(file, tmp_path, capsys) ->
         (["--resume"], "there is no checkpoint. Start anew without --resume"),
         (["--warmup", "7"], "from 0 to 1; got 7"),
         (["--epochs", "0"], "epochs must be 1 or more; got 0"),
+        (["--learning-rate", "0"], "learning_rate must be above 0 and finite; got 0.0"),
+        (["--task", "mlm", "--label-column", "label2"], "--label-column label2 is for classification"),
     ],
 )
 def test_what_cannot_be_run_exits_with_2_and_says_why(
