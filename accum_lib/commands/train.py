@@ -14,7 +14,7 @@ docstrings of four packages apart.
 
   python -m accum_lib train --output runs/first
   python -m accum_lib train --output runs/first --resume          after a crash
-  torchrun --nproc-per-node 2 -m accum_lib train --output runs/first       the same, in two processes
+  torchrun --nproc-per-node 2 -m accum_lib train --output runs/first       in two processes
   python -m accum_lib train --output runs/second --dry-run --model base -M 4 -B 32
   python -m accum_lib train --output runs/third --model FacebookAI/roberta-base --data mine.csv
 """
@@ -40,11 +40,32 @@ def run(arguments: argparse.Namespace) -> int:
         with joined(arguments.device):
             return _run(arguments)
     except KeyboardInterrupt:
-        print("interrupted: the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        print(f"interrupted: {_how_to_go_on(arguments)}", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if arguments.compile:
+            _say_if_not_compiled(error)
+        raise
     except MemoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _how_to_go_on(arguments: argparse.Namespace) -> str:
+    from accum_lib.roberta.checkpoints import folders
+    from accum_lib.roberta.resumption import FOLDER
+
+    if folders(arguments.output / FOLDER):
+        return "the same command with --resume goes on from the last checkpoint"
+    return "nothing was saved yet, so the same command begins anew"
+
+
+def _say_if_not_compiled(error: RuntimeError) -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    if isinstance(error, TorchDynamoException):
+        why = str(error).strip().splitlines()[0]
+        raise ValueError(f"--compile does not work here, so leave it out: {why}") from error
 
 
 def _run(arguments: argparse.Namespace) -> int:

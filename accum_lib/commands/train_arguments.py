@@ -62,7 +62,7 @@ def _add_update(group: Any) -> None:
 def _add_training(group: Any) -> None:
     add = group.add_argument
     add("--epochs", type=int, default=4, help="passes over the data (4)")
-    add("--max-updates", type=int, metavar="U", help="stop after so many updates")
+    add("--max-updates", type=int, metavar="U", help="stop after so many updates, windows left out included")
     add(
         "--learning-rate",
         type=float,
@@ -102,6 +102,10 @@ def _add_run(group: Any) -> None:
     add("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")
     add("--evaluate-every", type=int, metavar="U", help="updates between evaluations (an epoch)")
     add("--save-every", type=int, metavar="U", help="updates between checkpoints (an epoch)")
-    add("--noise-scale", action="store_true", help="estimate the gradient noise scale on the way")
+    add(
+        "--noise-scale",
+        action="store_true",
+        help="estimate the gradient noise scale (examples are not sorted)",
+    )
     add("--tensorboard", action="store_true", help="write for TensorBoard, too")
     add("--quiet", action="store_true", help="no progress bar")

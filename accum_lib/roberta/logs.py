@@ -97,7 +97,7 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
         if event["event"] == "start":
             events = []
         if event["event"] == "resume":
-            events = [e for e in events if e["window"] <= event["window"]]
+            events = [e for e in events if e.get("window", e["update"]) <= event["window"]]  # old: no window
         events.append(event)
     return events
 

@@ -30,9 +30,18 @@ def planned_windows(settings: TrainingSettings, num_samples: int) -> int:
 def make_machinery(
     model: nn.Module, settings: TrainingSettings, updates: int, device: torch.device
 ) -> Machinery:
-    """Optimizer, schedule and scaler; the model is told to checkpoint activations, or to be compiled."""
+    """Optimizer, schedule and scaler; the model is told to checkpoint activations, or to be compiled.
+
+    Raises:
+        ValueError: there are no layers to checkpoint.
+    """
     if settings.checkpointing:
-        checkpoint(model, longest_list(model))
+        if not (layers := longest_list(model)):
+            raise ValueError(
+                f"{type(model).__name__} has no list of layers whose activations could be recomputed: "
+                "train it without checkpointing"
+            )
+        checkpoint(model, layers)
     if settings.compile:
         model.compile(dynamic=True)
     optimizer = make_optimizer(model, settings.learning_rate, settings.weight_decay)

@@ -6,6 +6,7 @@ never run. An untrained model is labelled as such wherever its name is shown.
 
 import os
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,6 @@ SIZES: dict[str, dict[str, int]] = {
     },
 }  # fmt: skip
 CLASSES = {"classification": "AutoModelForSequenceClassification", "mlm": "AutoModelForMaskedLM"}
-DROPOUTS = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",  # RoBERTa, BERT
-    "dropout", "attention_dropout", "seq_classif_dropout",  # DistilBERT
-)  # fmt: skip
 TINY_VOCABULARY = 2000
 
 
@@ -128,24 +125,79 @@ def _untrained(size: str, task: str, data: TextData, dropout: float | None) -> L
 
 def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None) -> Loaded:
     import transformers
+    from safetensors import SafetensorError
 
     how = {"trust_remote_code": False}
     try:
-        config = transformers.AutoConfig.from_pretrained(name, **how, **_classes(task, data.labels))
+        config = transformers.AutoConfig.from_pretrained(name, **how)
+        its_labels = [config.id2label[i] for i in sorted(config.id2label)]
+        for key, value in _classes(task, data.labels).items():
+            setattr(config, key, value)
         _set_dropout(config, dropout)
-        model = getattr(transformers, CLASSES[task]).from_pretrained(
-            name, config=config, use_safetensors=True, dtype=torch.float32, **how
-        )
+        model, found = getattr(transformers, CLASSES[task]).from_pretrained(
+            name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
+            ignore_mismatched_sizes=True, **how,
+        )  # fmt: skip
     except OSError as error:
         raise OSError(
             f"no model at {name!r}: {_first_line(error)} Give a folder with config.json and "
             f"model.safetensors, or a name on the hub; offline there are {', '.join(SIZES)}, untrained"
         ) from error
-    except RuntimeError as error:
-        raise ValueError(f"{name} does not suit the data's labels {data.labels}: {error}") from error
-    longest = getattr(config, "max_position_embeddings", 512)
-    longest -= 2 if config.model_type in ("roberta", "camembert", "xlm-roberta") else 0
-    return Loaded(model.train(), load_tokenizer(name), name, True, longest)
+    except SafetensorError as error:
+        raise OSError(f"the weights at {name!r} are damaged ({error}): copy or download them anew") from error
+    tokenizer = load_tokenizer(name)
+    _check_body(name, model, found, tokenizer)
+    if task == "classification":
+        _suit_head(name, model, found, its_labels, data.labels)
+    return Loaded(model.train(), tokenizer, name, True, _longest(model))
+
+
+def _check_body(name: str, model: Any, found: dict[str, Any], tokenizer: Any) -> None:
+    """All but the head and the pooler, which a task may need and its checkpoint not have, must be there."""
+    body = f"{model.base_model_prefix}."
+    other = [key for key, *_ in found["mismatched_keys"] if key.startswith(body)]
+    other += [key for key in found["missing_keys"] if key.startswith(body) and "pooler" not in key]
+    if other:
+        raise ValueError(
+            f"{len(other)} weights of {type(model).__name__} are not in the checkpoint {name} or have "
+            f"another shape there, such as {other[0]}: its config.json and model.safetensors do not belong "
+            "together"
+        )
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer at {name} has {len(tokenizer)} tokens, and the model embeds {rows}: "
+            "they do not belong together"
+        )
+
+
+def _suit_head(
+    name: str, model: Any, found: dict[str, Any], its_labels: list[str], labels: tuple[str, ...]
+) -> None:
+    """A classifier for other labels begins anew; one for the same, in another order, is put in this one."""
+    if found["mismatched_keys"]:
+        warnings.warn(
+            f"{name} classifies into {', '.join(its_labels)}, and the data into {', '.join(labels)}: its "
+            "classifier is not used, and a new one is trained",
+            stacklevel=4,
+        )
+        return
+    its, ours = ([label.casefold() for label in given] for given in (its_labels, labels))
+    if sorted(its) != sorted(ours) or len(set(ours)) < len(ours):
+        return
+    rows = [its.index(label) for label in ours]
+    for key, p in model.named_parameters():
+        if not key.startswith(f"{model.base_model_prefix}.") and len(p) == len(rows):
+            p.data = p.data[rows]
+
+
+def _longest(model: Any) -> int:
+    """The tokens that it reads at most. RoBERTa and its kin count positions from after the padding's."""
+    tables = [m for key, m in model.named_modules() if key.endswith(".position_embeddings")]
+    for table in tables:
+        if isinstance(table, nn.Embedding) and table.padding_idx is not None:
+            return table.num_embeddings - table.padding_idx - 1
+    return getattr(model.config, "max_position_embeddings", 512)
 
 
 def _classes(task: str, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -155,9 +207,9 @@ def _classes(task: str, labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _set_dropout(config: Any, dropout: float | None) -> None:
-    """Wherever the configuration has one; families name it differently."""
-    for name in DROPOUTS:
-        if dropout is not None and hasattr(config, name):
+    """Wherever the configuration has one; families name it differently, but for this word."""
+    for name, value in config.to_dict().items():
+        if dropout is not None and "dropout" in name and (value is None or isinstance(value, int | float)):
             setattr(config, name, dropout)
 
 

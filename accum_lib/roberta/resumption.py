@@ -78,8 +78,8 @@ def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) ->
 
 
 def measured(state: dict[str, Any]) -> Any:
-    """What ``take`` was given as measured."""
-    return state["progress.pt"]["measured"]
+    """What ``take`` was given as measured; older versions did not save it."""
+    return state["progress.pt"].get("measured")
 
 
 def find(output: Path, facts: dict) -> checkpoints.Found:

@@ -68,6 +68,9 @@ class TrainingSettings:
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
         _check_at_least("length_pool", self.length_pool, 0)
+        _check_at_least("seed", self.seed, 0)
+        if self.seed >= 2**63:
+            raise ValueError(f"seed must be below 2**63; got {self.seed}")
         _check_one_of("precision", self.precision, tuple(PRECISIONS))
         _check_one_of("on_non_finite", self.on_non_finite, ON_NON_FINITE)
         if not 0 <= self.warmup <= 1:

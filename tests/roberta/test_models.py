@@ -8,6 +8,7 @@ from small_training import made_data, made_tokenizer, make_trainer, parameters, 
 
 from accum_lib.roberta.data import TextData
 from accum_lib.roberta.models import export, load_model
+from accum_lib.roberta.tokenizer import train_tokenizer
 
 SHAPES = {
     "roberta": {},
@@ -97,12 +98,97 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(tmp_path) -> None:
         load_model(tmp_path, "classification", made_data())
 
 
-def test_another_number_of_classes_is_refused(tmp_path) -> None:
+def classifier(tmp_path, task: str = "classification"):
+    """A folder with a trained model, whose classes are arrays and models."""
     save("roberta", tmp_path / "pretrained")
-    folder = export(load_model(tmp_path / "pretrained", "classification", made_data()), tmp_path / "two")
-    three = TextData("three", made_data().train, made_data().held_out, ("a", "b", "c"))
-    with pytest.raises(ValueError, match="does not suit the data's labels"):
-        load_model(folder, "classification", three)
+    return export(load_model(tmp_path / "pretrained", task, made_data()), tmp_path / "model")
+
+
+def relabelled(*labels: str) -> TextData:
+    return TextData("others", made_data().train, made_data().held_out, labels)
+
+
+def test_a_checkpoint_for_other_classes_gets_a_new_classifier_and_says_so(tmp_path) -> None:
+    folder = classifier(tmp_path)
+    with pytest.warns(UserWarning, match=r"classifies into arrays, models, and the data into a, b, c: its"):
+        loaded = load_model(folder, "classification", relabelled("a", "b", "c"))
+    assert loaded.model.config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert loaded.model.classifier.out_proj.weight.shape == (3, 16)
+    before = load_model(folder, "classification", made_data()).model.roberta
+    assert same_bits(list(loaded.model.roberta.parameters()), list(before.parameters()))
+
+
+def test_classes_in_another_order_keep_their_meaning(tmp_path) -> None:
+    folder = classifier(tmp_path)
+    batch = made_tokenizer()(["sum of arrays", "fit a model"], return_tensors="pt", padding=True)
+    there, turned, others = (
+        load_model(folder, "classification", relabelled(*labels)).model.eval()(**batch).logits
+        for labels in (("arrays", "models"), ("Models", "arrays"), ("cats", "dogs"))
+    )
+    assert not torch.equal(there[:, 0], there[:, 1])
+    assert torch.equal(turned, there.flip(1))
+    assert torch.equal(others, there)
+
+
+def test_weights_that_are_not_of_the_configuration_are_refused(tmp_path) -> None:
+    folder = classifier(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    for change in ({"num_hidden_layers": 3}, {"intermediate_size": 48}):
+        (folder / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(ValueError, match=r"weights of RobertaFor.* such as roberta\.encoder.* together"):
+            load_model(folder, "classification", made_data())
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path) -> None:
+    folder = classifier(tmp_path)
+    larger = train_tokenizer([e.text for e in made_data().train] + ["zebra quagga okapi"] * 9, 310, 64)
+    larger.save_pretrained(folder)
+    message = f"has {len(larger)} tokens, and the model embeds 300: they do not belong together"
+    with pytest.raises(ValueError, match=message):
+        load_model(folder, "classification", made_data())
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000])
+def test_damaged_weights_are_said_to_be_damaged(tmp_path, kept) -> None:
+    weights = classifier(tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(OSError, match=r"the weights at '.*' are damaged \(.*\): copy or download them anew"):
+        load_model(weights.parent, "classification", made_data())
+
+
+ALBERT = dict(
+    embedding_size=8, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
+    max_position_embeddings=64,
+)  # fmt: skip
+MPNET = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "longest"),
+    [("albert", ALBERT, 64), ("mpnet", {**MPNET, "max_position_embeddings": 66}, 64)],
+)
+def test_other_families_have_their_length_and_no_dropout(tmp_path, family, shape, longest) -> None:
+    import transformers
+
+    config = transformers.AutoConfig.for_model(family, vocab_size=300, pad_token_id=1, **shape)
+    transformers.AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
+    made_tokenizer().save_pretrained(tmp_path)
+    loaded = load_model(tmp_path, "classification", made_data(), dropout=0.0)
+    assert loaded.max_tokens == longest
+    long = torch.full((1, longest), 7)
+    first, second = (loaded.model(input_ids=long).logits for _ in range(2))
+    assert torch.equal(first, second)
+    with pytest.raises((IndexError, RuntimeError)):
+        loaded.model(input_ids=torch.full((1, longest + 1), 7))
+
+
+def test_layers_that_share_their_weights_cannot_be_checkpointed(tmp_path) -> None:
+    import transformers
+
+    config = transformers.AutoConfig.for_model("albert", vocab_size=300, **ALBERT)
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    with pytest.raises(ValueError, match=r"AlbertFor.* has no list of layers .*: train it without"):
+        make_trainer(model=model, checkpointing=True)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from accum_lib.roberta.logs import read_log
 from accum_lib.roberta.models import load_model
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.tasks import Classification
+from accum_lib.roberta.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,8 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(file, tmp_path, capsys) ->
         (["--resume"], "there is no checkpoint. Start anew without --resume"),
         (["--warmup", "7"], "from 0 to 1; got 7"),
         (["--epochs", "0"], "epochs must be 1 or more; got 0"),
+        (["--seed", "-1"], "seed must be 0 or more; got -1"),
+        (["--seed", str(2**64)], "seed must be below 2**63"),
         (["--learning-rate", "0"], "learning_rate must be above 0 and finite; got 0.0"),
         (["--task", "mlm", "--label-column", "label2"], "--label-column label2 is for classification"),
     ],
@@ -178,13 +181,28 @@ def test_what_does_not_fit_is_not_begun(file, tmp_path, capsys, monkeypatch) -> 
     assert not (tmp_path / "a").exists()
 
 
-def test_an_interrupt_says_how_to_go_on(file, tmp_path, capsys, monkeypatch) -> None:
-    def interrupted(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [(1, "nothing was saved yet, so the same command begins anew"), (2, "the same command with --resume")],
+)
+def test_an_interrupt_says_how_to_go_on(file, tmp_path, capsys, monkeypatch, at, message) -> None:
+    move, moves = Trainer._move, []
 
-    monkeypatch.setattr("accum_lib.roberta.trainer.Trainer._move", interrupted)
-    assert main(words(file, tmp_path / "a")) == 130
-    assert "with --resume goes on" in capsys.readouterr().err
+    def interrupted(self):
+        moves.append(1)
+        if len(moves) == at:
+            raise KeyboardInterrupt
+        return move(self)
+
+    monkeypatch.setattr(Trainer, "_move", interrupted)
+    assert main(words(file, tmp_path / "a", "--save-every", "1")) == 130
+    assert f"interrupted: {message}" in capsys.readouterr().err
+
+
+def test_a_compiler_that_is_missing_is_said(file, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/no/compiler"))
+    assert main(words(file, tmp_path / "a", "--max-updates", "1", "--compile")) == 2
+    assert "--compile does not work here, so leave it out: InvalidCxxCompiler" in capsys.readouterr().err
 
 
 def test_help_names_every_argument(capsys) -> None:
