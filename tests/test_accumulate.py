@@ -3,6 +3,7 @@
 import math
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -24,7 +25,7 @@ from reference import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam
+from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import StepLR
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, TensorDataset
@@ -283,9 +284,10 @@ def test_a_scaled_update_is_the_unscaled_one(max_grad_norm) -> None:
     assert relative_error(weights(scaled), weights(plain)) < EXACT
 
 
-def test_an_infinite_gradient_skips_the_update_and_does_not_tick_the_scheduler() -> None:
+@pytest.mark.parametrize("make_optimizer", [SGD, partial(AdamW, fused=True)])  # fused, it skips by itself
+def test_an_infinite_gradient_skips_the_update_and_does_not_tick_the_scheduler(make_optimizer) -> None:
     model, scaler = make_model(torch.float32), make_scaler(2.0**127)
-    optimizer = SGD(model.parameters(), lr=1.0)
+    optimizer = make_optimizer(model.parameters(), lr=1.0)
     scheduler, before = StepLR(optimizer, step_size=1, gamma=0.5), weights(model)
     window = make_window(3, 1, dtype=torch.float32)
     accumulate(model, window, lambda m, batch: 100 * loss_sum(m, batch), count, scaler=scaler)

@@ -10,14 +10,20 @@ from accum_lib.words import _, listed
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP = (0.0, 0.82)
-LOOKS = ((theme.BLUE, "solid", "circle"), (theme.ORANGE, "dash", "square"), (theme.GREEN, "dot", "diamond"))
+LOOKS = (
+    (theme.BLUE, "solid", "circle"),
+    (theme.ORANGE, "dash", "square"),
+    (theme.GREEN, "dot", "diamond"),
+    (theme.VERMILION, "dashdot", "x"),
+)
 
 
 def picture(rows: Sequence[Mapping[str, Any]]) -> Picture:
     """Draw the rows of one model, precision and B, as ``tests/gpu/roberta_lab.py`` writes them.
 
     Args:
-        rows: with "loop", "accumulation_steps", "samples_per_second" and "peak_bytes" (None on a CPU).
+        rows: with "loop", "accumulation_steps", "samples_per_second" and "peak_bytes" (None on a CPU); of
+            four loops at most.
     """
     loops = list(dict.fromkeys(row["loop"] for row in rows))
     data = []

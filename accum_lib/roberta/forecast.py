@@ -130,9 +130,9 @@ def windows_read(task: Task, settings: TrainingSettings) -> list[list[int]]:
 
 
 def lens_settings(settings: TrainingSettings, device: str) -> Settings:
-    """The same settings in the memory lens's words; AdamW's implementation is PyTorch's default there."""
+    """The same settings in the memory lens's words, with AdamW's implementation there."""
     return Settings(
-        implementation="for-loop" if device == "cpu" else "foreach",
+        implementation="for-loop" if device == "cpu" else "fused",
         precision=settings.precision,
         checkpointing=settings.checkpointing,
     )

@@ -9,7 +9,7 @@ BETAS, EPSILON = (0.9, 0.98), 1e-6  # Liu et al. 2019 (arXiv 1907.11692), tables
 
 
 def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over all parameters that are trained; PyTorch chooses the implementation that suits the device.
+    """AdamW over all parameters that are trained: on a GPU in one kernel, which takes no memory beside.
 
     Raises:
         ValueError: all parameters are frozen.
@@ -17,7 +17,8 @@ def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) 
     groups = [group for group in decay_groups(model, weight_decay) if group["params"]]
     if not groups:
         raise ValueError("nothing to train: every parameter has requires_grad=False")
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, eps=EPSILON)
+    fused = all(p.is_cuda for group in groups for p in group["params"])
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=fused or None)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

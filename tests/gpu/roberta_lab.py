@@ -2,9 +2,9 @@
 
     python tests/gpu/roberta_lab.py [--device cuda|cpu] [--small] [--seconds 540] [--out FILE]
 
-    speed      samples/s, tokens/s and peak memory for M x K at fixed B, of this project's loop, the
-               Transformers Trainer and Accelerate in turns; all with AdamW, clipping and the same batches;
-               each round's ratio of speeds, its median and its quartiles
+    speed      samples/s, tokens/s and peak memory for M x K at fixed B, of this project's loop and its
+               trainer, the Transformers Trainer and Accelerate in turns; all with AdamW, clipping and the
+               same examples; each round's ratio of speeds, its median and its quartiles
     equality   the gradient of K micro-batches against that of one big batch, and of that one once more
     recovery   a real out-of-memory, met by halving M: the gradient against that of a small M from the start
     processes  as many as there are GPUs, under DDP and FSDP2, against one big batch in float64
@@ -30,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ import processes
 import torch
 from memory_grid import SMALL, Cell, command_line, facts, parsed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.distributed import launch
@@ -55,6 +55,9 @@ from accum_lib.records.variance import NoiseScale
 from accum_lib.roberta.logs import LOG, read_log
 from accum_lib.roberta.problem import RobertaTask
 from accum_lib.roberta.recovery import accumulate_or_halve
+from accum_lib.roberta.settings import TrainingSettings
+from accum_lib.roberta.tasks import Task
+from accum_lib.roberta.trainer import Trainer as OwnTrainer
 
 WARM_UP, TIMED = 2, 4  # updates of each turn
 ROUNDS, MOST_ROUNDS, SPEED_SECONDS = 3, 15, 20  # as many rounds as the seconds allow: short turns vary more
@@ -89,7 +92,7 @@ def settings(small: bool) -> list[Setting]:
     return [Setting(name, p, 128, m, 64 // m) for name, p in kinds for m in (64, 16, 4)]
 
 
-# --- Three loops. Each makes all updates of the loader's data and calls tick() after each of them.
+# --- Four loops. Each makes all updates of the loader's data and calls tick() after each of them.
 
 Loop = Callable[[nn.Module, list[Batch], Setting, str, Callable[[], None]], None]
 
@@ -102,6 +105,33 @@ def own(model: nn.Module, data: list[Batch], setting: Setting, device: str, tick
         accumulate(model, window, lambda m, b: loss_sum(m, moved(b, device)), count_samples)
         apply_update(model, optimizer, max_grad_norm=CLIP)
         tick()
+
+
+class Made(Task):
+    """Examples that are encoded already."""
+
+    def __init__(self, data: list[Batch]) -> None:
+        self.data, self.lengths = data, [len(example["input_ids"]) for example in data]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
+        return default_collate([self.data[i] for i in indices])
+
+    def fingerprint(self) -> str:
+        return ""  # nothing is resumed
+
+
+def own_trainer(
+    model: nn.Module, data: list[Batch], setting: Setting, device: str, tick: Callable[[], None]
+) -> None:
+    how = TrainingSettings(
+        setting.micro_batch_size, setting.accumulation_steps, epochs=1, learning_rate=RATE, weight_decay=0.01,
+        warmup=0.0, max_grad_norm=CLIP, precision=setting.precision,
+    )  # fmt: skip
+    lab = OwnTrainer(model, Made(data), Made(data[:1]), how, device=device, on_update=lambda _: tick())
+    lab.run()
 
 
 def trainer(
@@ -151,7 +181,12 @@ def accelerate(
             tick()
 
 
-LOOPS: dict[str, Loop] = {"accum_lib": own, "Transformers Trainer": trainer, "Accelerate": accelerate}
+LOOPS: dict[str, Loop] = {
+    "accum_lib": own,
+    "accum_lib train": own_trainer,
+    "Transformers Trainer": trainer,
+    "Accelerate": accelerate,
+}
 
 
 # --- Speed
