@@ -97,8 +97,8 @@ progress_map()
 # %% [markdown]
 # To begin anew: `from accum_lib import progress; progress.reset()`.
 #
-# The library is short and meant to be read. Begin with `accum_lib/accumulate.py`, the hundred lines that
-# everything here runs through; `accum_lib/descent.py` is the loop around it.
+# The library is short and meant to be read. Begin with `accum_lib/accumulate.py`, which everything
+# here runs through; `accum_lib/descent.py` is the loop around it.
 #
 # ## 6. Try it yourself
 #

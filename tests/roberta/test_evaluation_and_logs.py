@@ -143,6 +143,14 @@ def test_updates_that_were_made_anew_are_read_once(tmp_path) -> None:
     assert [(e["event"], e.get("loss")) for e in events] == [("update", 1), ("resume", None), ("update", 20)]
 
 
+def test_a_log_of_an_older_version_is_read_too(tmp_path) -> None:
+    """Its events had no windows."""
+    old = [{"event": "start", "update": 0}, *({"event": "update", "update": n} for n in (1, 2, 3))]
+    new = [{"event": "resume", "update": 2, "window": 2}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in old + new))
+    assert [e["update"] for e in read_log(tmp_path / "log.jsonl")] == [0, 1, 2, 2]
+
+
 def test_a_run_that_was_begun_anew_is_read_without_the_dead_one(tmp_path) -> None:
     for loss in (1.0, 2.0):
         reporter = Reporter(tmp_path, 4)

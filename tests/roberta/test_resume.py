@@ -92,6 +92,20 @@ FORGOTTEN = {
 }
 
 
+def test_a_checkpoint_of_an_older_version_goes_on(tmp_path, monkeypatch) -> None:
+    """It did not say what was measured."""
+    take = resumption.take
+
+    def older(*arguments):
+        state = take(*arguments)
+        del state["progress.pt"]["measured"]
+        return state
+
+    monkeypatch.setattr(resumption, "take", older)
+    broken_off(tmp_path, 2, noise_scale=True, save_every=1)
+    assert resumed(tmp_path, noise_scale=True, save_every=1).progress.updates == 6
+
+
 def state_of_another_seed() -> dict:
     from accum_lib.roberta import random_state
 
