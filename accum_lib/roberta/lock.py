@@ -31,15 +31,24 @@ def only_run_in(folder: str | os.PathLike[str]) -> Iterator[None]:
         OSError: the folder cannot be made or written to.
     """
     path = Path(folder)
+    make_folder(path)
+    with (path / LOCK).open("ab") as file:  # closing it gives the lock back; the file stays
+        _lock(file.fileno(), path)
+        yield
+
+
+def make_folder(path: Path) -> None:
+    """The output folder, with those above it, if it is not there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
             f"the output folder {path} cannot be made ({error.strerror}): choose another one"
         ) from error
-    with (path / LOCK).open("ab") as file:  # closing it gives the lock back; the file stays
-        _lock(file.fileno(), path)
-        yield
 
 
 def _lock(descriptor: int, folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from accum_lib.records.memory import GIB
 from accum_lib.records.training import Evaluation, Update
+from accum_lib.roberta.lock import make_folder
 
 LOG = "log.jsonl"
 
@@ -111,12 +112,7 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self.path, self._complained = path, False
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"the output folder {path.parent} cannot be made ({error.strerror}): choose another one"
-            ) from error
+        make_folder(path.parent)
         try:
             self._file = path.open("a+b", buffering=0)
         except OSError as error:

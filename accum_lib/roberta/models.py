@@ -193,9 +193,8 @@ def _suit_head(
 
 def _longest(model: Any) -> int:
     """The tokens that it reads at most. RoBERTa and its kin count positions from after the padding's."""
-    tables = [m for key, m in model.named_modules() if key.endswith(".position_embeddings")]
-    for table in tables:
-        if isinstance(table, nn.Embedding) and table.padding_idx is not None:
+    for key, table in model.named_modules():
+        if key.endswith(".position_embeddings") and getattr(table, "padding_idx", None) is not None:
             return table.num_embeddings - table.padding_idx - 1
     return getattr(model.config, "max_position_embeddings", 512)
 
@@ -208,8 +207,10 @@ def _classes(task: str, labels: tuple[str, ...]) -> dict[str, Any]:
 
 def _set_dropout(config: Any, dropout: float | None) -> None:
     """Wherever the configuration has one; families name it differently, but for this word."""
+    if dropout is None:
+        return
     for name, value in config.to_dict().items():
-        if dropout is not None and "dropout" in name and (value is None or isinstance(value, int | float)):
+        if "dropout" in name and (value is None or isinstance(value, int | float)):
             setattr(config, name, dropout)
 
 
