@@ -186,6 +186,7 @@ def _train(
     arguments: argparse.Namespace, settings: Any, loaded: Any, data: Any, train: Any, held_out: Any,
     device: str,
 ) -> int:  # fmt: skip
+    from accum_lib.roberta.lock import only_run_in
     from accum_lib.roberta.models import export
     from accum_lib.roberta.trainer import Trainer
 
@@ -197,7 +198,8 @@ def _train(
     done = trainer.run(resume=arguments.resume)
     if not trainer.first:
         return 0
-    folder = export(loaded, arguments.output / "model")
+    with only_run_in(arguments.output):
+        folder = export(loaded, arguments.output / "model")
     print(_summary(loaded, data, held_out, done))
     print(f"The model is in {folder}; load it with --model {folder}, or from_pretrained.")
     return 0

@@ -24,8 +24,13 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Picture:
     Args:
         rows: with "loop", "accumulation_steps", "samples_per_second" and "peak_bytes" (None on a CPU); of
             four loops at most.
+
+    Raises:
+        ValueError: there are more loops than looks to tell them apart.
     """
     loops = list(dict.fromkeys(row["loop"] for row in rows))
+    if len(loops) > len(LOOKS):
+        raise ValueError(f"{len(loops)} loops are too many for one picture, which has {len(LOOKS)} looks")
     data = []
     for loop, (colour, dash, symbol) in zip(loops, LOOKS, strict=False):
         mine = sorted((r for r in rows if r["loop"] == loop), key=lambda r: r["accumulation_steps"])

@@ -36,12 +36,7 @@ def make_machinery(
         ValueError: there are no layers to checkpoint.
     """
     if settings.checkpointing:
-        if not (layers := longest_list(model)):
-            raise ValueError(
-                f"{type(model).__name__} has no list of layers whose activations could be recomputed: "
-                "train it without checkpointing"
-            )
-        checkpoint(model, layers)
+        checkpoint(model, longest_list(model))
     if settings.compile:
         model.compile(dynamic=True)
     optimizer = make_optimizer(model, settings.learning_rate, settings.weight_decay)

@@ -174,21 +174,26 @@ def _check_body(name: str, model: Any, found: dict[str, Any], tokenizer: Any) ->
 def _suit_head(
     name: str, model: Any, found: dict[str, Any], its_labels: list[str], labels: tuple[str, ...]
 ) -> None:
-    """A classifier for other labels begins anew; one for the same, in another order, is put in this one."""
-    if found["mismatched_keys"]:
-        warnings.warn(
-            f"{name} classifies into {', '.join(its_labels)}, and the data into {', '.join(labels)}: its "
-            "classifier is not used, and a new one is trained",
-            stacklevel=4,
-        )
-        return
+    """A classifier of another size begins anew; one for the same labels in another order is put in this one.
+
+    One of the same size for other labels is trained on, as Transformers does without saying so.
+    """
+    body = f"{model.base_model_prefix}."
+    if any(not key.startswith(body) for key in found["missing_keys"]):
+        return  # the checkpoint has no classifier
     its, ours = ([label.casefold() for label in given] for given in (its_labels, labels))
-    if sorted(its) != sorted(ours) or len(set(ours)) < len(ours):
+    what = f"{name} classifies into {', '.join(its_labels)}, and the data into {', '.join(labels)}: "
+    if found["mismatched_keys"]:
+        warnings.warn(f"{what}its classifier is not used, and a new one is trained", stacklevel=4)
+    elif its == ours or its == [f"label_{i}" for i in range(len(its))]:  # nobody has named them
         return
-    rows = [its.index(label) for label in ours]
-    for key, p in model.named_parameters():
-        if not key.startswith(f"{model.base_model_prefix}.") and len(p) == len(rows):
-            p.data = p.data[rows]
+    elif sorted(its) != sorted(ours) or len(set(ours)) < len(ours):
+        warnings.warn(f"{what}its classifier is trained on, with the classes in this order", stacklevel=4)
+    else:
+        rows = [its.index(label) for label in ours]
+        for key, p in model.named_parameters():
+            if not key.startswith(body) and len(p) == len(rows):
+                p.data = p.data[rows]
 
 
 def _longest(model: Any) -> int:

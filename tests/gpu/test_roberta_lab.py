@@ -158,6 +158,9 @@ def test_the_notebook_shows_results_with_their_machine_and_date(
     drawn = picture(record["parts"]["speed"])
     assert set(lab.LOOPS) <= {line.get("name") for line in drawn.data}
     assert png(drawn).startswith(b"\x89PNG")
+    fifth = {**record["parts"]["speed"][0], "loop": "one more"}
+    with pytest.raises(ValueError, match="5 loops are too many for one picture, which has 4 looks"):
+        picture([*record["parts"]["speed"], fifth])
 
 
 def test_the_readers_own_results_go_before_the_committed_ones(monkeypatch, tmp_path, capsys) -> None:

@@ -12,7 +12,7 @@ from accum_lib.__main__ import main
 from accum_lib.lenses.memory.guard import RESERVE_BYTES, WouldNotFitError
 from accum_lib.machine import this_machine
 from accum_lib.records.memory import GIB
-from accum_lib.roberta import checkpoints
+from accum_lib.roberta import checkpoints, models
 from accum_lib.roberta.forecast import (
     estimated_window,
     explain,
@@ -25,7 +25,7 @@ from accum_lib.roberta.forecast import (
     refuse_what_does_not_fit,
     resident_bytes,
 )
-from accum_lib.roberta.lock import only_run_in
+from accum_lib.roberta.lock import FolderInUseError, only_run_in
 from accum_lib.roberta.logs import read_log
 from accum_lib.roberta.models import load_model
 from accum_lib.roberta.settings import TrainingSettings
@@ -101,6 +101,20 @@ def test_a_folder_that_another_run_writes_to_is_left_alone(file, tmp_path, capsy
         assert main(words(file, tmp_path, "--max-updates", "1")) == 2
     assert "another run is writing to" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
+
+
+def test_the_folder_is_held_while_the_model_is_written(file, tmp_path, monkeypatch) -> None:
+    written = []
+
+    def export(loaded, folder):
+        with pytest.raises(FolderInUseError), only_run_in(folder.parent):
+            pass
+        written.append(folder)
+        return folder
+
+    monkeypatch.setattr(models, "export", export)
+    assert main(words(file, tmp_path, "--max-updates", "1")) == 0
+    assert written == [tmp_path / "model"]
 
 
 def test_nothing_to_resume_from_leaves_no_folder(file, tmp_path, capsys) -> None:

@@ -54,12 +54,17 @@ class Workload:
 
 
 def checkpoint(model: nn.Module, blocks: list[nn.Module]) -> None:
-    """Let each block keep its inputs alone, and be run again in the backward pass."""
+    """Let each block keep its inputs alone, and be run again in the backward pass.
+
+    Raises:
+        ValueError: there are no blocks.
+    """
     from torch.utils.checkpoint import checkpoint as run_again_later
 
     if not blocks:
         raise ValueError(
-            f"{type(model).__name__} has no list of blocks to checkpoint: name them in Workload.blocks"
+            f"{type(model).__name__} has no list of layers whose activations could be recomputed: "
+            "leave checkpointing out, or name its blocks, in Workload.blocks"
         )
     for block in blocks:
         block.forward = partial(run_again_later, block.forward, use_reentrant=False)
