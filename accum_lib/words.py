@@ -56,8 +56,13 @@ class Said(str):
     """A translated text, which f"{text:20}" pads by the columns that it takes: a Chinese letter takes two."""
 
     def __format__(self, spec: str) -> str:
-        wide = sum(east_asian_width(letter) in "WF" for letter in self)
+        wide = columns(self) - len(self)
         return super().__format__(str(max(0, int(spec) - wide)) if spec.isdecimal() else spec)
+
+
+def columns(text: str) -> int:
+    """How many Latin letters wide the text is."""
+    return len(text) + sum(east_asian_width(letter) in "WF" for letter in text)
 
 
 def _(english: str, /, **values: Any) -> str:

@@ -10,7 +10,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 TEACHERS = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
 BELIEFS = ("summed", "less memory", "accuracy", "all models", "less communication", "leaking tail")
+CHINESE = (NOTEBOOKS / "zh" / "README.md").read_text(encoding="utf-8")
 PLACE = re.compile(r"\[(\d\d), sections? (\d(?: and \d)?)\]\(([^)]+)\)")
+CHINESE_PLACE = re.compile(r"\[(\d\d)，第 (\d(?:、\d)?) 节\]\(([^)]+)\)")
 
 
 def part(text: str, heading: str) -> str:
@@ -22,6 +24,12 @@ def rows(text: str) -> list[list[str]]:
     """The cells of a table's rows, without its head."""
     lines = [line for line in text.split("\n") if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The rows of each table of a page."""
+    found = re.findall(r"(?:^\|.*(?:\n|$))+", text, flags=re.MULTILINE)
+    return [rows(table) for table in found]
 
 
 def minutes(text: str, length: int) -> list[int]:
@@ -68,7 +76,9 @@ def test_every_notebook_has_its_place_in_a_lesson() -> None:
     assert [name for name in names if f"(notebooks/{name})" not in part(readme, "The map")] == []
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "notebooks/README.md"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "CONTRIBUTING.md", "notebooks/README.md", "notebooks/zh/README.md"]
+)
 def test_links_lead_to_files(file) -> None:
     path = ROOT / file
     assert dead_links(path.read_text(encoding="utf-8"), path.parent) == []
@@ -77,6 +87,28 @@ def test_links_lead_to_files(file) -> None:
 def test_the_places_exist() -> None:
     assert len(PLACE.findall(TEACHERS)) > 20
     assert wrong_places(TEACHERS) == []
+
+
+def test_the_chinese_page_has_the_same_minutes_places_and_commands() -> None:
+    there = [(n, re.findall(r"\d", sections), file) for n, sections, file in CHINESE_PLACE.findall(CHINESE)]
+    here = [(n, re.findall(r"\d", sections), file) for n, sections, file in PLACE.findall(TEACHERS)]
+    assert there == here
+    for english, chinese in zip(tables(TEACHERS), tables(CHINESE), strict=True):
+        assert len(english) == len(chinese)
+        for one, other in zip(english, chinese, strict=True):
+            assert all(other), f"a cell of {other} is empty"
+            assert not one[0].isdecimal() or one[0] == other[0]
+    for number, file in re.findall(r"\[(\d\d)\b[^]]*\]\(([^)]+)\)", CHINESE):
+        assert file.startswith(number)
+        assert (NOTEBOOKS / "zh" / file).exists()
+    for command in re.findall(r"`(?:make \w+|progress\.reset\(\)|[\w/.]*tools/solutions\.py)", TEACHERS):
+        assert command in CHINESE, command
+
+
+def test_a_chinese_page_that_drifts_would_be_noticed() -> None:
+    assert tables("| a |\n|---|\n| 1 |\n\n| b |\n|---|\n| 2 |\n| 3 |") == [[["1"]], [["2"], ["3"]]]
+    drifted = CHINESE.replace("[00，第 1 节]", "[00，第 2 节]")
+    assert CHINESE_PLACE.findall(drifted) != CHINESE_PLACE.findall(CHINESE)
 
 
 def test_every_belief_of_the_articles_is_tested_somewhere() -> None:

@@ -2,6 +2,7 @@
 
     python tools/make_slides.py [NAME ...]   writes build/slides/NAME.slides.html; all if none is named
 
+``--language zh`` (or the environment's ACCUM_LANGUAGE) takes the Chinese ones, into build/slides/zh.
 Each section ("## ...") is a slide; what does not fit on one goes on below it.
 """
 
@@ -18,6 +19,8 @@ from typing import Any
 import nbformat
 from nbconvert.exporters import SlidesExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell
+
+from accum_lib.words import LANGUAGES, columns, language
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HERE = ROOT / "tools" / "slides"
@@ -50,7 +53,7 @@ def slides_of(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
 
 
-def export(notebook: nbformat.NotebookNode, name: str) -> str:
+def export(notebook: nbformat.NotebookNode, name: str, spoken: str = "en") -> str:
     """The slides as HTML."""
     exporter = SlidesExporter(
         template_name="slides",
@@ -58,6 +61,7 @@ def export(notebook: nbformat.NotebookNode, name: str) -> str:
         exclude_input=True,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
+        language_code=spoken,
     )
     own = {
         "reveal_js": HERE / "reveal" / "reveal.js",
@@ -96,9 +100,9 @@ def _screens(section: list[Piece]) -> list[list[Piece]]:
 
 
 def _leads(piece: Piece) -> bool:
-    """A heading, or a line such as "**Things to try**": nothing without what follows it."""
-    source = piece.cell.source
-    return piece.cell.cell_type == "markdown" and bool(re.match(r"#|\*\*[^*]+\*\*$", source))
+    """A heading, or a line such as "**Things to try**" or "Line by line:": nothing without what follows."""
+    source = piece.cell.source.rstrip()
+    return piece.cell.cell_type == "markdown" and bool(re.match(r"#|\*\*[^*]+\*\*$|(?s:.*[:：]$)", source))
 
 
 def _pieces(cell: nbformat.NotebookNode) -> list[Piece]:
@@ -125,10 +129,14 @@ def _height(block: str) -> float:
     if block.startswith("```"):
         return PLAIN_LINE * len(lines)
     if block.startswith("|"):
-        return sum(TABLE_ROW * math.ceil(len(re.sub(r"\]\(.*?\)", "", x)) / CHARACTERS) for x in lines)
+        return sum(TABLE_ROW * _rows(line) for line in lines)
     items = re.split(r"\n(?=\s*(?:[-*]|\d+\.) )", block)
-    rows = sum(math.ceil(len(re.sub(r"\]\(.*?\)", "", item)) / CHARACTERS) for item in items)
-    return rows * LINE * (1.3 if block.startswith("#") else 1) + 14
+    return sum(map(_rows, items)) * LINE * (1.3 if block.startswith("#") else 1) + 14
+
+
+def _rows(text: str) -> int:
+    """The lines that it takes, without what its links lead to."""
+    return math.ceil(columns(re.sub(r"\]\(.*?\)", "", text)) / CHARACTERS)
 
 
 def _one_output(cell: nbformat.NotebookNode, output: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -143,7 +151,7 @@ def _output_height(output: nbformat.NotebookNode) -> float:
     if "text/markdown" in data:
         return sum(_height(block) for block in _blocks("".join(data["text/markdown"])))
     text = "".join(data.get("text/plain", output.get("text", "")))
-    rows = sum(max(1, math.ceil(len(line) / PLAIN_CHARACTERS)) for line in text.split("\n"))
+    rows = sum(max(1, math.ceil(columns(line) / PLAIN_CHARACTERS)) for line in text.split("\n"))
     return rows * (LINE if "text/html" in data else PLAIN_LINE) + 14
 
 
@@ -160,13 +168,15 @@ def _linked(text: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help="such as 01_three_descents")
-    names = parser.parse_args().names or sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
-    target = ROOT / "build" / "slides"
+    parser.add_argument("--language", choices=list(LANGUAGES), default=language())
+    arguments = parser.parse_args()
+    folder = "" if arguments.language == "en" else arguments.language
+    source, target = ROOT / "notebooks" / folder, ROOT / "build" / "slides" / folder
     target.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    for name in arguments.names or sorted(path.stem for path in source.glob("*.ipynb")):
+        notebook = nbformat.read(source / f"{name}.ipynb", as_version=4)
         path = target / f"{name}.slides.html"
-        path.write_text(export(notebook, name), encoding="utf-8")
+        path.write_text(export(notebook, name, arguments.language), encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)} ({path.stat().st_size // 1024} KiB)")
     return 0
 

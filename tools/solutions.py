@@ -2,6 +2,7 @@
 
     python tools/solutions.py [NAME ...]   writes build/solutions/NAME.ipynb, ready to be run
 
+``--language zh`` (or the environment's ACCUM_LANGUAGE) takes the Chinese ones, into build/solutions/zh.
 The answers stand once, in notebooks/solutions/NAME.py, under the names that the blanks have in the notebook.
 """
 
@@ -11,6 +12,8 @@ import pathlib
 import sys
 
 import nbformat
+
+from accum_lib.words import LANGUAGES, language
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ANSWERS = ROOT / "notebooks" / "solutions"
@@ -74,13 +77,16 @@ def _is_exercise(source: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help="such as 01_three_descents")
-    names = parser.parse_args().names or sorted(path.stem for path in ANSWERS.glob("*.py"))
-    target = ROOT / "build" / "solutions"
+    parser.add_argument("--language", choices=list(LANGUAGES), default=language())
+    arguments = parser.parse_args()
+    folder = "" if arguments.language == "en" else arguments.language
+    source, target = ROOT / "notebooks" / folder, ROOT / "build" / "solutions" / folder
     target.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-        nbformat.write(fill(notebook, ANSWERS / f"{name}.py"), target / f"{name}.ipynb")
-        print(f"wrote build/solutions/{name}.ipynb")
+    for name in arguments.names or sorted(path.stem for path in ANSWERS.glob("*.py")):
+        notebook = nbformat.read(source / f"{name}.ipynb", as_version=4)
+        path = target / f"{name}.ipynb"
+        nbformat.write(fill(notebook, ANSWERS / f"{name}.py"), path)
+        print(f"wrote {path.relative_to(ROOT)}")
     return 0
 
 

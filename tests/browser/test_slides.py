@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CHINESE = sorted((ROOT / "notebooks" / "zh").glob("*.ipynb"))
 spec = importlib.util.spec_from_file_location("slides_tool", ROOT / "tools" / "make_slides.py")
 tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
@@ -67,7 +68,9 @@ def problems(slide: dict) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", NOTEBOOKS + CHINESE, ids=lambda path: path.stem + "_zh" * (path.parent.name == "zh")
+)
 def test_slides_of_a_notebook(open_talk, path) -> None:
     notebook = nbformat.read(path, as_version=4)
     talk = open_talk(notebook, path.stem)
@@ -126,9 +129,10 @@ def test_a_request_and_a_complaint_would_be_noticed(open_talk) -> None:
 def test_sections_screens_and_links() -> None:
     """Each section begins a slide; a line that leads on is not left behind; links lead to slides."""
     filler = ["word " * 75] * 3
+    two = ["## Two", *filler, "**Things to try**", "Line\nby line:", *filler[:2]]
     cells = [
         new_markdown_cell("# One\n\n**Question.** Why?"),
-        new_markdown_cell("\n\n".join(["## Two", *filler, "**Things to try**", *filler[:2]])),
+        new_markdown_cell("\n\n".join(two)),
         new_code_cell("check_it(f)", outputs=[new_output("stream", text="Not yet: no.")]),
         new_markdown_cell("See [three](03_variance.ipynb)."),
     ]
@@ -137,6 +141,7 @@ def test_sections_screens_and_links() -> None:
     kinds = [c.metadata["slideshow"]["slide_type"] for c in starts]
     assert kinds == ["slide", "slide", "subslide"]
     assert "again" in starts[2].source
-    assert made[made.index(starts[2]) + 1].source == "**Things to try**"
+    again = made.index(starts[2])
+    assert [cell.source for cell in made[again + 1 : again + 3]] == ["**Things to try**", "Line\nby line:"]
     assert made[-1].source == "See [three](03_variance.slides.html)."
     assert not re.search("Not yet", str(made))
