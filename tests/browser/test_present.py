@@ -90,7 +90,11 @@ def present(browser):
 def test_the_first_page_leads_to_every_notebook(stage, present) -> None:
     shown = present(f"{stage}/")
     links = shown.page.locator("a").evaluate_all("links => links.map((a) => a.getAttribute('href'))")
-    assert links == [f"/voila/render/{name}.ipynb" for name in NOTEBOOKS]
+    assert links == ["/voila/tree/zh", *(f"/voila/render/{name}.ipynb" for name in NOTEBOOKS)]
+    shown.page.get_by_text("简体中文").click()
+    assert shown.page.get_by_role("heading").inner_text() == "梯度累积"
+    links = shown.page.locator("a").evaluate_all("links => links.map((a) => a.getAttribute('href'))")
+    assert links == ["/", *(f"/voila/render/zh/{name}.ipynb" for name in NOTEBOOKS)]
     assert shown.complaints == []
     assert shown.requests_off_the_machine() == []
     assert axe(shown.page) == []

@@ -1,4 +1,4 @@
-"""Notebooks in another language, in JupyterLab: they speak it throughout, and longer or wider words still fit."""
+"""Notebooks in another language, in JupyterLab: they speak it throughout, and wider words still fit."""
 
 import re
 
