@@ -5,8 +5,10 @@ never run. An untrained model is labelled as such wherever its name is shown.
 """
 
 import os
+import re
 import shutil
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,21 +99,27 @@ def build(size: str, task: str, labels: tuple[str, ...], vocabulary: int, dropou
 def export(loaded: Loaded, folder: Path) -> Path:
     """Write model and tokenizer as ``from_pretrained`` reads them: whole, or not at all.
 
+    An export from before makes room only when the new one is whole.
+
     Raises:
         OSError: the disk is full, or cannot be written to; an export from before is untouched.
     """
     from safetensors import SafetensorError
 
-    aside = folder.with_name(f"{folder.name}-unfinished")
+    aside, before = (folder.with_name(f"{folder.name}-{state}") for state in ("unfinished", "before"))
+    shutil.rmtree(aside, ignore_errors=True)  # a kill may have left one behind
     try:
         saved: Any = loaded.model
         saved.save_pretrained(aside)
         loaded.tokenizer.save_pretrained(aside)
+        if folder.exists():
+            shutil.rmtree(before, ignore_errors=True)
+            folder.rename(before)
+        aside.rename(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise OSError(f"the model could not be written to {folder}: {error}") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    shutil.rmtree(before, ignore_errors=True)
     return folder
 
 
@@ -127,16 +135,15 @@ def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None
     import transformers
     from safetensors import SafetensorError
 
-    how = {"trust_remote_code": False}
     try:
-        config = transformers.AutoConfig.from_pretrained(name, **how)
+        config = _configuration(name)
         its_labels = [config.id2label[i] for i in sorted(config.id2label)]
         for key, value in _classes(task, data.labels).items():
             setattr(config, key, value)
         _set_dropout(config, dropout)
         model, found = getattr(transformers, CLASSES[task]).from_pretrained(
             name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
-            ignore_mismatched_sizes=True, **how,
+            ignore_mismatched_sizes=True, trust_remote_code=False,
         )  # fmt: skip
     except OSError as error:
         raise OSError(
@@ -149,51 +156,92 @@ def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None
     _check_body(name, model, found, tokenizer)
     if task == "classification":
         _suit_head(name, model, found, its_labels, data.labels)
+    elif _of_the_head(model, found["missing_keys"]):
+        warnings.warn(f"{name} has no head that guesses tokens: a new one is trained", stacklevel=3)
     return Loaded(model.train(), tokenizer, name, True, _longest(model))
+
+
+def _configuration(name: str) -> Any:
+    """What config.json says.
+
+    Raises:
+        OSError: there is none, or it is damaged, or asks for code of its own.
+    """
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except OSError:
+        raise
+    except Exception as error:  # of many kinds, depending on what is wrong with the file
+        raise OSError(f"its config.json cannot be used: {_first_line(error)}") from error
 
 
 def _check_body(name: str, model: Any, found: dict[str, Any], tokenizer: Any) -> None:
     """All but the head and the pooler, which a task may need and its checkpoint not have, must be there."""
     body = f"{model.base_model_prefix}."
-    other = [key for key, *_ in found["mismatched_keys"] if key.startswith(body)]
-    other += [key for key in found["missing_keys"] if key.startswith(body) and "pooler" not in key]
+    differ = [*(key for key, *_ in found["mismatched_keys"]), *found["missing_keys"]]
+    other = [key for key in differ if key.startswith(body) and "pooler" not in key]
+    alike = {_any_layer(key) for key in model.state_dict()}
+    other += [
+        key for key in found["unexpected_keys"] if alike & {_any_layer(key), _any_layer(body + key)}
+    ]  # layers more than the model has; without the prefix if the checkpoint is of the body alone
     if other:
         raise ValueError(
-            f"{len(other)} weights of {type(model).__name__} are not in the checkpoint {name} or have "
-            f"another shape there, such as {other[0]}: its config.json and model.safetensors do not belong "
-            "together"
+            f"{len(other)} weights of {type(model).__name__} are not in the checkpoint {name}, or are there "
+            f"without being in the model, or have another shape, such as {other[0]}: its config.json and "
+            "model.safetensors do not belong together"
         )
-    rows = model.get_input_embeddings().num_embeddings
+    rows, pad = model.get_input_embeddings().num_embeddings, getattr(model.config, "pad_token_id", None)
     if len(tokenizer) > rows:
         raise ValueError(
             f"the tokenizer at {name} has {len(tokenizer)} tokens, and the model embeds {rows}: "
             "they do not belong together"
         )
+    if pad not in (None, tokenizer.pad_token_id):
+        raise ValueError(
+            f"the tokenizer at {name} pads with token {tokenizer.pad_token_id}, and the model with {pad}: "
+            "they do not belong together"
+        )
+
+
+def _any_layer(key: str) -> str:
+    """A weight's name without the number of its layer."""
+    return re.sub(r"\.\d+\.", ".*.", key)
+
+
+def _of_the_head(model: Any, keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if not key.startswith(f"{model.base_model_prefix}.")]
 
 
 def _suit_head(
     name: str, model: Any, found: dict[str, Any], its_labels: list[str], labels: tuple[str, ...]
 ) -> None:
-    """A classifier of another size begins anew; one for the same labels in another order is put in this one.
+    """A last layer of another size begins anew; one for the same labels in another order is put in this one.
 
     One of the same size for other labels is trained on, as Transformers does without saying so.
     """
-    body = f"{model.base_model_prefix}."
-    if any(not key.startswith(body) for key in found["missing_keys"]):
+    if _of_the_head(model, found["missing_keys"]):
         return  # the checkpoint has no classifier
     its, ours = ([label.casefold() for label in given] for given in (its_labels, labels))
     what = f"{name} classifies into {', '.join(its_labels)}, and the data into {', '.join(labels)}: "
+    same = sorted(its) == sorted(ours) and len(set(ours)) == len(ours)
     if found["mismatched_keys"]:
-        warnings.warn(f"{what}its classifier is not used, and a new one is trained", stacklevel=4)
-    elif its == ours or its == [f"label_{i}" for i in range(len(its))]:  # nobody has named them
-        return
-    elif sorted(its) != sorted(ours) or len(set(ours)) < len(ours):
+        warnings.warn(
+            f"{what}its classifier's last layer is not used, and a new one is trained", stacklevel=4
+        )
+    elif same and its != ours:
+        _reorder(model, [its.index(label) for label in ours])
+    elif its != ours and its != [f"label_{i}" for i in range(len(its))]:  # as where nobody has named them
         warnings.warn(f"{what}its classifier is trained on, with the classes in this order", stacklevel=4)
-    else:
-        rows = [its.index(label) for label in ours]
-        for key, p in model.named_parameters():
-            if not key.startswith(body) and len(p) == len(rows):
-                p.data = p.data[rows]
+
+
+def _reorder(model: Any, rows: list[int]) -> None:
+    """The classes of the head's last layer, of which there may be as many as a hidden layer has outputs."""
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    last = layers[_of_the_head(model, layers)[-1]]
+    for p in last.parameters():
+        p.data = p.data[rows]
 
 
 def _longest(model: Any) -> int:

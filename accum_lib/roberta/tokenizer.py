@@ -24,10 +24,10 @@ def load_tokenizer(source: str | os.PathLike[str]) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(os.fspath(source), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of many kinds, plain Exception among them, if a file is damaged
         raise OSError(
             f"no tokenizer at {os.fspath(source)!r} ({type(error).__name__}): give a folder that holds "
-            "tokenizer.json, or train one from your texts with train_tokenizer"
+            "a whole tokenizer.json, or train one from your texts with train_tokenizer"
         ) from error
     # Where the files are missing, Transformers makes up a tokenizer of special tokens alone.
     if len(tokenizer) <= len(tokenizer.all_special_ids):

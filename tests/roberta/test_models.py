@@ -110,7 +110,9 @@ def relabelled(*labels: str) -> TextData:
 
 def test_a_checkpoint_for_other_classes_gets_a_new_classifier_and_says_so(tmp_path) -> None:
     folder = classifier(tmp_path)
-    with pytest.warns(UserWarning, match=r"classifies into arrays, models, and the data into a, b, c: its"):
+    with pytest.warns(
+        UserWarning, match=r"classifies into arrays, models, and the data into a, b, c: its .* last layer"
+    ):
         loaded = load_model(folder, "classification", relabelled("a", "b", "c"))
     assert loaded.model.config.id2label == {0: "a", 1: "b", 2: "c"}
     assert loaded.model.classifier.out_proj.weight.shape == (3, 16)
@@ -127,6 +129,22 @@ def test_classes_in_another_order_keep_their_meaning(tmp_path) -> None:
     )
     assert not torch.equal(there[:, 0], there[:, 1])
     assert torch.equal(turned, there.flip(1))
+
+
+@pytest.mark.parametrize("number", [12, 16])  # a hidden layer has 16 outputs, too
+def test_many_unnamed_classes_sorted_as_words_keep_their_meaning(tmp_path, number) -> None:
+    names = tuple(f"LABEL_{i}" for i in range(number))
+    save("roberta", tmp_path / "pretrained")
+    folder = export(
+        load_model(tmp_path / "pretrained", "classification", relabelled(*names)), tmp_path / "model"
+    )
+    batch = made_tokenizer()(["sum of arrays", "fit a model"], return_tensors="pt", padding=True)
+    there, sorted_as_words = (
+        load_model(folder, "classification", relabelled(*labels)).model.eval()(**batch).logits
+        for labels in (names, sorted(names))
+    )
+    for column, name in enumerate(sorted(names)):
+        assert torch.equal(sorted_as_words[:, column], there[:, names.index(name)])
 
 
 def test_a_classifier_for_as_many_other_classes_is_trained_on_and_says_so(tmp_path, recwarn) -> None:
@@ -148,10 +166,74 @@ def test_a_classifier_for_as_many_other_classes_is_trained_on_and_says_so(tmp_pa
 def test_weights_that_are_not_of_the_configuration_are_refused(tmp_path) -> None:
     folder = classifier(tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    for change in ({"num_hidden_layers": 3}, {"intermediate_size": 48}):
+    for change in ({"num_hidden_layers": 3}, {"num_hidden_layers": 1}, {"intermediate_size": 48}):
         (folder / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(ValueError, match=r"weights of RobertaFor.* such as roberta\.encoder.* together"):
             load_model(folder, "classification", made_data())
+
+
+def test_a_body_with_more_layers_than_its_configuration_is_refused(tmp_path) -> None:
+    save("roberta", tmp_path / "pretrained").roberta.save_pretrained(tmp_path)
+    made_tokenizer().save_pretrained(tmp_path)
+    load_model(tmp_path, "classification", made_data())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    with pytest.raises(ValueError, match=r"such as encoder\.layer\.1\..* do not belong together"):
+        load_model(tmp_path, "classification", made_data())
+
+
+def test_a_tokenizer_that_pads_with_another_token_is_refused(tmp_path) -> None:
+    folder = classifier(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": 0}))
+    with pytest.raises(ValueError, match="pads with token 1, and the model with 0: they do not belong"):
+        load_model(folder, "classification", made_data())
+
+
+def test_a_classifier_that_shall_guess_tokens_gets_a_new_head_and_says_so(tmp_path, recwarn) -> None:
+    load_model(classifier(tmp_path).parent / "pretrained", "mlm", made_data())
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="model has no head that guesses tokens: a new one is trained"):
+        load_model(tmp_path / "model", "mlm", made_data())
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", "{}"),
+        ("tokenizer.json", "{"),
+        ("tokenizer_config.json", "[]"),
+        ("config.json", "{"),
+        ("config.json", '{"model_type": "roberta", "hidden_size": "128"}'),
+    ],
+)
+def test_damaged_files_beside_the_weights_are_named(tmp_path, file, content) -> None:
+    folder = classifier(tmp_path)
+    (folder / file).write_text(content)
+    kind = "config.json" if file == "config.json" else "tokenizer"
+    with pytest.raises(OSError, match=rf"(?s)no (model|tokenizer) at '{folder}'.*{kind}"):
+        load_model(folder, "classification", made_data())
+
+
+def test_an_export_from_before_goes_only_when_the_new_one_is_whole(tmp_path, monkeypatch) -> None:
+    save("roberta", tmp_path / "pretrained")
+    loaded = load_model(tmp_path / "pretrained", "classification", made_data())
+    (tmp_path / "model-unfinished").mkdir()
+    (tmp_path / "model-unfinished" / "left_by_a_kill.json").write_text("{}")
+    folder = export(loaded, tmp_path / "model")
+    assert {path.name for path in tmp_path.iterdir()} == {"pretrained", "model"}
+    assert not (folder / "left_by_a_kill.json").exists()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="could not be written to .*model"):
+        patch.setattr(type(loaded.tokenizer), "save_pretrained", full)
+        export(loaded, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    export(loaded, folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"pretrained", "model"}
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path) -> None:
