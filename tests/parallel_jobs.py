@@ -29,6 +29,10 @@ def train(folder: Any, resume: bool = False, crash_at: int | None = None, **sett
         return parameters(trainer), losses, done.skipped_windows
 
 
+def train_with_dropout(folder: Any, resume: bool = False, crash_at: int | None = None) -> tuple:
+    return train(folder, resume, crash_at, dropout=0.1)
+
+
 def train_over_a_nan(folder: Any) -> tuple:
     """Process 1 meets a loss that is NaN in the second window; all leave it out."""
     with parallel.joined("cpu"):

@@ -1,8 +1,12 @@
 """``python -m accum_lib train``: fine-tune RoBERTa, or another encoder, for real."""
 
 import argparse
+import random
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from accum_lib.commands.train_arguments import add_arguments
@@ -19,6 +23,7 @@ docstrings of four packages apart.
   python -m accum_lib train --output runs/third --model FacebookAI/roberta-base --data mine.csv
 """
 RATES = {"tiny": 1e-3, "base": 1e-4, "large": 1e-4}  # untrained models learn from nothing
+MODEL = "model"  # what the trained model is called in the output folder
 FINE_TUNING_RATE = 2e-5  # for checkpoints: Liu et al. 2019 (arXiv 1907.11692), table 10
 
 
@@ -37,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from accum_lib.roberta.parallel import joined
 
     try:
-        with joined(arguments.device):
+        with _plain_warnings(), joined(arguments.device):
             return _run(arguments)
     except KeyboardInterrupt:
         print(f"interrupted: {_how_to_go_on(arguments)}", file=sys.stderr)
@@ -49,6 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
     except MemoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Without the line of the library's source that gave them."""
+
+    def say(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = say
+        yield
 
 
 def _how_to_go_on(arguments: argparse.Namespace) -> str:
@@ -78,12 +95,23 @@ def _run(arguments: argparse.Namespace) -> int:
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu")
+    if not (arguments.resume or arguments.dry_run):
+        _refuse_to_replace(arguments.output / MODEL)
     loaded, data, train, held_out = _load(arguments)
     with _threads(loaded, device):
         if arguments.dry_run:
             return _dry_run(loaded, train, held_out, settings, data.name, device)
         _guard(loaded, train, settings, device)
         return _train(arguments, settings, loaded, data, train, held_out, device)
+
+
+def _refuse_to_replace(folder: Path) -> None:
+    """It would be found out only at the end, or what is there would be lost."""
+    if folder.exists():
+        raise ValueError(
+            f"{folder} is there already, and the trained model would replace it: choose another --output "
+            "folder, or move it away (--resume goes on with the run that wrote it)"
+        )
 
 
 def _threads(loaded: Any, device: str) -> AbstractContextManager[None]:
@@ -130,9 +158,17 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     make = TASKS[arguments.task]
     train, held_out = (
         make(part, loaded.tokenizer, arguments.max_tokens, arguments.seed)
-        for part in (data.train, data.held_out[: arguments.max_held_out])
+        for part in (data.train, _some(data.held_out, arguments.max_held_out))
     )
     return loaded, data, train, held_out
+
+
+def _some(examples: Sequence[Any], number: int | None) -> Sequence[Any]:
+    """So many of them, or all: drawn, since a file may be sorted by class, and always the same."""
+    if number is None or number >= len(examples):
+        return examples
+    drawn = random.Random(0).sample(range(len(examples)), number)
+    return [examples[i] for i in sorted(drawn)]
 
 
 def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -186,20 +222,20 @@ def _train(
     arguments: argparse.Namespace, settings: Any, loaded: Any, data: Any, train: Any, held_out: Any,
     device: str,
 ) -> int:  # fmt: skip
-    from accum_lib.roberta.lock import only_run_in
     from accum_lib.roberta.models import export
     from accum_lib.roberta.trainer import Trainer
 
-    facts = {"model": loaded.name, "dropout": arguments.dropout, "labels": list(data.labels)}
+    # In English, whatever is spoken: a run may be resumed in another language.
+    model = loaded.name if loaded.trained else f"RoBERTa ({arguments.model}, untrained)"
+    facts = {"model": model, "dropout": arguments.dropout, "labels": list(data.labels)}
     trainer = Trainer(
         loaded.model, train, held_out, settings, arguments.output, facts=facts, device=device,
         show=not arguments.quiet, tensorboard=arguments.tensorboard,
     )  # fmt: skip
-    done = trainer.run(resume=arguments.resume)
+    folder = arguments.output / MODEL
+    done = trainer.run(resume=arguments.resume, finish=lambda: export(loaded, folder))
     if not trainer.first:
         return 0
-    with only_run_in(arguments.output):
-        folder = export(loaded, arguments.output / "model")
     print(_summary(loaded, data, held_out, done))
     print(f"The model is in {folder}; load it with --model {folder}, or from_pretrained.")
     return 0

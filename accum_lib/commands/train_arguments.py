@@ -37,7 +37,7 @@ def _add_what(group: Any) -> None:
     ):  # fmt: skip
         add(f"--{role}-column", default=role, metavar="NAME", help=f"of the file, for {what} ({role})")
     add("--held-out", metavar="FILE", help="another such file to measure on (a fifth of the first)")
-    add("--max-held-out", type=int, metavar="N", help="evaluate on the first N held-out examples only (all)")
+    add("--max-held-out", type=int, metavar="N", help="evaluate on N held-out examples, drawn once (all)")
     add("--max-tokens", type=int, default=128, metavar="T", help="cut texts to so many tokens (128)")
     add("--dropout", type=float, metavar="P", help="probability everywhere (the model's own, usually 0.1)")
 

@@ -16,7 +16,9 @@ class Example:
 
 @dataclass(frozen=True)
 class TextData:
-    """A data set in two parts that share no text.
+    """A data set in two parts.
+
+    They share no text, unless both were given: two files (a warning says so), or GLUE's own parts.
 
     Attributes:
         name: where it comes from, in words.

@@ -98,9 +98,14 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
         if event["event"] == "start":
             events = []
         if event["event"] == "resume":
-            events = [e for e in events if e.get("window", e["update"]) <= event["window"]]  # old: no window
+            events = [e for e in events if _place(e) <= _place(event)]
         events.append(event)
     return events
+
+
+def _place(event: dict[str, Any]) -> int:
+    """The windows read by then; older logs have the updates alone."""
+    return event.get("window", event["update"])
 
 
 class _Lines:

@@ -217,7 +217,7 @@ def _of_the_head(model: Any, keys: Iterable[str]) -> list[str]:
 def _suit_head(
     name: str, model: Any, found: dict[str, Any], its_labels: list[str], labels: tuple[str, ...]
 ) -> None:
-    """A last layer of another size begins anew; one for the same labels in another order is put in this one.
+    """A last layer of another size begins anew; one for the same labels is put in their order.
 
     One of the same size for other labels is trained on, as Transformers does without saying so.
     """

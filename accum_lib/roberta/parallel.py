@@ -49,14 +49,15 @@ def part(examples: Sequence[Any]) -> list[Any]:
     return list(examples[rank::size])
 
 
-def draw_apart(seed: int, windows: int) -> None:
-    """Give every process but the first random numbers of its own, or all would draw the same dropout masks.
+def draw_apart(seed: int, window: int) -> None:
+    """Before each window, give every process but the first random numbers of its own.
 
-    The first keeps its own, which its checkpoints hold. Theirs follow from the place where a run (re)starts.
+    Else all would draw the same dropout masks. The first keeps its own, which its checkpoints hold; those of
+    the others follow from the window, so that a resumed run draws the same.
     """
     rank, _ = rank_and_size()
     if rank:
-        random_state.seed_all(hash((seed, windows, rank)) % 2**32)
+        random_state.seed_all(hash((seed, window, rank)) % 2**32)
 
 
 def wait_for_all() -> None:

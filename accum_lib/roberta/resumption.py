@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from accum_lib.roberta import checkpoints, random_state
@@ -68,6 +69,7 @@ def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) ->
     """The reverse of ``take``, in place; the random states of this process too."""
     rest = state["progress.pt"]
     machinery.model.load_state_dict(state["model.pt"])
+    _fuse_as(machinery.optimizer, state["optimizer.pt"])
     machinery.optimizer.load_state_dict(state["optimizer.pt"])
     machinery.scheduler.load_state_dict(rest["scheduler"])
     if machinery.scaler:
@@ -75,6 +77,17 @@ def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) ->
     random_state.restore(rest["random"])
     for field in fields(progress):
         setattr(progress, field.name, rest["progress"][field.name])
+
+
+def _fuse_as(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Whether AdamW is one kernel is a matter of this machine and version, not of the run that was saved."""
+    for group, now in zip(saved["param_groups"], optimizer.param_groups, strict=True):
+        group["fused"] = now["fused"]
+
+
+def small_part(state: dict[str, Any]) -> dict[str, Any]:
+    """A state without its parameters and moments, once they are put back."""
+    return {"progress.pt": state["progress.pt"]}
 
 
 def measured(state: dict[str, Any]) -> Any:

@@ -1,12 +1,14 @@
 """Train for real: every window through ``accumulate``, every update through ``apply_update``, and recovery.
 
 All that happens between two updates (evaluation, logging, saving) leaves the training as it is, so a run that
-is killed and resumed ends with the same parameters, bit for bit on the CPU, as one that was left in peace.
+is killed and resumed ends with the same parameters, bit for bit on the CPU, as one that was left in peace
+(with as many processes; with another number it draws other dropout masks).
 """
 
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +71,12 @@ class Trainer:
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self._noise_scale: float | None = None
 
-    def run(self, resume: bool = False) -> Training:
+    def run(self, resume: bool = False, finish: Callable[[], Any] = lambda: None) -> Training:
         """Train to the end, from the start or from the newest whole checkpoint.
+
+        Args:
+            resume: from the checkpoint.
+            finish: called in the first process at the end, while the output folder is still held.
 
         Raises:
             CheckpointError: there is nothing to resume from, or other settings were saved there; or, without
@@ -87,7 +93,6 @@ class Trainer:
             found = self._find(resume)
             done = self.progress.windows
             parallel.wait_for_all()  # before the first one saves over what others still read
-            parallel.draw_apart(self.settings.seed, done)
             self.distributed, self.ranks = parallel.distribute(self.model)
             self.reporter = Reporter(
                 self.output if self.first else None, self.planned, done, updates=self.progress.updates,
@@ -101,6 +106,8 @@ class Trainer:
                 self._between_windows()
             if not self.evaluations:  # a finished run was resumed
                 self._evaluate()
+            if self.first:
+                finish()
         seconds, now = time.perf_counter() - started, self.progress
         return Training(now.updates, tuple(self.evaluations), now.skipped, now.micro_batch_size, seconds)
 
@@ -112,6 +119,7 @@ class Trainer:
         rate = self.machinery.scheduler.get_last_lr()[0]
         now.windows += 1
         self.reporter.window = now.windows
+        parallel.draw_apart(self.settings.seed, now.windows)
         try:
             result = self._gradient(examples, epoch)
             norm, skipped = self._move()
@@ -234,7 +242,7 @@ class Trainer:
             return None
         found = resumption.find(self.output, self.facts)
         resumption.put_back(self.machinery, self.progress, found.state)
-        return found
+        return replace(found, state=resumption.small_part(found.state))  # or the weights would be held twice
 
     def _tell_beginning(self, found: checkpoints.Found | None) -> None:
         if found is None:

@@ -146,9 +146,9 @@ def test_updates_that_were_made_anew_are_read_once(tmp_path) -> None:
 def test_a_log_of_an_older_version_is_read_too(tmp_path) -> None:
     """Its events had no windows."""
     old = [{"event": "start", "update": 0}, *({"event": "update", "update": n} for n in (1, 2, 3))]
-    new = [{"event": "resume", "update": 2, "window": 2}]
-    (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in old + new))
-    assert [e["update"] for e in read_log(tmp_path / "log.jsonl")] == [0, 1, 2, 2]
+    for new in ({"event": "resume", "update": 2, "window": 2}, {"event": "resume", "update": 2}):
+        (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*old, new]))
+        assert [e["update"] for e in read_log(tmp_path / "log.jsonl")] == [0, 1, 2, 2]
 
 
 def test_a_run_that_was_begun_anew_is_read_without_the_dead_one(tmp_path) -> None:

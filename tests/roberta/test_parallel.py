@@ -48,6 +48,14 @@ def test_a_run_of_one_process_goes_on_in_two(tmp_path, alone) -> None:
     assert len(first[1]) == 5, "windows 2 to 6"
 
 
+def test_two_processes_with_dropout_go_on_to_the_same_bits(tmp_path) -> None:
+    undisturbed = launch(jobs.train_with_dropout, 2, None)
+    with pytest.raises(ChildFailedError, match="CrashError"):
+        launch(jobs.train_with_dropout, 2, tmp_path, False, 3)
+    goes_on = launch(jobs.train_with_dropout, 2, tmp_path, True)
+    assert same_bits(goes_on[0][0], undisturbed[0][0])
+
+
 def test_the_comparison_notices_a_lost_window(alone) -> None:
     lost = jobs.train(None, max_updates=5)
     assert distance(lost[0], alone[0]) > 1e-4

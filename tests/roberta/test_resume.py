@@ -2,6 +2,7 @@
 
 import random
 import re
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from small_training import make_trainer, parameters, same_bits
 
-from accum_lib.roberta import checkpoints, resumption
+from accum_lib.roberta import checkpoints, machinery, resumption
 from accum_lib.roberta.checkpoints import CheckpointError
 
 SETTINGS = dict(dtype=torch.float32, save_every=1, epochs=2)  # six windows
@@ -104,6 +105,43 @@ def test_a_checkpoint_of_an_older_version_goes_on(tmp_path, monkeypatch) -> None
     monkeypatch.setattr(resumption, "take", older)
     broken_off(tmp_path, 2, noise_scale=True, save_every=1)
     assert resumed(tmp_path, noise_scale=True, save_every=1).progress.updates == 6
+
+
+def test_a_run_that_was_saved_without_a_fused_optimizer_goes_on_with_one(tmp_path, monkeypatch) -> None:
+    """As older versions saved it on a GPU; a scaler then asks an unfused update for what it cannot do."""
+    whole = make_trainer(**SETTINGS, precision="fp16")
+    whole.run()
+    broken_off(tmp_path, 3, precision="fp16")
+    make = machinery.make_optimizer
+
+    def fused(*arguments):
+        groups = [{**group, "fused": True} for group in make(*arguments).param_groups]
+        return torch.optim.AdamW(groups, fused=True)
+
+    monkeypatch.setattr(machinery, "make_optimizer", fused)
+    trainer = resumed(tmp_path, precision="fp16")
+    assert all(group["fused"] for group in trainer.machinery.optimizer.param_groups)
+    for found, expected in zip(parameters(trainer), parameters(whole), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_what_was_loaded_is_not_held_beside_the_model(tmp_path, monkeypatch) -> None:
+    broken_off(tmp_path, 3)
+    find, loaded = resumption.find, []
+
+    def watched(*arguments):
+        found = find(*arguments)
+        loaded.extend(weakref.ref(tensor) for tensor in found.state["model.pt"].values())
+        return found
+
+    monkeypatch.setattr(resumption, "find", watched)
+    alive = []
+    trainer = make_trainer(
+        tmp_path, on_update=lambda _: alive.append(sum(ref() is not None for ref in loaded)), **SETTINGS
+    )
+    trainer.run(resume=True)
+    assert loaded
+    assert set(alive) == {0}
 
 
 def state_of_another_seed() -> dict:

@@ -31,6 +31,7 @@ from accum_lib.roberta.models import load_model
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.tasks import Classification
 from accum_lib.roberta.trainer import Trainer
+from accum_lib.words import speaking
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,36 @@ def test_the_folder_is_held_while_the_model_is_written(file, tmp_path, monkeypat
     monkeypatch.setattr(models, "export", export)
     assert main(words(file, tmp_path, "--max-updates", "1")) == 0
     assert written == [tmp_path / "model"]
+
+
+def test_a_folder_called_model_is_not_replaced(file, tmp_path, capsys) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "net.py").write_text("mine")
+    assert main(words(file, tmp_path, "--max-updates", "1")) == 2
+    assert f"{tmp_path / 'model'} is there already, and the trained" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "net.py"]
+
+
+def test_a_run_is_resumed_in_another_language(file, tmp_path) -> None:
+    run = words(file, tmp_path, "--max-updates", "2", "--save-every", "1")
+    with speaking("zh"):
+        assert main(run) == 0
+    assert main([*run, "--resume"]) == 0
+
+
+def test_some_held_out_examples_are_of_all_classes_though_the_file_is_sorted(file, tmp_path, capsys) -> None:
+    rows = sorted(file.read_text().splitlines()[1:], key=lambda row: row.rpartition(",")[2])
+    by_class = tmp_path / "sorted.csv"
+    by_class.write_text("\n".join(["text,label", *rows]))
+    assert main(words(by_class, tmp_path / "a", "--max-updates", "1", "--max-held-out", "6")) == 0
+    assert "would be right in 100.0%" not in capsys.readouterr().out
+
+
+def test_a_warning_is_one_line(file, tmp_path, capsys) -> None:
+    assert main(words(file, tmp_path / "a", "--max-updates", "1", "--held-out", str(file))) == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if "held-out texts are" in line]
+    assert len(warned) == 1
+    assert warned[0].startswith(f"warning: {file}: ")
 
 
 def test_nothing_to_resume_from_leaves_no_folder(file, tmp_path, capsys) -> None:
