@@ -191,18 +191,12 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _dry_run(loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str) -> int:
-    from accum_lib.roberta.forecast import explain, forecast
+    from accum_lib.roberta.forecast import explain, forecast, free_bytes
+    from accum_lib.roberta.parallel import rank_and_size
 
-    print(explain(forecast(loaded, train, held_out, settings, data, device), _free_bytes(device)))
+    if rank_and_size()[0] == 0:
+        print(explain(forecast(loaded, train, held_out, settings, data, device), free_bytes(device)))
     return 0
-
-
-def _free_bytes(device: str) -> float:
-    import torch
-
-    from accum_lib.machine import this_machine
-
-    return torch.cuda.mem_get_info()[0] if device == "cuda" else this_machine().free_bytes
 
 
 def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:

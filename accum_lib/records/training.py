@@ -88,6 +88,7 @@ class TrainingPlan:
         peak_bytes: predicted, of tensors in one update.
         resident_bytes: of the peak, what the model holds in memory already; 0 on a GPU.
         interpreter_bytes: what the process holds besides, measured before it begins; 0 on a GPU.
+        processes: that share the memory, each of which needs as much; 1 on GPUs, of which each has its own.
         seconds: for all updates, without evaluations.
         seconds_source: how that number came about.
     """
@@ -107,6 +108,7 @@ class TrainingPlan:
     peak_bytes: int
     resident_bytes: int
     interpreter_bytes: int
+    processes: int
     seconds: float
     seconds_source: str
 

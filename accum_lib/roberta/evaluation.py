@@ -1,6 +1,7 @@
 """Measure on held-out data without leaving a trace: neither in random states nor in training mode."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,15 +11,15 @@ from torch.nn import functional as F
 from accum_lib.losses import IGNORE_INDEX
 from accum_lib.records.training import Evaluation
 from accum_lib.roberta import random_state
-from accum_lib.roberta.sizes import cut
 from accum_lib.roberta.tasks import HELD_OUT, Task
 
 Predict = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, Tensor]]
 
 
 def evaluate(
-    model: nn.Module, task: Task, batch_size: int, update: int = 0, predict: Predict | None = None
-) -> Evaluation:
+    model: nn.Module, task: Task, batch_size: int, update: int = 0, predict: Predict | None = None,
+    max_tokens: float = math.inf,
+) -> Evaluation:  # fmt: skip
     """Mean loss in nats and share of right answers over all examples of the task.
 
     Args:
@@ -27,14 +28,14 @@ def evaluate(
         batch_size: how many at a time; it changes rounding only.
         update: noted in the result.
         predict: ``task.predict``, or that under autocast.
+        max_tokens: with padding, at most so many at a time, unless one example has more.
 
     Raises:
         ValueError: no label of all examples counts, so there is no mean.
     """
-    longest_first = sorted(range(len(task)), key=lambda i: -task.lengths[i])
     loss, right, count = 0.0, 0, 0
     with random_state.preserved(), evaluating(model), torch.no_grad():
-        for indices in cut(longest_first, batch_size):
+        for indices in _batches(task.lengths, batch_size, max_tokens):
             logits, labels = (predict or task.predict)(model, task.batch(indices, HELD_OUT))
             # Autocast ends with the forward pass, and a sum in 16 bits would depend on the batch size.
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -47,6 +48,16 @@ def evaluate(
             f"none of the {len(task)} held-out examples has a label that counts: hold out more, or others"
         )
     return Evaluation(update, loss / count, right / count, count)
+
+
+def _batches(lengths: Sequence[int], batch_size: int, max_tokens: float) -> Iterator[list[int]]:
+    """Longest first: texts of like length are padded together, and memory runs out at once or never."""
+    longest_first, start = sorted(range(len(lengths)), key=lambda i: -lengths[i]), 0
+    while start < len(lengths):
+        fit = max_tokens // lengths[longest_first[start]]
+        end = start + int(max(1, min(batch_size, fit)))
+        yield longest_first[start:end]
+        start = end
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -9,14 +10,15 @@ import torch
 from torch import nn
 
 from accum_lib.accumulate import accumulate, apply_update
-from accum_lib.lenses.memory.guard import guard
+from accum_lib.lenses.memory.guard import RESERVE_BYTES, refuse_unless_fits
 from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, of_model
+from accum_lib.lenses.memory.workloads import Workload, checkpoint, longest_list, of_model
 from accum_lib.losses import in_precision
+from accum_lib.machine import this_machine
 from accum_lib.records.memory import GIB
 from accum_lib.records.training import TrainingPlan
-from accum_lib.roberta import random_state
+from accum_lib.roberta import parallel, random_state
 from accum_lib.roberta.machinery import planned_windows
 from accum_lib.roberta.models import Loaded
 from accum_lib.roberta.optimizer import make_optimizer
@@ -26,7 +28,7 @@ from accum_lib.roberta.sizes import cut
 from accum_lib.roberta.tasks import Task
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
-LOOKED_AT = 2_000_000  # examples of all epochs, to find where long texts stand: a second or two
+LOOKED_AT = 2_000_000  # examples of all epochs, to find where long texts stand: some seconds
 SIDE = 1024  # of the matrices whose product is timed
 
 
@@ -40,6 +42,7 @@ def forecast(
     if loaded.parameters <= SMALL and device == "cpu":
         seconds = updates * timed_window(loaded.model, train, settings)
         source = "measured: one window, times the number of updates"
+        source += " (without --compile)" * settings.compile
     else:
         prediction = predict_memory(loaded.model, train, settings, device)
         seconds = updates * estimated_window(prediction, train, settings, device)
@@ -52,6 +55,7 @@ def forecast(
         peak_bytes=predicted_peak(loaded.model, train, settings, device),
         resident_bytes=resident_bytes(loaded) if device == "cpu" else 0,
         interpreter_bytes=interpreter_bytes(loaded) if device == "cpu" else 0,
+        processes=parallel.on_this_machine() if device == "cpu" else 1,
         seconds=seconds, seconds_source=source,
     )  # fmt: skip
 
@@ -65,11 +69,18 @@ def predict_memory(model: nn.Module, task: Task, settings: TrainingSettings, dev
 
 def predicted_peak(model: nn.Module, task: Task, settings: TrainingSettings, device: str) -> int:
     """The most bytes of any micro-batch that will be read, each with the length and the place that it has."""
-    lens, (m, _) = lens_settings(settings, device), largest_window(settings, len(task))
+    m, _ = largest_window(settings, len(task))
     return max(
-        predict(workload(model, task, examples), lens, device).peak_bytes(m, steps)
-        for examples, steps in places(task, settings)
-    )
+        found.peak_bytes(m, steps) for found, steps in _predictions(model, task, settings, device)
+    ) + parallel.bucket_bytes(model)
+
+
+def _predictions(
+    model: nn.Module, task: Task, settings: TrainingSettings, device: str
+) -> Iterator[tuple[Prediction, int]]:
+    lens = lens_settings(settings, device)
+    for examples, steps in places(task, settings):
+        yield predict(workload(model, task, examples), lens, device), steps
 
 
 def refuse_what_does_not_fit(loaded: Loaded, task: Task, settings: TrainingSettings) -> None:
@@ -78,9 +89,19 @@ def refuse_what_does_not_fit(loaded: Loaded, task: Task, settings: TrainingSetti
     Raises:
         WouldNotFitError: the predicted peak exceeds what is free.
     """
-    lens, (m, _) = lens_settings(settings, "cpu"), largest_window(settings, len(task))
-    for examples, steps in places(task, settings):
-        guard(workload(loaded.model, task, examples), m, steps, lens, resident_bytes=resident_bytes(loaded))
+    m, k = largest_window(settings, len(task))
+    free = free_bytes("cpu") / parallel.on_this_machine() + resident_bytes(loaded)
+    free -= parallel.bucket_bytes(loaded.model)
+    name = type(loaded.model).__name__
+    for found, steps in _predictions(loaded.model, task, settings, "cpu"):
+        refuse_unless_fits(found, name, m, k, found.peak_bytes(m, steps), free)
+
+
+def free_bytes(device: str) -> float:
+    """What tensors may take of the memory that is free now; on the CPU a part is left for all else."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    return this_machine().free_bytes - RESERVE_BYTES
 
 
 def largest_window(settings: TrainingSettings, num_samples: int) -> tuple[int, int]:
@@ -99,6 +120,8 @@ def places(task: Task, settings: TrainingSettings) -> list[tuple[list[int], int]
     n, left = len(task), planned_windows(settings, len(task))
     firsts, others = set[int](), set[int]()
     for epoch in range(max(1, min(settings.epochs, LOOKED_AT // n))):
+        if not left:
+            break
         windows = planned_order(task.lengths, settings, epoch)[:left]
         left -= len(windows)
         for window in windows:
@@ -139,13 +162,9 @@ def lens_settings(settings: TrainingSettings, device: str) -> Settings:
 
 
 def resident_bytes(loaded: Loaded) -> int:
-    """What the model holds of the memory now: it is part of the peak, and no longer of what is free.
-
-    Nothing of a checkpoint, whose weights stay on the disk until the first pass reads them (safetensors maps
-    the file).
-    """
+    """What the model holds of the memory now: it is part of the peak, and no longer of what is free."""
     tensors = [*loaded.model.parameters(), *loaded.model.buffers()]
-    return 0 if loaded.trained else sum(t.nbytes for t in tensors)
+    return 0 if loaded.mapped else sum(t.nbytes for t in tensors)
 
 
 def interpreter_bytes(loaded: Loaded) -> int:
@@ -156,6 +175,8 @@ def interpreter_bytes(loaded: Loaded) -> int:
 def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> float:
     """Seconds of one window and its update, after one to warm up, on a copy of the model on the CPU."""
     twin = copy.deepcopy(model)
+    if settings.checkpointing:
+        checkpoint(twin, longest_list(twin))
     optimizer = make_optimizer(twin, settings.learning_rate, settings.weight_decay)
     examples = planned_order(task.lengths, settings, 0)[0]
     loss_sum = in_precision(task.loss_sum, settings.dtype, "cpu")
@@ -189,8 +210,8 @@ def operations_per_second(device: str, dtype: torch.dtype) -> float:
     return 2 * SIDE**3 * products / (time.perf_counter() - started)
 
 
-def explain(plan: TrainingPlan, free_bytes: float) -> str:
-    """The plan in words."""
+def explain(plan: TrainingPlan, free: float) -> str:
+    """The plan in words, given the ``free_bytes`` of the device."""
     trailing = (
         "all windows are full"
         if plan.trailing_window == plan.effective_batch_size
@@ -200,7 +221,8 @@ def explain(plan: TrainingPlan, free_bytes: float) -> str:
         f", and {plan.interpreter_bytes / GIB:.3f} GiB for the interpreter" if plan.interpreter_bytes else ""
     )
     held = f" (the model holds {plan.resident_bytes / GIB:.3f} already)" if plan.resident_bytes else ""
-    fits = "fits" if plan.peak_bytes - plan.resident_bytes <= free_bytes else "DOES NOT FIT"
+    fits = "fits" if plan.peak_bytes - plan.resident_bytes <= free / plan.processes else "DOES NOT FIT"
+    each = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
     return "\n".join(
         [
             f"data     {plan.data}: {plan.num_samples} examples to train on, {plan.held_out} held out; "
@@ -209,8 +231,8 @@ def explain(plan: TrainingPlan, free_bytes: float) -> str:
             f"update   M = {plan.micro_batch_size}, K = {plan.accumulation_steps}: "
             f"B = {plan.effective_batch_size} examples; {trailing}",
             f"run      {plan.updates} optimizer updates in {plan.epochs} epochs",
-            f"memory   predicted peak {plan.peak_bytes / GIB:.3f} GiB of tensors{held}{beside}; "
-            f"{free_bytes / GIB:.2f} GiB are free: it {fits}",
+            f"memory   predicted peak {plan.peak_bytes / GIB:.3f} GiB of tensors{each}{held}{beside}; "
+            f"{max(0, free) / GIB:.2f} GiB are free for tensors: it {fits}",
             f"time     about {_duration(plan.seconds)} ({plan.seconds_source})",
         ]
     )

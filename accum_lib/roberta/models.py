@@ -45,6 +45,8 @@ class Loaded:
         name: in words; says so if the weights are untrained.
         trained: whether the weights come from a checkpoint.
         max_tokens: what the model reads at most.
+        mapped: whether the weights stay on the disk until the first pass reads them. Safetensors maps the
+            file, unless they are converted: it holds 16 bits, and the model 32.
     """
 
     model: nn.Module
@@ -52,6 +54,7 @@ class Loaded:
     name: str
     trained: bool
     max_tokens: int
+    mapped: bool = False
 
     @property
     def parameters(self) -> int:
@@ -137,6 +140,7 @@ def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None
 
     try:
         config = _configuration(name)
+        mapped = config.dtype in (None, torch.float32)
         its_labels = [config.id2label[i] for i in sorted(config.id2label)]
         for key, value in _classes(task, data.labels).items():
             setattr(config, key, value)
@@ -158,7 +162,7 @@ def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None
         _suit_head(name, model, found, its_labels, data.labels)
     elif _of_the_head(model, found["missing_keys"]):
         warnings.warn(f"{name} has no head that guesses tokens: a new one is trained", stacklevel=3)
-    return Loaded(model.train(), tokenizer, name, True, _longest(model))
+    return Loaded(model.train(), tokenizer, name, True, _longest(model), mapped)
 
 
 def _configuration(name: str) -> Any:

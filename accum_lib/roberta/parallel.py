@@ -43,6 +43,16 @@ def distribute(model: nn.Module) -> tuple[nn.Module, Ranks]:
     return wrapped, DistributedRanks(wrapped)
 
 
+def on_this_machine() -> int:
+    """How many processes share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if dist.is_initialized() else 1
+
+
+def bucket_bytes(model: nn.Module) -> int:
+    """What ``DistributedDataParallel`` holds besides: every gradient once more, in its buckets."""
+    return sum(p.nbytes for p in model.parameters() if p.requires_grad) if dist.is_initialized() else 0
+
+
 def part(examples: Sequence[Any]) -> list[Any]:
     """This process's part of a window's examples, which may be none."""
     rank, size = rank_and_size()

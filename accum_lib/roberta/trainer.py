@@ -207,8 +207,11 @@ class Trainer:
 
     def _evaluate(self) -> None:
         now = self.progress  # its M stays as it is: training has fitted
+        longest = max(self.task.lengths)  # longer held-out texts may take no more memory than training does
         found, _ = recovery.halve_until_it_fits(
-            lambda size: evaluate(self.model, self.held_out, size, now.updates, self._predict),
+            lambda size: evaluate(
+                self.model, self.held_out, size, now.updates, self._predict, max_tokens=size * longest
+            ),
             now.micro_batch_size,
             lambda size, _: self.reporter.say(f"out of memory: held-out data are measured {size} at a time"),
         )

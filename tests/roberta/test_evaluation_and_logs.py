@@ -67,6 +67,26 @@ def test_held_out_data_in_which_nothing_counts_are_refused() -> None:
         evaluate(small_model(), data, 5, predict=predict)
 
 
+def test_longer_held_out_texts_take_no_more_tokens_at_a_time_than_training_does() -> None:
+    lengths = (9, 40, 10, 11, 10, 39, 9)
+    found = list(evaluation._batches(lengths, 4, 40))
+    assert found == [[1], [5], [3, 2, 4], [0, 6]]
+    assert list(evaluation._batches(lengths, 2, 12)) == [[1], [5], [3], [2], [4], [0], [6]]
+    assert [len(batch) for batch in evaluation._batches(lengths, 4, math.inf)] == [4, 3]
+    trainer, seen = make_trainer(max_updates=1, micro_batch_size=4), []
+    predict = trainer.held_out.predict
+
+    def watched(model, batch):
+        seen.append(batch["input_ids"].shape)
+        return predict(model, batch)
+
+    trainer.held_out.predict = watched
+    trainer.task.lengths = [2] * len(trainer.task)  # all that it is told of training's texts
+    trainer.run()
+    assert seen
+    assert all(rows * tokens <= 8 or rows == 1 for rows, tokens in seen)
+
+
 def test_it_leaves_no_trace() -> None:
     model = small_model().train()
     model.classifier.dropout.eval()  # somebody has frozen this one
@@ -95,8 +115,8 @@ def test_an_evaluation_that_disturbs_is_seen(monkeypatch, forgotten) -> None:
         "training mode": lambda model: model.eval(),
     }[forgotten]
 
-    def disturbing(model, *arguments):
-        found = evaluate(model, *arguments)
+    def disturbing(model, *arguments, **more):
+        found = evaluate(model, *arguments, **more)
         disturbance(model)
         return found
 

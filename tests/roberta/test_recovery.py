@@ -175,11 +175,11 @@ def test_an_evaluation_that_does_not_fit_goes_on_in_smaller_batches(monkeypatch,
     plain, sizes = make_trainer(), []
     expected = plain.run().evaluations
 
-    def on_a_small_card(model, task, size, *rest):
+    def on_a_small_card(model, task, size, *rest, **more):
         sizes.append(size)
         if size > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return evaluate(model, task, size, *rest)
+        return evaluate(model, task, size, *rest, **more)
 
     monkeypatch.setattr(trainer_module, "evaluate", on_a_small_card)
     trainer = make_trainer()
@@ -192,7 +192,7 @@ def test_an_evaluation_that_does_not_fit_goes_on_in_smaller_batches(monkeypatch,
 
 
 def test_an_evaluation_that_does_not_fit_one_by_one_says_so(monkeypatch) -> None:
-    def never(*_):
+    def never(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(trainer_module, "evaluate", never)

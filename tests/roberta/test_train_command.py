@@ -1,12 +1,15 @@
 """``python -m accum_lib train``: trains, resumes, plans; and says what is wrong in one line."""
 
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
-from small_training import made_data, same_bits
+from small_training import made_data, made_tokenizer, same_bits
+from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from accum_lib.__main__ import main
 from accum_lib.lenses.memory.guard import RESERVE_BYTES, WouldNotFitError
@@ -219,10 +222,12 @@ def test_what_does_not_fit_is_not_begun(file, tmp_path, capsys, monkeypatch) -> 
     from accum_lib.machine import Machine
 
     small = Machine(2, 2**20, 2**20, None, None, "", "")
-    monkeypatch.setattr("accum_lib.lenses.memory.guard.this_machine", lambda: small)
+    monkeypatch.setattr("accum_lib.roberta.forecast.this_machine", lambda: small)
     monkeypatch.setattr("accum_lib.roberta.forecast.SMALL", 0)
-    assert main(words(file, tmp_path / "a")) == 2
-    assert "is predicted to need" in capsys.readouterr().err
+    assert main(words(file, tmp_path / "a", "--dry-run", "-M", "4", "-K", "8")) == 0
+    assert "0.00 GiB are free for tensors: it DOES NOT FIT" in capsys.readouterr().out
+    assert main(words(file, tmp_path / "a", "-M", "4", "-K", "8")) == 2
+    assert "with M = 4, K = 8 is predicted to need" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
 
 
@@ -288,7 +293,67 @@ def test_the_plan_counts_the_weights_once() -> None:
     more = plan.peak_bytes - plan.resident_bytes
     assert "it fits" in explain(plan, more)
     assert "it DOES NOT FIT" in explain(plan, more - 1)
-    assert resident_bytes(replace(loaded, trained=True)) == 0  # of a checkpoint, which is mapped
+    assert resident_bytes(replace(loaded, mapped=True)) == 0
+
+
+@pytest.mark.parametrize(("dtype", "mapped"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_a_checkpoint_in_16_bits_is_in_memory_and_one_in_32_is_mapped(tmp_path, dtype, mapped) -> None:
+    """By the resident memory of a process of its own that loads 40 million numbers."""
+    config = RobertaConfig(
+        vocab_size=300, hidden_size=1024, num_hidden_layers=3, num_attention_heads=2, intermediate_size=4096
+    )
+    RobertaForSequenceClassification(config).to(dtype).save_pretrained(tmp_path)
+    made_tokenizer().save_pretrained(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    held, said, weights = map(int, done.stdout.split())
+    assert said == pytest.approx(0 if mapped else weights, rel=1e-3)  # and some buffers
+    assert abs(held - said) < weights / 4
+
+
+LOADING = """
+import sys, psutil, torch
+from accum_lib.roberta.data import Example, TextData
+from accum_lib.roberta.forecast import resident_bytes
+from accum_lib.roberta.models import load_model
+data = TextData("made", (Example("a", None, 0),), (Example("b", None, 1),), ("x", "y"))
+load_model("tiny", "classification", TextData("made", data.train * 2, data.held_out, data.labels))
+before = psutil.Process().memory_info().rss
+loaded = load_model(sys.argv[1], "classification", data)
+held = psutil.Process().memory_info().rss - before
+print(held, resident_bytes(loaded), 4 * loaded.parameters)
+"""
+
+
+def test_several_processes_share_what_is_free_and_hold_their_gradients_twice(monkeypatch) -> None:
+    loaded, alone, (train, _) = made(TrainingSettings(max_updates=1))
+    monkeypatch.setattr("accum_lib.roberta.parallel.on_this_machine", lambda: 2)
+    monkeypatch.setattr("accum_lib.roberta.parallel.bucket_bytes", lambda model: 4 * loaded.parameters)
+    _, plan, _ = made(TrainingSettings(max_updates=1))
+    assert (plan.processes, plan.peak_bytes) == (2, alone.peak_bytes + 4 * loaded.parameters)
+    more = plan.peak_bytes - plan.resident_bytes
+    assert "in each of 2 processes" in explain(plan, 2 * more)
+    assert "it fits" in explain(plan, 2 * more)
+    assert "it DOES NOT FIT" in explain(plan, 2 * more - 2)
+    for missing, fits in ((0, True), (2, False)):
+        here = replace(this_machine(), free_bytes=2 * more + RESERVE_BYTES - missing)
+        monkeypatch.setattr("accum_lib.roberta.forecast.this_machine", lambda here=here: here)
+        with nullcontext() if fits else pytest.raises(WouldNotFitError):
+            refuse_what_does_not_fit(loaded, train, TrainingSettings(max_updates=1))
+
+
+def test_a_window_is_timed_as_it_will_be_run(monkeypatch) -> None:
+    recomputed = []
+    monkeypatch.setattr(
+        "accum_lib.roberta.forecast.checkpoint", lambda model, blocks: recomputed.append(blocks)
+    )
+    made(TrainingSettings(max_updates=1))
+    assert recomputed == []
+    made(TrainingSettings(max_updates=1, checkpointing=True))
+    assert [len(blocks) for blocks in recomputed] == [2]
+    _, plan, _ = made(TrainingSettings(max_updates=1, compile=True))
+    assert plan.seconds_source.endswith("(without --compile)")
 
 
 @pytest.mark.parametrize(("missing", "fits"), [(0, True), (1, False)])
@@ -297,7 +362,7 @@ def test_the_guard_counts_the_weights_once(missing, fits, monkeypatch) -> None:
     loaded, plan, (train, _) = made(settings)
     free = plan.peak_bytes - plan.resident_bytes + RESERVE_BYTES - missing
     here = replace(this_machine(), free_bytes=free)
-    monkeypatch.setattr("accum_lib.lenses.memory.guard.this_machine", lambda: here)
+    monkeypatch.setattr("accum_lib.roberta.forecast.this_machine", lambda: here)
     with nullcontext() if fits else pytest.raises(WouldNotFitError, match="M = 90"):
         refuse_what_does_not_fit(loaded, train, settings)
 

@@ -20,24 +20,33 @@ def guard(
     accumulation_steps: int = 1,
     settings: Settings | None = None,
     machine: Machine | None = None,
-    *,
-    resident_bytes: int = 0,
 ) -> Prediction:
     """Return the prediction of this update on the CPU if it fits into what is free now.
 
     Args:
         workload, micro_batch_size, accumulation_steps, settings: what is about to run.
         machine: where; by default the machine that runs this.
-        resident_bytes: what this model holds in memory already; it counts as free, since the peak has it too.
 
     Raises:
         WouldNotFitError: it does not; the message has the numbers, and the largest M that would fit.
     """
     found = predict(workload, settings or Settings(implementation="for-loop"), "cpu")
-    free = (machine or this_machine()).free_bytes + resident_bytes - RESERVE_BYTES
+    free = (machine or this_machine()).free_bytes - RESERVE_BYTES
     peak = found.peak_bytes(micro_batch_size, accumulation_steps)
+    refuse_unless_fits(found, workload.name, micro_batch_size, accumulation_steps, peak, free)
+    return found
+
+
+def refuse_unless_fits(
+    found: Prediction, name: str, micro_batch_size: int, accumulation_steps: int, peak: int, free: float
+) -> None:
+    """Compare bytes, and say what would fit.
+
+    Raises:
+        WouldNotFitError: the peak exceeds what is free.
+    """
     if peak <= free:
-        return found
+        return
     largest = found.largest_micro_batch(free, 2)
     floor = found.floor_bytes(2) / GIB
     advice = (
@@ -49,7 +58,7 @@ def guard(
         _(
             "{name} with M = {m}, K = {k} is predicted to need {peak:.2f} GiB, and {free:.2f} GiB are free "
             "here. {advice}.",
-            name=workload.name,
+            name=name,
             m=micro_batch_size,
             k=accumulation_steps,
             peak=peak / GIB,

@@ -345,15 +345,6 @@ def test_the_guard_lets_through_what_fits_and_stops_what_does_not() -> None:
         guard(model, 8, 2, machine=replace(here, free_bytes=0))
 
 
-def test_what_the_model_holds_already_counts_as_free() -> None:
-    model, here = mlp(), this_machine()
-    need = guard(model, 8, 2, machine=here).peak_bytes(8, 2)
-    loaded = replace(here, free_bytes=need + RESERVE_BYTES - 1000)
-    assert guard(model, 8, 2, machine=loaded, resident_bytes=1000).peak_bytes(8, 2) == need
-    with pytest.raises(WouldNotFitError):
-        guard(model, 8, 2, machine=loaded, resident_bytes=999)
-
-
 def test_the_guard_stops_a_full_size_model_here_before_anything_is_allocated() -> None:
     with pytest.raises(WouldNotFitError, match="roberta-large"):
         guard(named("roberta-large", tokens=512), 64, machine=replace(this_machine(), free_bytes=8 * GIB))
