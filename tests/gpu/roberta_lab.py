@@ -62,6 +62,7 @@ from accum_lib.roberta.trainer import Trainer as OwnTrainer
 WARM_UP, TIMED = 2, 4  # updates of each turn
 ROUNDS, MOST_ROUNDS, SPEED_SECONDS = 3, 15, 20  # as many rounds as the seconds allow: short turns vary more
 WATCHED_ROUNDS = 6
+IN_MEMORY = 16 * GIB  # of checkpoints and models, in both runs at once
 COMMAND_SECONDS = 150  # a train command that takes longer is ended, and what it had done by then is said
 RATE, CLIP = 1e-5, 1.0
 Batch = dict[str, Tensor]
@@ -152,6 +153,8 @@ def trainer(
             save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True,
             dataloader_pin_memory=device == "cuda",
         )  # fmt: skip
+        if arguments.n_gpu > 1:  # else it would split each batch over all GPUs here, unlike the others
+            arguments._n_gpu = 1
         Trainer(model=model, args=arguments, train_dataset=data, callbacks=[Ticks()]).train()  # type: ignore
 
 
@@ -372,7 +375,9 @@ def training(device: str, small: bool) -> list[dict[str, Any]]:
         "-K", "2", "--max-updates", str(updates), "--save-every", str(updates // 2), "--max-held-out", "64",
         "--quiet",
     ]  # fmt: skip
-    in_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # checkpoints of gigabytes, flushed
+    # Checkpoints of gigabytes, flushed to the disk; in containers the memory's folder may be too small.
+    roomy = os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > IN_MEMORY
+    in_memory = "/dev/shm" if roomy else None
     with (
         tempfile.TemporaryDirectory(dir=in_memory) as folder,
         ThreadPoolExecutor() as threads,  # nothing here is timed
