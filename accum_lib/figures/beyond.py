@@ -72,16 +72,15 @@ def norm_summary(chosen: NormErrors, at: int) -> str:
     if chosen.norm == "frozen":
         return sentences(words, _("The running statistics do not move."))
     how = _("corrected for K") if chosen.corrected else _("0.1 as it is")
-    return words + (
-        _(
-            "With a momentum of {how}, the running mean differs by {mean}, the running variance by "
-            "{variance} (on average it is {ratio:.3f} times as large).",
-            how=how,
-            mean=_says(chosen.mean_errors[at]),
-            variance=_says(chosen.variance_errors[at]),
-            ratio=chosen.variance_ratios[at],
-        )
+    statistics = _(
+        "With a momentum of {how}, the running mean differs by {mean}, the running variance by "
+        "{variance} (on average it is {ratio:.3f} times as large).",
+        how=how,
+        mean=_says(chosen.mean_errors[at]),
+        variance=_says(chosen.variance_errors[at]),
+        ratio=chosen.variance_ratios[at],
     )
+    return sentences(words, statistics)
 
 
 def weighting_picture(chosen: Weighting, every: Sequence[Weighting], micro_batch_size: int) -> Picture:

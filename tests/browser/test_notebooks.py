@@ -139,6 +139,7 @@ def test_explorers_fit_their_place_and_are_labelled(notebook) -> None:
         for control in explorer.controls():
             assert explorer.inputs(control).first.evaluate("e => e.labels.length") == 1
         assert explorer.root.locator(".accum-plot").get_attribute("aria-label") == explorer.summary()
+        assert not re.search(r"[a-z%)]\.[A-Z]", explorer.summary()), "a space between sentences"
 
 
 def test_our_outputs_have_no_serious_violation(notebook) -> None:
