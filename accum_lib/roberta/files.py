@@ -46,7 +46,8 @@ def load_file(
     column. The split depends on the rows and the seed alone.
 
     Args:
-        path: a .csv, .tsv, .jsonl or .parquet file (UTF-8; the first line of a CSV names the columns).
+        path: a .csv, .tsv, .jsonl or .parquet file (UTF-8; the first line of a CSV names the columns, between
+            commas or semicolons).
         held_out: another such file.
         columns: the names of the columns, if they are not text, pair and label.
         held_out_fraction: of each class, when one file is split.

@@ -97,8 +97,10 @@ def _long_fields() -> Iterator[None]:
 
 
 @_long_fields()
-def _read_csv(file: Path, delimiter: str = ",") -> Table:
-    reader = csv.reader(io.StringIO(_read_text(file), newline=""), delimiter=delimiter, strict=True)
+def _read_csv(file: Path, delimiter: str | None = None) -> Table:
+    text = _read_text(file)
+    delimiter = delimiter or _delimiter(text.lstrip().partition("\n")[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: tuple[str, ...] | None = None
     rows: list[Row] = []
     line = 1
@@ -123,6 +125,11 @@ def _read_csv(file: Path, delimiter: str = ",") -> Table:
     if columns is None:
         raise ValueError(f"{file}: only blank lines: the first line must name the columns")
     return Table(str(file), columns, tuple(rows))
+
+
+def _delimiter(header: str) -> str:
+    """Spreadsheets write semicolons where numbers have a decimal comma."""
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _read_tsv(file: Path) -> Table:

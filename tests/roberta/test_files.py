@@ -44,7 +44,7 @@ MALFORMED = {
     "header only": ("a.csv", "text,label\n", ["no rows", "add some"]),
     "blank lines only": ("a.csv", "\n\n", ["only blank lines"]),
     "no text column": ("a.csv", "body,label\nx,a\ny,b\n", ["'text'", "'body', 'label'", "Columns("]),
-    "semicolons": ("a.csv", "text;label\nx;a\n", ["'text;label'", "separated"]),
+    "bars": ("a.csv", "text|label\nx|a\n", ["'text|label'", "separated"]),
     "too few fields": ("a.csv", ragged("no label here"), ["line 3", "1 fields", "has 2"]),
     "too many fields": ("a.csv", ragged("a, comma,ham"), ["line 3", "3 fields", "double quotes"]),
     "label missing": ("a.csv", ragged("some text,"), ["line 3", "missing", "fill it in"]),
@@ -174,6 +174,7 @@ def test_every_format_gives_the_same_data(tmp_path) -> None:
         write(tmp_path, "bom.csv", b"\xef\xbb\xbf" + as_csv(ROWS).encode()),
         write(tmp_path, "crlf.csv", as_csv(ROWS, end="\r\n")),
         write(tmp_path, "a.tsv", as_csv(ROWS, "\t")),
+        write(tmp_path, "semicolons.csv", as_csv(ROWS, ";")),
         write(tmp_path, "a.jsonl", as_jsonl(ROWS)),
         write(tmp_path, "crlf.ndjson", as_jsonl(ROWS).replace("\n", "\r\n")),
     ]
