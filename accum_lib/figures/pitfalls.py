@@ -129,6 +129,7 @@ def _dots(
         "marker": {"symbol": symbol, "size": [round(WIDEST * float(w) ** 0.5, 2) for w in weights],
                    "color": colour, "opacity": 1.0 if symbol.endswith("open") else 0.75,
                    "line": {"width": 2, "color": colour}},
+        "cliponaxis": False,  # a weight of four reaches beyond the first update's row
     }  # fmt: skip
 
 
