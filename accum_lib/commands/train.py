@@ -1,6 +1,7 @@
 """``python -m accum_lib train``: fine-tune RoBERTa, or another encoder, for real."""
 
 import argparse
+import os
 import random
 import sys
 import warnings
@@ -58,10 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Without the line of the library's source that gave them."""
+    """Without the line of the library's source that gave them; of several processes, the first says them."""
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # torchrun's; not all are in the group already
+            print(f"warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = say

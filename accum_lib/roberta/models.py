@@ -242,7 +242,11 @@ def _suit_head(
 
 def _reorder(model: Any, rows: list[int]) -> None:
     """The classes of the head's last layer, of which there may be as many as a hidden layer has outputs."""
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and layer.out_features == len(rows)
+    }
     last = layers[_of_the_head(model, layers)[-1]]
     for p in last.parameters():
         p.data = p.data[rows]
