@@ -2,14 +2,14 @@
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psutil
 import torch
 from torch import nn
 
-from accum_lib.accumulate import accumulate, apply_update
+from accum_lib.accumulate import LossSum, accumulate, apply_update
 from accum_lib.lenses.memory.guard import RESERVE_BYTES, refuse_unless_fits
 from accum_lib.lenses.memory.prediction import Prediction, predict
 from accum_lib.lenses.memory.settings import Settings
@@ -19,6 +19,7 @@ from accum_lib.machine import this_machine
 from accum_lib.records.memory import GIB
 from accum_lib.records.training import TrainingPlan
 from accum_lib.roberta import parallel, random_state
+from accum_lib.roberta.allocator import give_freed_blocks_back
 from accum_lib.roberta.machinery import planned_windows
 from accum_lib.roberta.models import Loaded
 from accum_lib.roberta.optimizer import make_optimizer
@@ -29,6 +30,8 @@ from accum_lib.roberta.tasks import Task
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
 LOOKED_AT = 2_000_000  # examples of all epochs, to find where long texts stand: some seconds
+PASSES, TOKENS = 4, 1024  # forward passes that are timed, and the tokens of each, at most
+UPDATED = 4_000_000  # parameters of an update that is timed
 SIDE = 1024  # of the matrices whose product is timed
 
 
@@ -36,6 +39,8 @@ def forecast(
     loaded: Loaded, train: Task, held_out: Task, settings: TrainingSettings, data: str, device: str = "cpu"
 ) -> TrainingPlan:
     """The plan of a run, with predicted memory, and a time that was measured or is called an estimate."""
+    peak = predicted_peak(loaded.model, train, settings, device)
+    beside = interpreter_bytes(loaded) if device == "cpu" else 0  # before anything runs
     n, b = len(train), settings.effective_batch_size
     per_epoch = -(-n // b)
     updates = planned_windows(settings, n)
@@ -43,6 +48,10 @@ def forecast(
         seconds = updates * timed_window(loaded.model, train, settings)
         source = "measured: one window, times the number of updates"
         source += " (without --compile)" * settings.compile
+    elif device == "cpu" and peak <= room(loaded):
+        give_freed_blocks_back()  # as the run will, which costs it time
+        seconds = updates * extrapolated_window(loaded.model, train, settings)
+        source = "an estimate: forward passes measured, a backward pass counted as two of them"
     else:
         prediction = predict_memory(loaded.model, train, settings, device)
         seconds = updates * estimated_window(prediction, train, settings, device)
@@ -52,9 +61,9 @@ def forecast(
         micro_batch_size=settings.micro_batch_size, accumulation_steps=settings.accumulation_steps,
         epochs=-(-updates // per_epoch), updates=updates, trailing_window=n % b or b,
         longest=max(train.lengths[i] for i in examples_read(train, settings)), device=device,
-        peak_bytes=predicted_peak(loaded.model, train, settings, device),
+        peak_bytes=peak,
         resident_bytes=resident_bytes(loaded) if device == "cpu" else 0,
-        interpreter_bytes=interpreter_bytes(loaded) if device == "cpu" else 0,
+        interpreter_bytes=beside,
         processes=parallel.on_this_machine() if device == "cpu" else 1,
         seconds=seconds, seconds_source=source,
     )  # fmt: skip
@@ -90,11 +99,15 @@ def refuse_what_does_not_fit(loaded: Loaded, task: Task, settings: TrainingSetti
         WouldNotFitError: the predicted peak exceeds what is free.
     """
     m, k = largest_window(settings, len(task))
-    free = free_bytes("cpu") / parallel.on_this_machine() + resident_bytes(loaded)
-    free -= parallel.bucket_bytes(loaded.model)
+    free = room(loaded) - parallel.bucket_bytes(loaded.model)
     name = type(loaded.model).__name__
     for found, steps in _predictions(loaded.model, task, settings, "cpu"):
         refuse_unless_fits(found, name, m, k, found.peak_bytes(m, steps), free)
+
+
+def room(loaded: Loaded) -> float:
+    """What a process may take on the CPU: its share of what is free, and what its model holds already."""
+    return free_bytes("cpu") / parallel.on_this_machine() + resident_bytes(loaded)
 
 
 def free_bytes(device: str) -> float:
@@ -188,6 +201,44 @@ def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> fl
             apply_update(twin, optimizer, max_grad_norm=settings.max_grad_norm)
             seconds = time.perf_counter() - started
     return seconds
+
+
+def extrapolated_window(model: nn.Module, task: Task, settings: TrainingSettings) -> float:
+    """Seconds of one window and its update on the CPU, from forward passes over parts of its micro-batches.
+
+    Without gradients, they need no more memory than the weights, and take a third of a micro-batch's time: a
+    backward pass has two products for each of the forward pass.
+    """
+    window = cut(planned_order(task.lengths, settings, 0)[0], settings.micro_batch_size)
+    loss_sum = in_precision(task.loss_sum, settings.dtype, "cpu")
+    looked_at = window[:: -(-len(window) // PASSES)]
+    with random_state.preserved(), torch.no_grad():
+        forward = [seconds_of(model, task, loss_sum, examples) for examples in looked_at]
+    passes = 4 if settings.checkpointing else 3
+    return passes * sum(forward) / len(forward) * len(window) + update_seconds(model)
+
+
+def seconds_of(model: nn.Module, task: Task, loss_sum: LossSum, examples: Sequence[int]) -> float:
+    """Seconds of one forward pass, of which as many examples are run as have ``TOKENS`` together."""
+    longest = max(task.lengths[i] for i in examples)
+    part = examples[: max(1, TOKENS // longest)]
+    batch = task.batch(part)
+    started = time.perf_counter()
+    loss_sum(model, batch)
+    return (time.perf_counter() - started) * len(examples) / len(part)
+
+
+def update_seconds(model: nn.Module) -> float:
+    """Seconds of clipping and of AdamW for all parameters, from an update of some."""
+    total = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    some = nn.Parameter(torch.ones(min(total, UPDATED)))
+    some.grad = torch.ones_like(some)
+    optimizer = torch.optim.AdamW([some], lr=0.0)
+    optimizer.step()  # makes the moments
+    started = time.perf_counter()
+    nn.utils.clip_grad_norm_([some], 1.0)
+    optimizer.step()
+    return (time.perf_counter() - started) * total / some.numel()
 
 
 def estimated_window(prediction: Prediction, task: Task, settings: TrainingSettings, device: str) -> float:

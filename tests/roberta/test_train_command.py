@@ -19,6 +19,7 @@ from accum_lib.roberta import checkpoints, models
 from accum_lib.roberta.forecast import (
     estimated_window,
     explain,
+    extrapolated_window,
     forecast,
     interpreter_bytes,
     largest_window,
@@ -450,5 +451,26 @@ def test_a_later_epoch_may_put_a_long_text_elsewhere(monkeypatch) -> None:
 def test_a_time_that_was_not_measured_says_so(monkeypatch) -> None:
     monkeypatch.setattr("accum_lib.roberta.forecast.SMALL", 0)
     _, plan, _ = made(TrainingSettings(max_updates=1))
-    assert "an estimate, not measured" in explain(plan, GIB)
+    assert "an estimate: forward passes measured" in explain(plan, GIB)
     assert plan.seconds > 0
+    full = replace(this_machine(), free_bytes=0)  # then nothing is run to find out
+    monkeypatch.setattr("accum_lib.roberta.forecast.this_machine", lambda: full)
+    _, plan, _ = made(TrainingSettings(max_updates=1))
+    assert "an estimate, not measured" in explain(plan, GIB)
+
+
+@pytest.mark.parametrize(("checkpointing", "passes"), [(False, 3), (True, 4)])
+def test_the_estimate_counts_passes_examples_and_parameters(monkeypatch, checkpointing, passes) -> None:
+    """With a clock that ticks once for each reading."""
+    loaded, _, (train, _) = made(TrainingSettings(max_updates=1))
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("accum_lib.roberta.forecast.time.perf_counter", lambda: next(ticks))
+    settings = TrainingSettings(micro_batch_size=2, accumulation_steps=16, checkpointing=checkpointing)
+    monkeypatch.setattr("accum_lib.roberta.forecast.UPDATED", 1000)
+    update = loaded.parameters / 1000
+    before = [p.clone() for p in loaded.model.parameters()]
+    assert extrapolated_window(loaded.model, train, settings) == pytest.approx(passes * 16 + update)
+    monkeypatch.setattr("accum_lib.roberta.forecast.TOKENS", 1)  # one example of each two
+    assert extrapolated_window(loaded.model, train, settings) == pytest.approx(passes * 32 + update)
+    assert same_bits(before, list(loaded.model.parameters()))
+    assert all(p.grad is None for p in loaded.model.parameters())
