@@ -24,6 +24,7 @@ docstrings of four packages apart.
   python -m accum_lib train --output runs/third --model FacebookAI/roberta-base --data mine.csv
 """
 RATES = {"tiny": 1e-3, "base": 1e-4, "large": 1e-4}  # untrained models learn from nothing
+MAX_TOKENS = 128
 MODEL = "model"  # what the trained model is called in the output folder
 FINE_TUNING_RATE = 2e-5  # for checkpoints: Liu et al. 2019 (arXiv 1907.11692), table 10
 
@@ -137,6 +138,8 @@ def _settings(arguments: argparse.Namespace) -> Any:
     rate = arguments.learning_rate
     if rate is None:
         rate = RATES.get(arguments.model, FINE_TUNING_RATE)
+    if not arguments.max_grad_norm >= 0:
+        raise ValueError(f"--max-grad-norm must be 0 (no clipping) or more; got {arguments.max_grad_norm}")
     clip = arguments.max_grad_norm or None
     derived = dict(micro_batch_size=m, accumulation_steps=k, learning_rate=rate, max_grad_norm=clip)
     return TrainingSettings(**{**given, **derived})
@@ -152,6 +155,8 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
         raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
     data = load_data(arguments.data, **_of_a_file(arguments))
     loaded = load_model(arguments.model, arguments.task, data, arguments.dropout, arguments.seed)
+    if arguments.max_tokens is None:
+        arguments.max_tokens = min(MAX_TOKENS, loaded.max_tokens)
     if not 5 <= arguments.max_tokens <= loaded.max_tokens:
         raise ValueError(
             f"--max-tokens must be from 5 to {loaded.max_tokens}, which is what {loaded.name} reads; "

@@ -1,5 +1,6 @@
 """The arguments of ``python -m accum_lib train``, in the order in which one decides."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,13 @@ def add_arguments(parser: Any) -> None:
     _add_update(parser.add_argument_group("an update"))
     _add_training(parser.add_argument_group("the training"))
     _add_run(parser.add_argument_group("the run"))
+
+
+def _folder(text: str) -> Path:
+    """An empty one, as of a variable that is not set, would be the folder in which one stands."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a folder")
+    return Path(text)
 
 
 def _add_what(group: Any) -> None:
@@ -38,7 +46,12 @@ def _add_what(group: Any) -> None:
         add(f"--{role}-column", default=role, metavar="NAME", help=f"of the file, for {what} ({role})")
     add("--held-out", metavar="FILE", help="another such file to measure on (a fifth of the first)")
     add("--max-held-out", type=int, metavar="N", help="evaluate on N held-out examples, drawn once (all)")
-    add("--max-tokens", type=int, default=128, metavar="T", help="cut texts to so many tokens (128)")
+    add(
+        "--max-tokens",
+        type=int,
+        metavar="T",
+        help="cut texts to so many tokens (128, or what the model reads)",
+    )
     add("--dropout", type=float, metavar="P", help="probability everywhere (the model's own, usually 0.1)")
 
 
@@ -93,7 +106,7 @@ def _add_run(group: Any) -> None:
     add(
         "--output",
         required=True,
-        type=Path,
+        type=_folder,
         metavar="FOLDER",
         help="for checkpoints, log and the final model",
     )

@@ -62,6 +62,7 @@ def load_file(
     columns = columns or Columns()
     if not 0 < held_out_fraction < 1:
         raise ValueError(f"held_out_fraction must be between 0 and 1; got {held_out_fraction}")
+    _check_roles(columns, labelled)
     table = read_table(path)
     label_column = _label_column(table, columns, labelled)
     labels = _label_names(table, label_column)
@@ -70,6 +71,7 @@ def load_file(
         train, rest = _split(examples, held_out_fraction, seed, table.file)
     else:
         train, rest = examples, _examples(read_table(held_out), columns, label_column, labels)
+        _check_pairs(train, rest, table.file, os.fspath(held_out), columns.pair)
         _warn_of_overlap(train, rest, os.fspath(held_out))
     return TextData(Path(path).name, tuple(train), tuple(rest), labels)
 
@@ -117,6 +119,8 @@ def _examples(
     pair_column = columns.pair if columns.pair in table.columns else None
     if pair_column is None and columns.pair != Columns.pair:
         table.demand(columns.pair)
+    if columns.pair == Columns.pair and all(_is_empty(row.values.get(columns.pair)) for row in table.rows):
+        pair_column = None
     if label_column:
         table.demand(label_column)
     index = {name: i for i, name in enumerate(labels)}
@@ -130,9 +134,32 @@ def _examples(
     ]
 
 
+def _check_roles(columns: Columns, labelled: bool | None) -> None:
+    """A label among the inputs would be learned at once, and nobody would wonder."""
+    roles = [columns.text, columns.pair] + ([columns.label] if labelled is not False else [])
+    twice = [name for name, times in Counter(roles).items() if times > 1]
+    if twice:
+        raise ValueError(
+            f"column {twice[0]!r} is given two of the roles text, pair and label: name another one"
+        )
+
+
+def _check_pairs(train: list[Example], held_out: list[Example], file: str, other: str, column: str) -> None:
+    """Pairs in one file alone would make two different tasks."""
+    if (train[0].pair is None) != (held_out[0].pair is None):
+        with_pairs, without = (other, file) if train[0].pair is None else (file, other)
+        raise ValueError(
+            f"{with_pairs} has a column {column!r}, and {without} has none: both need it, or neither"
+        )
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 def _text(row: Row, column: str) -> str:
     value = row.values[column]
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if _is_empty(value):
         raise row.error(f"the text in column {column!r} is empty: fill it in, or remove the row")
     if not isinstance(value, str):
         raise row.error(
@@ -174,9 +201,11 @@ def _split(
         held.update(draw.sample(texts, size))
     train = [e for e in examples if e.text not in held]
     if not held or {e.label for e in train} != set(rows):
+        classes = "" if set(rows) == {None} else f" of {len(rows)} classes"
         raise ValueError(
-            f"{file}: its {len(examples)} rows can't be split: rows with the same text stay together, and "
-            "each class needs two different texts or so. Add rows, or give a held-out file of its own"
+            f"{file}: its {len(examples)} rows{classes} can't be split: rows with the same text stay "
+            "together, and each class needs two different texts or so. Add rows, or give a held-out file of "
+            "its own; or is another column the label?"
         )
     return train, [e for e in examples if e.text in held]
 

@@ -263,7 +263,12 @@ def _longest(model: Any) -> int:
 def _classes(task: str, labels: tuple[str, ...]) -> dict[str, Any]:
     if task != "classification":
         return {}
-    return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    return {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: i for i, label in enumerate(labels)},
+        # A checkpoint may come from a regression, and whoever loads what was trained would do another one.
+        "problem_type": "single_label_classification",
+    }
 
 
 def _set_dropout(config: Any, dropout: float | None) -> None:
@@ -271,7 +276,9 @@ def _set_dropout(config: Any, dropout: float | None) -> None:
     if dropout is None:
         return
     for name, value in config.to_dict().items():
-        if "dropout" in name and (value is None or isinstance(value, int | float)):
+        if ("dropout" in name or name.endswith("pdrop")) and (
+            value is None or isinstance(value, int | float)
+        ):
             setattr(config, name, dropout)
 
 

@@ -5,6 +5,7 @@ is killed and resumed ends with the same parameters, bit for bit on the CPU, as 
 (with as many processes; with another number it draws other dropout masks).
 """
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -215,6 +216,11 @@ class Trainer:
             now.micro_batch_size,
             lambda size, _: self.reporter.say(f"out of memory: held-out data are measured {size} at a time"),
         )
+        if not math.isfinite(found.loss):  # the last update is seen by no further window
+            raise recovery.NonFiniteError(
+                f"the held-out loss is {found.loss} after update {now.updates}, whose own loss was finite: "
+                "lower the learning rate. The last checkpoint, if there is one, is from before"
+            )
         self.evaluations.append(found)
         self.reporter.evaluation(found)
 

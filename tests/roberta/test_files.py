@@ -61,7 +61,11 @@ MALFORMED = {
     "text after a quote": ("a.csv", ragged('"closed"too soon,ham'), ["line 3", "quote"]),
     "duplicate columns": ("a.csv", "text,label,text\nx,a,y\n", ["line 1", "'text'", "more than once"]),
     "one class only": ("a.csv", "text,label\nx,spam\ny,spam\n", ["'spam'", "two classes"]),
-    "too small to split": ("a.csv", "text,label\nx,spam\ny,ham\n", ["2 rows can't be split", "Add rows"]),
+    "too small to split": (
+        "a.csv",
+        "text,label\nx,spam\ny,ham\n",
+        ["2 rows of 2 classes can't be split", "Add rows"],
+    ),
     "unknown ending": ("a.xlsx", "text,label\nx,spam\n", ["'.xlsx'", ".csv", ".parquet"]),
     "broken JSON": (
         "a.jsonl",
@@ -183,6 +187,31 @@ def test_every_format_gives_the_same_data(tmp_path) -> None:
     assert first.train[0] in [Example(r["text"], None, first.labels.index(r["label"])) for r in ROWS]
     for other in others:
         assert (other.train, other.held_out, other.labels) == (first.train, first.held_out, first.labels)
+
+
+def test_pairs_must_be_in_both_files_or_in_neither(tmp_path) -> None:
+    alone = write(tmp_path, "alone.csv", as_csv(ROWS))
+    paired = write(tmp_path, "paired.csv", as_csv([{**row, "pair": "more"} for row in ROWS]))
+    for path, other in ((alone, paired), (paired, alone)):
+        message = re.escape(f"{paired} has a column 'pair', and {alone} has none")
+        with pytest.raises(ValueError, match=message):
+            load_file(path, other)
+
+
+def test_a_column_of_empty_pairs_is_none_unless_it_is_asked_for(tmp_path) -> None:
+    empty = write(tmp_path, "empty.jsonl", as_jsonl([{**row, "pair": None} for row in ROWS]))
+    assert {example.pair for example in load_file(empty).train} == {None}
+    other = write(tmp_path, "other.jsonl", as_jsonl([{**row, "second": None} for row in ROWS]))
+    with pytest.raises(ValueError, match="the text in column 'second' is empty"):
+        load_file(other, columns=Columns(pair="second"))
+
+
+def test_no_column_has_two_roles(tmp_path) -> None:
+    path = write(tmp_path, "a.csv", as_csv(ROWS))
+    for columns in (Columns(pair="text"), Columns(pair="label"), Columns(text="label")):
+        with pytest.raises(ValueError, match="is given two of the roles"):
+            load_file(path, columns=columns)
+    load_file(path, columns=Columns(text="label"), labelled=False)
 
 
 def test_line_breaks_and_quotes_inside_a_text_survive_and_do_not_shift_the_row_number(tmp_path) -> None:

@@ -215,6 +215,18 @@ def test_damaged_files_beside_the_weights_are_named(tmp_path, file, content) -> 
         load_model(folder, "classification", made_data())
 
 
+def test_dropout_is_set_under_every_familys_name_for_it() -> None:
+    import transformers
+
+    from accum_lib.roberta.models import _set_dropout
+
+    for config in (transformers.GPT2Config(), transformers.RobertaConfig(), transformers.DistilBertConfig()):
+        _set_dropout(config, 0.0)
+        found = [value for name, value in config.to_dict().items() if "drop" in name]
+        assert found
+        assert set(found) == {0.0}
+
+
 def test_an_export_from_before_goes_only_when_the_new_one_is_whole(tmp_path, monkeypatch) -> None:
     save("roberta", tmp_path / "pretrained")
     loaded = load_model(tmp_path / "pretrained", "classification", made_data())

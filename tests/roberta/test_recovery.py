@@ -301,5 +301,6 @@ def test_without_the_look_at_gradients_the_parameters_would_be_lost(monkeypatch)
         trainer_module, "apply_update", lambda *a, **given: look(*a, **{**given, "error_if_nonfinite": False})
     )
     trainer = make_trainer(max_updates=2)
-    trainer.run()
+    with pytest.raises(NonFiniteError, match="the held-out loss is nan after update 2"):
+        trainer.run()
     assert not all(bool(p.isfinite().all()) for p in trainer.model.parameters())

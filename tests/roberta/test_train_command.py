@@ -145,6 +145,31 @@ def test_some_held_out_examples_are_of_all_classes_though_the_file_is_sorted(fil
     assert "would be right in 100.0%" not in capsys.readouterr().out
 
 
+def test_what_is_exported_classifies_whatever_the_checkpoint_was_for(file, tmp_path) -> None:
+    config = RobertaConfig(
+        vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        num_labels=1, problem_type="regression", max_position_embeddings=66,
+    )  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path / "regression")
+    made_tokenizer().save_pretrained(tmp_path / "regression")
+    run = words(file, tmp_path / "run", "--max-updates", "1", "--model", str(tmp_path / "regression"))
+    assert main(run) == 0, "and texts are cut to the 64 tokens that it reads"
+    saved = RobertaConfig.from_pretrained(tmp_path / "run" / "model")
+    assert saved.problem_type == "single_label_classification"
+    assert saved.num_labels == 2
+
+
+def test_a_run_that_ends_in_nan_exports_nothing(file, tmp_path) -> None:
+    assert main(words(file, tmp_path, "--learning-rate", "1e30", "--warmup", "0", "--max-updates", "1")) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "run.lock"]
+
+
+def test_an_output_folder_without_a_name_is_refused(file, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(words(file, "", "--max-updates", "1"))
+    assert "argument --output: is empty: name a folder" in capsys.readouterr().err
+
+
 def test_a_warning_is_one_line(file, tmp_path, capsys) -> None:
     assert main(words(file, tmp_path / "a", "--max-updates", "1", "--held-out", str(file))) == 0
     warned = [line for line in capsys.readouterr().err.splitlines() if "held-out texts are" in line]
@@ -199,6 +224,12 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(file, tmp_path, capsys) ->
         (["--resume"], "there is no checkpoint. Start anew without --resume"),
         (["--warmup", "7"], "from 0 to 1; got 7"),
         (["--epochs", "0"], "epochs must be 1 or more; got 0"),
+        (["--max-grad-norm", "-1"], "--max-grad-norm must be 0 (no clipping) or more; got -1.0"),
+        (["--pair-column", "label"], "column 'label' is given two of the roles text, pair and label"),
+        (
+            ["--learning-rate", "1e30", "--warmup", "0", "--max-updates", "1"],
+            "the held-out loss is nan after update 1",
+        ),
         (["--seed", "-1"], "seed must be 0 or more; got -1"),
         (["--seed", str(2**64)], "seed must be below 2**63"),
         (["--learning-rate", "0"], "learning_rate must be above 0 and finite; got 0.0"),
