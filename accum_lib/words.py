@@ -41,6 +41,11 @@ def language() -> str:
     return _spoken or "en"
 
 
+def folder_for(name: str, folder: pathlib.Path) -> pathlib.Path:
+    """Where files in this language lie: English ones in the folder itself, others in one of their own."""
+    return folder if name == "en" else folder / name
+
+
 @contextmanager
 def speaking(name: str) -> Iterator[None]:
     """Speak another language for a while."""

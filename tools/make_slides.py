@@ -20,7 +20,7 @@ import nbformat
 from nbconvert.exporters import SlidesExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from accum_lib.words import LANGUAGES, columns, language
+from accum_lib.words import LANGUAGES, columns, folder_for, language
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HERE = ROOT / "tools" / "slides"
@@ -170,8 +170,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="such as 01_three_descents")
     parser.add_argument("--language", choices=list(LANGUAGES), default=language())
     arguments = parser.parse_args()
-    folder = "" if arguments.language == "en" else arguments.language
-    source, target = ROOT / "notebooks" / folder, ROOT / "build" / "slides" / folder
+    source, target = (folder_for(arguments.language, ROOT / path) for path in ("notebooks", "build/slides"))
     target.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or sorted(path.stem for path in source.glob("*.ipynb")):
         notebook = nbformat.read(source / f"{name}.ipynb", as_version=4)

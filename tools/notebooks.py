@@ -22,7 +22,7 @@ from catalogue import translations
 from nbclient import NotebookClient
 from prose import relinked, translated
 
-from accum_lib.words import FOLDERS, LANGUAGES
+from accum_lib.words import FOLDERS, LANGUAGES, folder_for
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "notebooks" / "src"
@@ -121,8 +121,7 @@ def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
 
 def target(script: pathlib.Path, language: str = "en") -> pathlib.Path:
     """Where a script's notebook lies: the English one above, the others in a folder for each language."""
-    folder = SOURCES.parent if language == "en" else SOURCES.parent / language
-    return folder / f"{script.stem}.ipynb"
+    return folder_for(language, SOURCES.parent) / f"{script.stem}.ipynb"
 
 
 def faults(scripts: list[pathlib.Path], languages: list[str]) -> Iterator[str]:

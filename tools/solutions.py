@@ -13,7 +13,7 @@ import sys
 
 import nbformat
 
-from accum_lib.words import LANGUAGES, language
+from accum_lib.words import LANGUAGES, folder_for, language
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ANSWERS = ROOT / "notebooks" / "solutions"
@@ -79,8 +79,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="such as 01_three_descents")
     parser.add_argument("--language", choices=list(LANGUAGES), default=language())
     arguments = parser.parse_args()
-    folder = "" if arguments.language == "en" else arguments.language
-    source, target = ROOT / "notebooks" / folder, ROOT / "build" / "solutions" / folder
+    source, target = (
+        folder_for(arguments.language, ROOT / path) for path in ("notebooks", "build/solutions")
+    )
     target.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or sorted(path.stem for path in ANSWERS.glob("*.py")):
         notebook = nbformat.read(source / f"{name}.ipynb", as_version=4)

@@ -155,16 +155,16 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
         raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
     data = load_data(arguments.data, **_of_a_file(arguments))
     loaded = load_model(arguments.model, arguments.task, data, arguments.dropout, arguments.seed)
-    if arguments.max_tokens is None:
-        arguments.max_tokens = min(MAX_TOKENS, loaded.max_tokens)
-    if not 5 <= arguments.max_tokens <= loaded.max_tokens:
+    given = arguments.max_tokens
+    max_tokens = min(MAX_TOKENS, loaded.max_tokens) if given is None else given
+    if not 5 <= max_tokens <= loaded.max_tokens:
         raise ValueError(
             f"--max-tokens must be from 5 to {loaded.max_tokens}, which is what {loaded.name} reads; "
-            f"got {arguments.max_tokens}"
+            f"got {max_tokens}"
         )
     make = TASKS[arguments.task]
     train, held_out = (
-        make(part, loaded.tokenizer, arguments.max_tokens, arguments.seed)
+        make(part, loaded.tokenizer, max_tokens, arguments.seed)
         for part in (data.train, _some(data.held_out, arguments.max_held_out))
     )
     return loaded, data, train, held_out

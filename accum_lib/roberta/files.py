@@ -83,6 +83,14 @@ def _label_column(table: Table, columns: Columns, labelled: bool | None) -> str 
     return table.demand(columns.label) if demanded or columns.label in table.columns else None
 
 
+def _pair_column(table: Table, columns: Columns) -> str | None:
+    """The one that is asked for; else the one of the usual name, if it is there and not all empty."""
+    if columns.pair != Columns.pair:
+        return table.demand(columns.pair)
+    there = any(not _is_empty(row.values.get(columns.pair)) for row in table.rows)
+    return columns.pair if there else None
+
+
 def _label_names(table: Table, column: str | None) -> tuple[str, ...]:
     """The classes: numbers in their order, else words in theirs."""
     if column is None:
@@ -116,11 +124,7 @@ def _examples(
     table: Table, columns: Columns, label_column: str | None, labels: Sequence[str]
 ) -> list[Example]:
     text_column = table.demand(columns.text)
-    pair_column = columns.pair if columns.pair in table.columns else None
-    if pair_column is None and columns.pair != Columns.pair:
-        table.demand(columns.pair)
-    if columns.pair == Columns.pair and all(_is_empty(row.values.get(columns.pair)) for row in table.rows):
-        pair_column = None
+    pair_column = _pair_column(table, columns)
     if label_column:
         table.demand(label_column)
     index = {name: i for i, name in enumerate(labels)}

@@ -215,7 +215,7 @@ def extrapolated_window(model: nn.Module, task: Task, settings: TrainingSettings
     with random_state.preserved(), torch.no_grad():
         forward = [seconds_of(model, task, loss_sum, examples) for examples in looked_at]
     passes = 4 if settings.checkpointing else 3
-    return passes * sum(forward) / len(forward) * len(window) + update_seconds(model)
+    return passes * sum(forward) / len(forward) * len(window) + update_seconds(model, settings)
 
 
 def seconds_of(model: nn.Module, task: Task, loss_sum: LossSum, examples: Sequence[int]) -> float:
@@ -228,17 +228,18 @@ def seconds_of(model: nn.Module, task: Task, loss_sum: LossSum, examples: Sequen
     return (time.perf_counter() - started) * len(examples) / len(part)
 
 
-def update_seconds(model: nn.Module) -> float:
-    """Seconds of clipping and of AdamW for all parameters, from an update of some."""
+def update_seconds(model: nn.Module, settings: TrainingSettings) -> float:
+    """Seconds of the update of all parameters, from one of some."""
     total = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    some = nn.Parameter(torch.ones(min(total, UPDATED)))
-    some.grad = torch.ones_like(some)
-    optimizer = torch.optim.AdamW([some], lr=0.0)
-    optimizer.step()  # makes the moments
-    started = time.perf_counter()
-    nn.utils.clip_grad_norm_([some], 1.0)
-    optimizer.step()
-    return (time.perf_counter() - started) * total / some.numel()
+    matrix = nn.Parameter(torch.ones(min(total, UPDATED), 1))  # weights decay in two dimensions only
+    some = nn.ParameterList([matrix])
+    optimizer = make_optimizer(some, settings.learning_rate, settings.weight_decay)
+    for _ in range(2):  # the first makes the moments
+        matrix.grad = torch.ones_like(matrix)
+        started = time.perf_counter()
+        apply_update(some, optimizer, max_grad_norm=settings.max_grad_norm)
+        seconds = time.perf_counter() - started
+    return seconds * total / matrix.numel()
 
 
 def estimated_window(prediction: Prediction, task: Task, settings: TrainingSettings, device: str) -> float:

@@ -225,18 +225,18 @@ def _suit_head(
 
     One of the same size for other labels is trained on, as Transformers does without saying so.
     """
-    if _of_the_head(model, found["missing_keys"]):
-        return  # the checkpoint has no classifier
     its, ours = ([label.casefold() for label in given] for given in (its_labels, labels))
+    if its == ours or _of_the_head(model, found["missing_keys"]):
+        return  # it fits, or the checkpoint has no classifier
     what = f"{name} classifies into {', '.join(its_labels)}, and the data into {', '.join(labels)}: "
     same = sorted(its) == sorted(ours) and len(set(ours)) == len(ours)
     if found["mismatched_keys"]:
         warnings.warn(
             f"{what}its classifier's last layer is not used, and a new one is trained", stacklevel=4
         )
-    elif same and its != ours:
+    elif same:
         _reorder(model, [its.index(label) for label in ours])
-    elif its != ours and its != [f"label_{i}" for i in range(len(its))]:  # as where nobody has named them
+    elif its != [f"label_{i}" for i in range(len(its))]:  # as where nobody has named them
         warnings.warn(f"{what}its classifier is trained on, with the classes in this order", stacklevel=4)
 
 
