@@ -20,7 +20,7 @@ until 2024 (pull request 34191).
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -180,20 +180,23 @@ def accumulate(
     before = [(p, p.grad) for p in model.parameters()]
     for p, _ in before:
         p.grad = None
-    losses = []
+    losses: list[Tensor] = []
+    read_sums: Callable[[], list[float]] = list
     try:
         for done, (i, batch, weight) in enumerate(passes, start=1):
             with ranks.synchronized(last=done == len(passes)):
                 loss = _check_loss(loss_sum(model, batch), i)
                 if weight:
                     losses.append(loss.detach())
+                if done == len(passes):
+                    read_sums = _sent_off(losses)
                 # Divided by the window's count, not this micro-batch's, and not K. Starting backward from
                 # 1 / total gives the numbers of (loss / total).backward() with one operation less. Several
                 # processes average their gradients, so what shall be their sum is world_size times as large.
                 share = torch.full_like(loss, weight * ranks.world_size / total)
                 loss.backward(scaler.scale(share) if scaler else share)  # adds to .grad
                 del loss, share  # frees this graph before the next forward pass
-        sums = torch.stack(losses).tolist() if losses else []  # once per window: it makes a GPU wait
+        sums = read_sums()
         whole = ranks.add(_sum(sums))  # before the check, so that all processes find out together
         _check_finite(sums, [i for i, c in enumerate(counts) if c > 0])
         _check_whole(whole)
@@ -223,7 +226,8 @@ def apply_update(
         scaler: the same as was given to ``accumulate``.
         error_if_nonfinite: look at the gradient's norm **before** anything moves. A finite loss can have a
             gradient that is not, and an update with it makes every parameter NaN. A scaler, if there is one,
-            looks for itself and skips the update, so then this changes nothing.
+            looks for itself and skips the update, so then this changes nothing. PyTorch's fused Adam looks on
+            the device, so that a GPU is not kept waiting.
 
     Raises:
         ValueError: ``max_grad_norm`` is not above 0.
@@ -235,24 +239,53 @@ def apply_update(
     if scaler:
         scaler.unscale_(optimizer)
     norm: Tensor | float | None = None
+    skips_itself = False
     if max_grad_norm is not None or error_if_nonfinite:
-        norm = whole = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        parameters = list(model.parameters())  # of a large model, this alone takes a millisecond
+        norm = whole = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if error_if_nonfinite and not scaler:
-            norm = _check_norm(float(whole))
+            skips_itself = _skips_itself(optimizer, whole)
+            if not skips_itself:
+                norm = _check_norm(float(whole))
         if max_grad_norm is not None:
-            nn.utils.clip_grads_with_norm_(model.parameters(), max_grad_norm, whole)
+            # To clip by a norm of 0 changes nothing: a gradient that will be refused below stays as it is.
+            by = whole.nan_to_num(0.0, posinf=0.0) if skips_itself else whole
+            nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, by)
     if scaler:
         scale = scaler.get_scale()
         scaler.step(optimizer)
         scaler.update()
         skipped = scaler.get_scale() < scale  # it backs off only after an infinite gradient
     else:
-        optimizer.step()
+        with _told_to_skip(optimizer, ~whole.isfinite()) if skips_itself else nullcontext():
+            optimizer.step()
         skipped = False
+    if skips_itself:
+        norm = _check_norm(float(whole))
     if scheduler is not None and not skipped:
         scheduler.step()
     optimizer.zero_grad(set_to_none=True)
     return UpdateResult(None if norm is None else float(norm), skipped)  # read last: it makes a GPU wait
+
+
+def _skips_itself(optimizer: torch.optim.Optimizer, norm: Tensor) -> bool:
+    """Whether the optimizer's kernel can leave an update out by itself, as PyTorch's fused Adam can.
+
+    Then it may be launched before anybody has read the norm. All others, and sharded gradients, wait for it.
+    """
+    adam = isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW))
+    fused = adam and all(group.get("fused") for group in optimizer.param_groups)
+    return fused and type(norm) is Tensor
+
+
+@contextmanager
+def _told_to_skip(optimizer: Any, where: Tensor) -> Iterator[None]:
+    """Within, ``step`` moves nothing if ``where`` is true on the device: as a ``GradScaler`` tells it."""
+    optimizer.grad_scale, optimizer.found_inf = None, where.float()
+    try:
+        yield
+    finally:
+        del optimizer.grad_scale, optimizer.found_inf
 
 
 def _check_steps(steps: int) -> int:
@@ -284,6 +317,29 @@ def _check_loss(loss: Tensor, index: int) -> Tensor:
             "detached, or from frozen parameters?"
         )
     return loss
+
+
+def _sent_off(losses: list[Tensor]) -> Callable[[], list[float]]:
+    """Once per window, after its last forward pass: the values, to be read after its last backward pass.
+
+    A GPU works behind the program that tells it what to do. Were the losses asked for only at the end, the
+    program would wait for the backward pass, and then the GPU for the optimizer's first kernels.
+    """
+    if not losses:
+        return list
+    together = torch.stack(losses)
+    if not together.is_cuda:
+        values = together.tolist()
+        return lambda: values
+    here = together.to("cpu", non_blocking=True)  # PyTorch takes pinned memory for this, or it would wait
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def read() -> list[float]:
+        arrived.synchronize()
+        return here.tolist()
+
+    return read
 
 
 def _check_finite(sums: list[float], indices: list[int]) -> None:

@@ -365,9 +365,10 @@ def with_a_bad_gradient(value: float) -> nn.Module:
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("max_grad_norm", [None, 0.1])
-def test_a_gradient_that_is_not_finite_moves_nothing_if_asked(value, max_grad_norm) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_gradient_that_is_not_finite_moves_nothing_if_asked(value, max_grad_norm, fused) -> None:
     model = with_a_bad_gradient(value)
-    optimizer = Adam(model.parameters(), lr=1.0)
+    optimizer = Adam(model.parameters(), lr=1.0, fused=fused)
     scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
     weights_before, gradient_before = weights(model), gradient(model)
     with pytest.raises(NonFiniteGradientError, match=r"norm of the window's gradient is (nan|inf)"):
@@ -377,7 +378,35 @@ def test_a_gradient_that_is_not_finite_moves_nothing_if_asked(value, max_grad_no
     assert torch.equal(weights(model), weights_before)
     assert torch.equal(gradient(model).nan_to_num(), gradient_before.nan_to_num())
     assert optimizer.param_groups[0]["lr"] == 1.0
-    assert not optimizer.state
+    moved = [tensor for state in optimizer.state.values() for tensor in state.values() if tensor.any()]
+    assert not moved, "an optimizer that skips by itself has made its state, of zeros"
+    assert not hasattr(optimizer, "found_inf")
+
+
+def test_an_optimizer_that_skips_by_itself_goes_on_as_if_the_window_had_not_been() -> None:
+    """The moments and the number of updates, too, are those of the good windows alone."""
+    disturbed, left_alone = make_model(), make_model()
+    for model, bad in ((disturbed, True), (left_alone, False)):
+        optimizer = AdamW(model.parameters(), lr=0.1, fused=True)
+        for number in range(3):
+            accumulate(model, make_window(3, 1), loss_sum, count)
+            if bad and number == 1:
+                next(model.parameters()).grad[0, 0] = NAN
+                with pytest.raises(NonFiniteGradientError):
+                    apply_update(model, optimizer, error_if_nonfinite=True)
+                accumulate(model, make_window(3, 1), loss_sum, count)
+            apply_update(model, optimizer, max_grad_norm=0.5, error_if_nonfinite=True)
+    assert torch.equal(weights(disturbed), weights(left_alone))
+
+
+def test_an_optimizer_in_part_fused_is_not_told_to_skip_by_itself() -> None:
+    model = with_a_bad_gradient(NAN)
+    first, *others = model.parameters()
+    optimizer = Adam([{"params": [first], "fused": True}, {"params": others}], lr=1.0)
+    before = weights(model)
+    with pytest.raises(NonFiniteGradientError):
+        apply_update(model, optimizer, error_if_nonfinite=True)
+    assert torch.equal(weights(model), before)
 
 
 def test_without_that_look_a_nan_is_in_every_parameter() -> None:
@@ -418,12 +447,14 @@ class Reads(TorchFunctionMode):
 
     names = frozenset({"item", "tolist", "__float__", "__int__", "__bool__", "cpu", "numpy"})
 
-    def __init__(self) -> None:
+    def __init__(self, on_read: Callable[[], Any] = lambda: None) -> None:
         super().__init__()
-        self.count = 0
+        self.count, self.on_read = 0, on_read
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.count += getattr(function, "__name__", "") in self.names
+        if getattr(function, "__name__", "") in self.names:
+            self.count += 1
+            self.on_read()
         return function(*args, **(kwargs or {}))
 
 
@@ -448,6 +479,24 @@ def plain_loop(model: nn.Module, window: list) -> None:
 def test_a_gpu_is_waited_for_twice_in_each_update_however_large_k_is(micro_batches) -> None:
     """Once for the losses, once for the norm."""
     assert reads_of(plain_loop, micro_batches) == 2
+
+
+@pytest.mark.parametrize(
+    ("fused", "order"),
+    [(False, ["read", "backward", "read", "step"]), (True, ["read", "backward", "step", "read"])],
+)
+def test_a_fused_optimizer_is_launched_before_anybody_waits_for_the_norm(fused, order) -> None:
+    """And the losses are asked for before the last backward pass begins, so a GPU never runs dry."""
+    model, events = make_model(), []
+    optimizer = AdamW(model.parameters(), lr=0.1, fused=fused)
+    optimizer.register_step_pre_hook(lambda *_: events.append("step"))
+    next(model.parameters()).register_post_accumulate_grad_hook(lambda _: events.append("backward"))
+    with Reads(lambda: events.append("read")):
+        accumulate(model, make_window(2, 2), loss_sum, len_of_labels)
+        apply_update(model, optimizer, max_grad_norm=1.0, error_if_nonfinite=True)
+    assert events[: len(order) + 1] == ["backward", *order], (
+        "what follows is Adam reading its own step counts"
+    )
 
 
 def test_that_count_notices_a_loop_that_reads_every_loss() -> None:

@@ -59,8 +59,8 @@ from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.tasks import Task
 from accum_lib.roberta.trainer import Trainer as OwnTrainer
 
-WARM_UP, TIMED = 2, 4  # updates of each turn
-ROUNDS, MOST_ROUNDS, SPEED_SECONDS = 3, 15, 20  # as many rounds as the seconds allow: short turns vary more
+WARM_UP, TIMED, TIMED_PASSES = 2, 4, 24  # updates of each turn; as many more as make so many passes
+ROUNDS, MOST_ROUNDS, SPEED_SECONDS = 3, 15, 24  # as many rounds as the seconds allow: short turns vary more
 WATCHED_ROUNDS = 6
 IN_MEMORY = 16 * GIB  # of checkpoints and models, in both runs at once
 COMMAND_SECONDS = 150  # a train command that takes longer is ended, and what it had done by then is said
@@ -78,6 +78,11 @@ classify, guess = sum_of_mean(own_mean, count_samples), sum_of_mean(own_mean, co
 @dataclass(frozen=True)
 class Setting(Cell):
     """One line of the table of speeds: B = M K is the same for all of a model."""
+
+    @property
+    def timed(self) -> int:
+        """Updates that are timed in one turn: short ones vary more, so there are more of them."""
+        return max(TIMED, TIMED_PASSES // self.accumulation_steps)
 
     def workload(self) -> Workload:
         """A sequence classifier without dropout, so that gradients can be compared."""
@@ -209,8 +214,8 @@ def speed(
 
 
 def turn(loop: Loop, setting: Setting, device: str) -> dict[str, float]:
-    """One loop for ``WARM_UP + TIMED`` updates on a new model: seconds and peak bytes of those timed."""
-    model, ends = new_model(setting, device), []
+    """One loop for a few updates on a new model: seconds and peak bytes of those after the warm-up."""
+    model, updates, ends = new_model(setting, device), WARM_UP + setting.timed, []
 
     def tick() -> None:
         synchronize(device)
@@ -218,9 +223,9 @@ def turn(loop: Loop, setting: Setting, device: str) -> dict[str, float]:
         if len(ends) == WARM_UP and device == "cuda":
             torch.cuda.reset_peak_memory_stats()
 
-    loop(model, sequences(setting, WARM_UP + TIMED), setting, device, tick)
-    if len(ends) != WARM_UP + TIMED:
-        raise RuntimeError(f"{len(ends)} updates were made where {WARM_UP + TIMED} were asked for")
+    loop(model, sequences(setting, updates), setting, device, tick)
+    if len(ends) != updates:
+        raise RuntimeError(f"{len(ends)} updates were made where {updates} were asked for")
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
     return {"seconds": ends[-1] - ends[WARM_UP - 1], "peak_bytes": peak}
 
@@ -230,7 +235,7 @@ def row(
 ) -> dict[str, Any]:
     """One loop's speed, and how many times as fast as ours it was in the same round."""
     seconds = statistics.median(f["seconds"] for f in found)
-    samples = setting.micro_batch_size * setting.accumulation_steps * TIMED
+    samples = setting.micro_batch_size * setting.accumulation_steps * setting.timed
     ratios = [mine["seconds"] / its["seconds"] for mine, its in zip(ours, found, strict=True)]
     quartiles = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else 3 * ratios
     return {
