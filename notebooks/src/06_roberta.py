@@ -220,12 +220,13 @@ show_gpu_results()
 # If these are the results of 26 November 2026, look at three of them:
 #
 # - **At fixed `B`, small micro-batches are slow.** From `M` = 64 to `M` = 4 RoBERTa-base in bfloat16 gets
-#   fourteen to seventeen times slower, whichever loop runs it: a GPU this fast has done the work of a small
+#   eleven to twelve times slower, whichever loop runs it: a GPU this fast has done the work of a small
 #   micro-batch before the processor has started the next kernels. Accumulate because you must, with the largest `M` that fits.
-# - **The big batch ran out of memory.** The planner of that day looked at the peak alone, which was 83 % of the card.
-#   It now counts what the allocator reserves, too, and answers with a smaller `M`. No GPU has run that one yet.
-# - **The free noise scale is not free here.** One watched window in four cost 5 %, with `M` = 4, since its hooks start
-#   kernels, too. On two CPU cores a tiny RoBERTa paid under 1 % (`benchmarks/noise_scale.py`).
+# - **The big batch fits, as planned.** The planner named `M` = 200, and the peak was 1 % below the predicted one. An
+#   earlier planner had looked at the peak alone: its `M` = 265 ran out of memory. The *time* was not foreseen: it took
+#   more than twice what the data sheet promises.
+# - **The free noise scale is not free here.** One watched window in four cost 3 %, and every window 20 %, with `M` = 4:
+#   its hooks start kernels, too. On two CPU cores a tiny RoBERTa paid under 1 % (`benchmarks/noise_scale.py`).
 
 # %% [markdown]
 # ## 7. Where it stops being true
