@@ -52,9 +52,13 @@ LINES = {  # what each part found, in a sentence
     ),
     "big batch": N_(
         "{sequences:,} sequences of {tokens} tokens, {precision}, M = {micro_batch_size}, "
-        "K = {accumulation_steps}: {seconds:.1f} s, a peak of {peak_gib} GiB, predicted were {predicted_gib}."
+        "K = {accumulation_steps}: {seconds:.1f} s (by the data sheet {by_data_sheet} s), a peak of "
+        "{peak_gib} GiB, predicted were {predicted_gib}."
     ),
 }
+RESUMED = N_(
+    "lost after half of its updates and resumed, it ends with parameters that differ by {difference:.1e}."
+)
 HALVED = N_("the planned M = {planned_micro_batch_size} ran out of memory, and was halved to {halved_to}.")
 TITLES = {
     "equality": N_("equality"), "recovery": N_("recovery"), "processes": N_("processes"),
@@ -113,6 +117,9 @@ def show(record: Mapping[str, Any]) -> None:
             print(wrapped(f"{_(title)}: {what}", "    "))
             if "planned_micro_batch_size" in row and row["halved_to"]:
                 print(wrapped(f"{_(title)}: {_(HALVED, **_in_words(row))}", "    "))
+            if "resumed_relative_difference" in row:
+                difference = row["resumed_relative_difference"]
+                print(wrapped(f"{_(title)}: {_(RESUMED, difference=difference)}", "    "))
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in parts.get("speed", []):
         if "failure" in row:
@@ -153,6 +160,9 @@ def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
         values["halved_to"] = ", ".join(map(str, row["halved_to"])) or "-"
     if "every_micro_batch" in row:
         values["passes"] = _("every pass") if row["every_micro_batch"] else _("the last pass")
+    if "predicted_seconds" in row:
+        seconds = row["predicted_seconds"]
+        values["by_data_sheet"] = "-" if seconds is None else f"{seconds:.1f}"
     if "high" in row:
         values["high"] = "∞" if row["high"] is None else f"{row['high']:.0f}"
     for words, name in (("peak_gib", "peak_bytes"), ("predicted_gib", "predicted_peak_bytes")):

@@ -148,7 +148,10 @@ def test_what_was_measured_on_a_gpu_is_shown_with_what_failed(capsys) -> None:
     large, small = (speeds["roberta-base", "bf16", m] for m in (64, 4))
     assert spread(large[loop][name] / small[loop][name] for loop in lab.LOOPS) == (10.86, 12.42, 4)
     gpu_results.show(found)
-    assert "Measured on 2026-11-26: NVIDIA H200" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Measured on 2026-11-26: NVIDIA H200" in shown
+    assert "18.9 s (by the data sheet 8.6 s), a peak of 87.40 GiB, predicted were 88.27." in shown
+    assert "resumed, it ends with parameters that differ by 0.0e+00." in shown
 
 
 def test_what_the_time_did_not_suffice_for_is_said() -> None:
