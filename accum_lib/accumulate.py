@@ -19,7 +19,7 @@ until 2024 (pull request 34191).
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -133,7 +133,7 @@ def _windows(
 
 def accumulate(
     model: nn.Module,
-    window: Sequence[Any],
+    window: Iterable[Any],
     loss_sum: LossSum,
     count: Count,
     *,
@@ -153,7 +153,7 @@ def accumulate(
 
     Args:
         model: its parameters receive the gradient.
-        window: the micro-batches of one update; ``windows`` makes them.
+        window: the micro-batches of one update; ``windows`` makes them. All are drawn before the first pass.
         loss_sum: ``loss_sum(model, batch)``, a scalar tensor: the **sum** of the batch's losses.
         count: ``count(batch)``, how many terms that sum has (samples, or tokens that are not ignored),
             known without running the model.
@@ -169,6 +169,7 @@ def accumulate(
             finite, a loss is not a scalar, carries no gradient, or is not finite.
         TypeError: a loss is not a tensor.
     """
+    window = list(window)  # a generator could be gone through but once, a loader may shuffle anew
     counts = [_check_count(count(batch), i) for i, batch in enumerate(window)]
     counted = [Pass(i, batch) for i, batch in enumerate(window) if counts[i] > 0]
     passes, total, micro_batches = ranks.agree(counted, sum(counts), len(counts))

@@ -71,6 +71,17 @@ def test_any_iterable_will_do() -> None:
     assert [[b[0].tolist() for b in window] for window in windows(loader, 2)] == [[[0, 1], [2, 3]], [[4]]]
 
 
+def test_a_window_may_be_a_generator_or_a_loader_that_shuffles() -> None:
+    """It is gone through once: else there would be counts and no passes, or counts of other batches."""
+    model, batches = make_model(), make_window(3, 1, 2)
+    accumulate(model, batches, loss_sum, count)
+    expected = gradient(model)
+    loader = DataLoader(batches, batch_size=None, shuffle=True)
+    for window in ((batch for batch in batches), iter(batches), tuple(batches), loader):
+        assert accumulate(model, window, loss_sum, count).micro_batches == 3
+        assert relative_error(gradient(model), expected) < EXACT
+
+
 def test_a_loader_can_be_cut_again_for_the_next_epoch() -> None:
     loader = DataLoader(TensorDataset(torch.arange(3)), batch_size=1)
     assert [len(w) for _ in range(2) for w in windows(loader, 2)] == [2, 1, 2, 1]

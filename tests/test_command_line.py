@@ -66,6 +66,36 @@ def test_what_cannot_be_run_exits_with_2_and_says_why(name, message, capsys) -> 
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("x, y, z = batch", "ValueError: not enough values to unpack"),
+        ("x = batch['input_ids']", "TypeError: tuple indices"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("helper(batch)", "RuntimeError: from below"),
+    ],
+)
+def test_an_error_inside_the_loop_is_told_with_its_line(line, error, tmp_path, capsys) -> None:
+    file = tmp_path / f"failing_{abs(hash(line))}.py"
+    file.write_text(
+        "def helper(batch):\n"
+        "    raise RuntimeError('from below')\n"
+        "def train(model, optimizer, loader, k):\n"
+        "    for batch in loader:\n"
+        f"        {line}\n"
+    )
+    assert main(["check", f"{file}:train"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {error}")
+    below = "line 2, in helper: raise" if "helper" in line else f"line 5, in train: {line}"
+    assert f"{file}, {below}" in said
+
+
+def test_an_error_of_the_check_itself_is_not_laid_at_the_loops_door(monkeypatch, capsys) -> None:
+    assert main(["check", f"{LOOPS}:right", "--k", "0"]) == 2
+    assert "in the loop" not in capsys.readouterr().err
+
+
 def test_a_module_that_misses_something_itself_is_told_apart(tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "needs_more.py").write_text("import not_installed_anywhere\n")
     monkeypatch.chdir(tmp_path)

@@ -2,9 +2,12 @@
 
 import argparse
 import importlib
+import inspect
 import os
 import pathlib
 import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -42,9 +45,27 @@ def run(arguments: argparse.Namespace) -> int:
         cases = [replace(case, accumulation_steps=arguments.k) for case in cases]
     if arguments.max_grad_norm is not None:
         cases = [replace(case, max_grad_norm=arguments.max_grad_norm) for case in cases]
-    reports = [check_case(loop, case) for case in cases]
+    try:
+        reports = [check_case(loop, case) for case in cases]
+    except Exception as error:
+        if (place := place_in(loop, error)) is None:
+            raise
+        print(f"error: {type(error).__name__}: {error}\n{place}", file=sys.stderr)
+        return 2
     print("\n\n".join(explain(report) for report in reports))
     return 0 if all(report.ok for report in reports) else 1
+
+
+def place_in(loop: Callable[..., Any], error: BaseException) -> str | None:
+    """Where in the loop's own file the error came from, the innermost line of it; None if it did not."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(loop))
+    except TypeError:  # a callable object, or a loop that was compiled
+        return None
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if file is not None and os.path.realpath(frame.filename) == os.path.realpath(file):
+            return f"  in the loop: {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}"
+    return None
 
 
 def load(name: str) -> Any:
