@@ -14,7 +14,7 @@ from accum_lib.commands.train_arguments import add_arguments
 
 DESCRIPTION = """\
 Trains with exact gradient accumulation: every update is that of one big batch of B = M K examples, whatever
-M and K are. Without further arguments it works offline: an untrained tiny RoBERTa learns to tell
+M and K are. With --output alone it works offline: an untrained tiny RoBERTa learns to tell
 docstrings of four packages apart.
 
   python -m accum_lib train --output runs/first
@@ -26,6 +26,7 @@ docstrings of four packages apart.
 RATES = {"tiny": 1e-3, "base": 1e-4, "large": 1e-4}  # untrained models learn from nothing
 MAX_TOKENS = 128
 MODEL = "model"  # what the trained model is called in the output folder
+MANY_CUT = 0.05  # of the texts: fewer are told by --dry-run alone
 FINE_TUNING_RATE = 2e-5  # for checkpoints: Liu et al. 2019 (arXiv 1907.11692), table 10
 
 
@@ -103,8 +104,9 @@ def _run(arguments: argparse.Namespace) -> int:
     loaded, data, train, held_out = _load(arguments)
     with _threads(loaded, device):
         if arguments.dry_run:
-            return _dry_run(loaded, train, held_out, settings, data.name, device)
+            return _dry_run(loaded, train, held_out, settings, data.name, device, arguments.output)
         _guard(loaded, train, settings, device)
+        _warn(loaded, train, settings, arguments)
         return _train(arguments, settings, loaded, data, train, held_out, device)
 
 
@@ -197,12 +199,16 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"columns": columns, "held_out": arguments.held_out, "labelled": labelled}
 
 
-def _dry_run(loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str) -> int:
+def _dry_run(
+    loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str, output: Path
+) -> int:
+    from accum_lib.roberta import disk
     from accum_lib.roberta.forecast import explain, forecast, free_bytes
     from accum_lib.roberta.parallel import rank_and_size
 
     if rank_and_size()[0] == 0:
-        print(explain(forecast(loaded, train, held_out, settings, data, device), free_bytes(device)))
+        plan = forecast(loaded, train, held_out, settings, data, device)
+        print(explain(plan, free_bytes(device), disk.free_bytes(output)))
     return 0
 
 
@@ -217,6 +223,21 @@ def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
     if device == "cpu" and loaded.parameters > SMALL:
         give_freed_blocks_back()
         refuse_what_does_not_fit(loaded, train, settings)
+
+
+def _warn(loaded: Any, train: Any, settings: Any, arguments: argparse.Namespace) -> None:
+    """Of what goes wrong without an error, or hours later."""
+    from accum_lib.roberta import disk
+
+    if train.shortened > MANY_CUT * len(train):
+        warnings.warn(
+            f"{train.shortened} of {len(train)} texts have more than {train.max_tokens} tokens, and lose "
+            f"what is beyond: --max-tokens may be up to {loaded.max_tokens}",
+            stacklevel=2,
+        )
+    needed = disk.run_bytes(loaded.model, settings, len(train))
+    if not arguments.resume and (said := disk.too_little(needed, arguments.output)):
+        warnings.warn(said, stacklevel=2)
 
 
 def _train(

@@ -78,6 +78,9 @@ class TrainingPlan:
     Attributes:
         data, model: in words.
         num_samples, held_out: N, and how many are held out.
+        classes: of each label, the examples to train on; none if the task has no labels.
+        shortened: texts to train on that lose what is beyond ``max_tokens``.
+        max_tokens: to which texts are cut.
         parameters: of the model.
         micro_batch_size, accumulation_steps: M and K.
         epochs: passes over the data, the last perhaps cut short.
@@ -89,6 +92,7 @@ class TrainingPlan:
         resident_bytes: of the peak, what the model holds in memory already; 0 on a GPU.
         interpreter_bytes: what the process holds besides, measured before it begins; 0 on a GPU.
         processes: that share the memory, each of which needs as much; 1 on GPUs, of which each has its own.
+        disk_bytes: that checkpoints and the trained model take at most.
         seconds: for all updates, without evaluations.
         seconds_source: how that number came about.
     """
@@ -97,6 +101,9 @@ class TrainingPlan:
     model: str
     num_samples: int
     held_out: int
+    classes: dict[str, int]
+    shortened: int
+    max_tokens: int
     parameters: int
     micro_batch_size: int
     accumulation_steps: int
@@ -109,6 +116,7 @@ class TrainingPlan:
     resident_bytes: int
     interpreter_bytes: int
     processes: int
+    disk_bytes: int
     seconds: float
     seconds_source: str
 

@@ -20,6 +20,7 @@ MANIFEST, ASIDE, PREFIX = "SHA256SUMS", "unfinished-", "window-"
 SETTINGS = "settings.json"  # the one file that a person may want to read
 TENSORS = ("model.pt", "optimizer.pt", "progress.pt")
 FILES = (SETTINGS, *TENSORS)
+KEEP = 2  # so that there is one left if the newest turns out to be damaged
 
 
 class CheckpointError(ValueError):
@@ -39,7 +40,7 @@ class Found:
     rejected: tuple[str, ...]
 
 
-def save(root: Path, windows: int, state: dict[str, Any], keep: int = 2) -> Path:
+def save(root: Path, windows: int, state: dict[str, Any], keep: int = KEEP) -> Path:
     """Write a checkpoint, then remove all but the newest ``keep``.
 
     Args:

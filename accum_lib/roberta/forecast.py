@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from accum_lib.losses import in_precision
 from accum_lib.machine import this_machine
 from accum_lib.records.memory import GIB
 from accum_lib.records.training import TrainingPlan
-from accum_lib.roberta import parallel, random_state
+from accum_lib.roberta import disk, parallel, random_state
 from accum_lib.roberta.allocator import give_freed_blocks_back
 from accum_lib.roberta.machinery import planned_windows
 from accum_lib.roberta.models import Loaded
@@ -26,12 +27,13 @@ from accum_lib.roberta.optimizer import make_optimizer
 from accum_lib.roberta.order import planned_order
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.sizes import cut
-from accum_lib.roberta.tasks import Task
+from accum_lib.roberta.tasks import Classification, Task
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
 LOOKED_AT = 2_000_000  # examples of all epochs, to find where long texts stand: some seconds
 PASSES, TOKENS = 4, 1024  # forward passes that are timed, and the tokens of each, at most
 UPDATED = 4_000_000  # parameters of an update that is timed
+MOST_CLASSES = 8  # that are named one by one
 SIDE = 1024  # of the matrices whose product is timed
 
 
@@ -57,7 +59,9 @@ def forecast(
         seconds = updates * estimated_window(prediction, train, settings, device)
         source = "an estimate, not measured: its arithmetic at the speed of a matrix product here"
     return TrainingPlan(
-        data=data, model=loaded.name, num_samples=n, held_out=len(held_out), parameters=loaded.parameters,
+        data=data, model=loaded.name, num_samples=n, held_out=len(held_out),
+        classes=classes_of(loaded, train), shortened=train.shortened, max_tokens=train.max_tokens,
+        parameters=loaded.parameters,
         micro_batch_size=settings.micro_batch_size, accumulation_steps=settings.accumulation_steps,
         epochs=-(-updates // per_epoch), updates=updates, trailing_window=n % b or b,
         longest=max(train.lengths[i] for i in examples_read(train, settings)), device=device,
@@ -65,8 +69,17 @@ def forecast(
         resident_bytes=resident_bytes(loaded) if device == "cpu" else 0,
         interpreter_bytes=beside,
         processes=parallel.on_this_machine() if device == "cpu" else 1,
-        seconds=seconds, seconds_source=source,
+        disk_bytes=disk.run_bytes(loaded.model, settings, n), seconds=seconds, seconds_source=source,
     )  # fmt: skip
+
+
+def classes_of(loaded: Loaded, task: Task) -> dict[str, int]:
+    """How many examples each class has, by the model's names; none for a task without labels."""
+    if not isinstance(task, Classification):
+        return {}
+    config: Any = loaded.model.config
+    given = Counter(example.label for example in task.examples)
+    return {name: given[label] for label, name in config.id2label.items()}
 
 
 def predict_memory(model: nn.Module, task: Task, settings: TrainingSettings, device: str) -> Prediction:
@@ -262,8 +275,8 @@ def operations_per_second(device: str, dtype: torch.dtype) -> float:
     return 2 * SIDE**3 * products / (time.perf_counter() - started)
 
 
-def explain(plan: TrainingPlan, free: float) -> str:
-    """The plan in words, given the ``free_bytes`` of the device."""
+def explain(plan: TrainingPlan, free: float, free_on_disk: float) -> str:
+    """The plan in words, given the bytes that are free on the device and on the disk."""
     trailing = (
         "all windows are full"
         if plan.trailing_window == plan.effective_batch_size
@@ -275,19 +288,33 @@ def explain(plan: TrainingPlan, free: float) -> str:
     held = f" (the model holds {plan.resident_bytes / GIB:.3f} already)" if plan.resident_bytes else ""
     fits = "fits" if plan.peak_bytes - plan.resident_bytes <= free / plan.processes else "DOES NOT FIT"
     each = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
+    shortened = f"; {plan.shortened} are cut to {plan.max_tokens}" if plan.shortened else ""
+    lacking = "" if plan.disk_bytes <= free_on_disk else ": TOO LITTLE"
     return "\n".join(
         [
             f"data     {plan.data}: {plan.num_samples} examples to train on, {plan.held_out} held out; "
-            f"the longest that is read has {plan.longest} tokens",
+            f"the longest that is read has {plan.longest} tokens{shortened}",
+            *([f"classes  {_classes(plan.classes)}"] if plan.classes else []),
             f"model    {plan.model}: {plan.parameters:,} parameters, on {plan.device}",
             f"update   M = {plan.micro_batch_size}, K = {plan.accumulation_steps}: "
             f"B = {plan.effective_batch_size} examples; {trailing}",
             f"run      {plan.updates} optimizer updates in {plan.epochs} epochs",
             f"memory   predicted peak {plan.peak_bytes / GIB:.3f} GiB of tensors{each}{held}{beside}; "
             f"{max(0, free) / GIB:.2f} GiB are free for tensors: it {fits}",
+            f"disk     up to {plan.disk_bytes / GIB:.2f} GiB for checkpoints and the model; "
+            f"{free_on_disk / GIB:.2f} GiB are free{lacking}",
             f"time     about {_duration(plan.seconds)} ({plan.seconds_source})",
         ]
     )
+
+
+def _classes(classes: dict[str, int]) -> str:
+    """Each class with its examples; of many, the rarest and the most frequent."""
+    ordered = sorted(classes.items(), key=lambda item: -item[1])
+    shown = [f"{name} {number}" for name, number in ordered]
+    if len(shown) > MOST_CLASSES:
+        shown = [*shown[: MOST_CLASSES // 2], "...", *shown[-MOST_CLASSES // 2 :]]
+    return f"{len(classes)}, with so many examples to train on: {', '.join(shown)}"
 
 
 def _duration(seconds: float) -> str:

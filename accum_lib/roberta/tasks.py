@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,12 +40,20 @@ class Task:
         if not examples:
             raise ValueError("no examples: the data set is empty")
         self.examples, self.seed, self.tokenizer = tuple(examples), seed, tokenizer
+        self.max_tokens = max_tokens
         self.pad = {**FILLERS, "input_ids": tokenizer.pad_token_id}
         self.encoded = [_encode(example, tokenizer, max_tokens) for example in examples]
         self.lengths = [len(e["input_ids"]) for e in self.encoded]
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    @cached_property
+    def shortened(self) -> int:
+        """How many texts have more than ``max_tokens`` tokens, and lose what is beyond."""
+        full = (e for e, length in zip(self.examples, self.lengths, strict=True) if length >= self.max_tokens)
+        whole = (self.tokenizer(e.text, e.pair, verbose=False)["input_ids"] for e in full)
+        return sum(len(tokens) > self.max_tokens for tokens in whole)
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
         """``input_ids`` and ``attention_mask`` (micro_batch, longest), and ``labels``."""
