@@ -78,7 +78,7 @@ def accumulate_or_halve(
             if ranks.world_size > 1 and is_out_of_memory(error):
                 raise MemoryError(
                     f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). The "
-                    "others cannot begin the window anew: start with a smaller -M and a larger -K"
+                    "others cannot begin the window anew: take a smaller -M and a larger -K (--resume may)"
                 ) from error
             raise
 

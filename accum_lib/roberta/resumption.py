@@ -90,6 +90,11 @@ def small_part(state: dict[str, Any]) -> dict[str, Any]:
     return {"progress.pt": state["progress.pt"]}
 
 
+def saved_micro_batch_size(state: dict[str, Any]) -> int:
+    """The M that was asked for; the run's own may have become smaller."""
+    return state[checkpoints.SETTINGS]["micro_batch_size"]
+
+
 def measured(state: dict[str, Any]) -> Any:
     """What ``take`` was given as measured; older versions did not save it."""
     return state["progress.pt"].get("measured")

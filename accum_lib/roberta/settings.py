@@ -1,5 +1,6 @@
 """What is decided about a run before it starts. Two equal settings give the same run, bit for bit."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,9 @@ import torch
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 ON_NON_FINITE = ("stop", "skip")
-# What a resumed run may change, since it does not touch the training.
-MAY_DIFFER = ("evaluate_every", "save_every", "held_out_data")
+# What a resumed run may change, since it does not touch the training: M and K at the same B only to rounding.
+MAY_DIFFER = ("evaluate_every", "save_every", "held_out_data", "checkpointing")
+SIZES = ("micro_batch_size", "accumulation_steps")
 DATA_DIFFER = "the training data are not the same (another file, another tokenizer, or another --max-tokens)"
 
 
@@ -111,7 +113,8 @@ class TrainingSettings:
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What a resumed run would do otherwise than the saved one, each as "name: saved there, now here"."""
-    names = [name for name in sorted(saved.keys() | now.keys()) if name not in MAY_DIFFER]
+    same = (*MAY_DIFFER, *SIZES) if _same_windows(saved, now) else MAY_DIFFER
+    names = [name for name in sorted(saved.keys() | now.keys()) if name not in same]
     return [
         DATA_DIFFER
         if name == "data"
@@ -119,6 +122,12 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in names
         if saved.get(name) != now.get(name)
     ]
+
+
+def _same_windows(saved: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether B is the same, and M does not matter: it does to the noise scale, of which it is a part."""
+    then, here = (math.prod(each.get(name, 0) for name in SIZES) for each in (saved, now))
+    return then == here and not now.get("noise_scale")
 
 
 def _check_at_least(name: str, value: Any, least: int) -> None:

@@ -251,12 +251,17 @@ class Trainer:
             return None
         found = resumption.find(self.output, self.facts)
         resumption.put_back(self.machinery, self.progress, found.state)
+        if resumption.saved_micro_batch_size(found.state) != self.settings.micro_batch_size:
+            self.progress.micro_batch_size = self.settings.micro_batch_size  # asked for anew
         return replace(found, state=resumption.small_part(found.state))  # or the weights would be held twice
 
     def _tell_beginning(self, found: checkpoints.Found | None) -> None:
         if found is None:
             return self.reporter.event("start", update=0, settings=self.facts)
-        self.reporter.event("resume", update=self.progress.updates, rejected=list(found.rejected))
+        now = self.progress
+        self.reporter.event(
+            "resume", update=now.updates, rejected=list(found.rejected), micro_batch_size=now.micro_batch_size
+        )
         for problem in found.rejected:
             self.reporter.say(f"{problem}; an earlier checkpoint is used")
         if self.show:  # all is well, and without a bar only what went wrong is said

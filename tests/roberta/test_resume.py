@@ -12,6 +12,7 @@ from small_training import make_trainer, parameters, same_bits
 
 from accum_lib.roberta import checkpoints, machinery, resumption
 from accum_lib.roberta.checkpoints import CheckpointError
+from accum_lib.roberta.logs import read_log
 
 SETTINGS = dict(dtype=torch.float32, save_every=1, epochs=2)  # six windows
 
@@ -182,7 +183,8 @@ def test_a_smaller_m_after_out_of_memory_is_remembered(tmp_path) -> None:
     ("other", "message"),
     [
         ({"learning_rate": 5e-3}, "learning_rate: 0.01 in the checkpoint, 0.005 now"),
-        ({"micro_batch_size": 4, "accumulation_steps": 8}, "accumulation_steps: 4 in the checkpoint, 8 now"),
+        ({"micro_batch_size": 4}, "micro_batch_size: 8 in the checkpoint, 4 now"),
+        ({"accumulation_steps": 8}, "accumulation_steps: 4 in the checkpoint, 8 now"),
         ({"seed": 1}, "seed: 0 in the checkpoint, 1 now"),
         ({"task": "mlm"}, "task: 'classification' in the checkpoint, 'mlm' now"),
         ({"dtype": torch.float64}, "dtype: 'torch.float32' in the checkpoint, 'torch.float64' now"),
@@ -193,6 +195,39 @@ def test_other_settings_are_refused_by_name(tmp_path, other, message) -> None:
     broken_off(tmp_path, 2)
     with pytest.raises(CheckpointError, match=message):
         resumed(tmp_path, **other)
+
+
+@pytest.mark.parametrize("m", [4, 16, 32])
+def test_another_m_and_k_at_the_same_b_end_with_the_same_parameters(tmp_path, m) -> None:
+    """To rounding, in float64 and without dropout; other settings in between would show."""
+    same = {"dropout": 0.0, "dtype": torch.float64}
+    whole = make_trainer(**{**SETTINGS, **same})
+    whole.run()
+    broken_off(tmp_path, 4, **same)
+    trainer = resumed(tmp_path, **same, micro_batch_size=m, accumulation_steps=32 // m, checkpointing=True)
+    assert trainer.progress.micro_batch_size == m
+    updates = [e for e in read_log(tmp_path / "log.jsonl") if e["event"] == "update"]
+    assert {e["micro_batch_size"] for e in updates} == {8, m}
+    there, here = (torch.cat([p.flatten() for p in parameters(t)]) for t in (whole, trainer))
+    assert float((here - there).norm() / there.norm()) < 1e-12
+
+
+def test_another_m_would_change_the_noise_scale_and_is_refused(tmp_path) -> None:
+    broken_off(tmp_path, 2, noise_scale=True)
+    with pytest.raises(CheckpointError, match="accumulation_steps: 4 in the checkpoint, 8 now"):
+        resumed(tmp_path, noise_scale=True, micro_batch_size=4, accumulation_steps=8)
+
+
+@pytest.mark.parametrize(("asked", "m"), [(8, 3), (4, 4)])
+def test_an_m_that_was_halved_stays_so_unless_another_is_asked_for(tmp_path, asked, m) -> None:
+    trainer = make_trainer(tmp_path, **SETTINGS, on_update=crash_at(2))
+    trainer.progress.micro_batch_size = 3
+    with pytest.raises(CrashError):
+        trainer.run()
+    assert (
+        resumed(tmp_path, micro_batch_size=asked, accumulation_steps=32 // asked).progress.micro_batch_size
+        == m
+    )
 
 
 def test_other_data_are_refused(tmp_path) -> None:
