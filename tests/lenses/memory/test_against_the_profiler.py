@@ -13,6 +13,7 @@ from accum_lib.lenses.memory.prediction import predict
 from accum_lib.lenses.memory.settings import Settings
 
 TOLERANCE = 0.01
+WITHOUT_INSTRUCTIONS = 0.05  # of bfloat16 convolutions, where the processor has AVX-512 without that type
 
 # family, M, K, what else is special: of the model, of the settings
 CASES = [
@@ -95,7 +96,9 @@ def test_the_prediction_is_what_the_profiler_measures(case, record_property) -> 
     key = family, tuple(special.items()), Settings(**settings)
     found, real = predicted(*key).peak_bytes(m, k), measured(*key, m, k)
     record_property("relative_error", error(found, real))
-    assert abs(error(found, real)) < TOLERANCE, f"predicted {found:,}, measured {real:,}"
+    unlike = family == "CNN" and settings.get("precision") == "bf16" and cpu._sums_apart()
+    tolerance = WITHOUT_INSTRUCTIONS if unlike else TOLERANCE
+    assert abs(error(found, real)) < tolerance, f"predicted {found:,}, measured {real:,}"
 
 
 @pytest.mark.parametrize(("instructions", "peak"), [(True, 3_796_804), (False, 3_937_156)])
@@ -104,3 +107,11 @@ def test_sixteen_bit_convolutions_follow_the_processor(monkeypatch, instructions
     monkeypatch.setattr(cpu, "_by_onednn", lambda image: instructions or image.dtype == torch.float32)
     prediction = predict(workload("CNN"), Settings(precision="bf16"), "cpu")
     assert abs(error(prediction.peak_bytes(16, 2), peak)) < TOLERANCE
+
+
+@pytest.mark.parametrize(("apart", "peak"), [(True, 12_241_236), (False, 11_586_772)])
+def test_sixteen_bit_products_follow_the_processor(monkeypatch, apart, peak) -> None:
+    """The first was measured on a Xeon with AVX-512 but no bfloat16; without sums it would be the second."""
+    monkeypatch.setattr(cpu, "_sums_apart", lambda: apart)
+    prediction = predict(workload("MLP"), Settings(precision="bf16"), "cpu")
+    assert abs(error(prediction.peak_bytes(64, 4), peak)) < TOLERANCE / 10
