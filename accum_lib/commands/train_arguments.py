@@ -116,7 +116,7 @@ def _add_run(group: Any) -> None:
         help="go on from the newest whole checkpoint in the output folder, "
         "with the same arguments; -M and -K may change if B stays, and so may --checkpointing",
     )
-    add("--dry-run", action="store_true", help="print plan, memory and time, and train nothing")
+    add("--dry-run", action="store_true", help="print plan, memory, disk and time, and train nothing")
     add("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")
     add("--evaluate-every", type=int, metavar="U", help="updates between evaluations (an epoch)")
     add("--save-every", type=int, metavar="U", help="updates between checkpoints (an epoch)")

@@ -77,8 +77,9 @@ def accumulate_or_halve(
                 raise NonFiniteError(str(error)) from error
             if ranks.world_size > 1 and is_out_of_memory(error):
                 raise MemoryError(
-                    f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). The "
-                    "others cannot begin the window anew: take a smaller -M and a larger -K (--resume may)"
+                    f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). "
+                    "The others cannot begin the window anew: a smaller -M and a larger -K help, with "
+                    "--resume too"
                 ) from error
             raise
 
