@@ -272,6 +272,9 @@ def _summary(loaded: Any, data: Any, held_out: Any, done: Any) -> str:
         given = [example.label for example in held_out.examples]
         most = max(given.count(label) for label in given)
         lines.append(f"The most frequent label alone would be right in {most / len(given):.1%}.")
+    if done.noise_scale is not None:
+        what = "examples" if held_out.name == "classification" else "hidden tokens"
+        lines.append(f"Noise scale of the gradient over the last windows: {done.noise_scale:.0f} {what}.")
     if done.skipped_windows:
         lines.append(f"{done.skipped_windows} windows were left out: their loss or gradient was not finite.")
     return "\n".join(lines)

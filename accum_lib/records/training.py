@@ -62,6 +62,7 @@ class Training:
         skipped_windows: left out because a loss or gradient was not finite.
         micro_batch_size: M at the end; smaller than at the beginning if memory ran out.
         seconds: in this process.
+        noise_scale: over the last windows, in samples or hidden tokens; None if it was not estimated.
     """
 
     updates: int
@@ -69,6 +70,7 @@ class Training:
     skipped_windows: int
     micro_batch_size: int
     seconds: float
+    noise_scale: float | None = None
 
 
 @dataclass(frozen=True)

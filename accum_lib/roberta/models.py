@@ -33,6 +33,10 @@ SIZES: dict[str, dict[str, int]] = {
     },
 }  # fmt: skip
 CLASSES = {"classification": "AutoModelForSequenceClassification", "mlm": "AutoModelForMaskedLM"}
+MAPPINGS = {
+    "classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+    "mlm": "MODEL_FOR_MASKED_LM_MAPPING",
+}
 TINY_VOCABULARY = 2000
 
 
@@ -140,6 +144,11 @@ def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None
 
     try:
         config = _configuration(name)
+        if type(config) not in getattr(transformers, MAPPINGS[task]):
+            raise ValueError(
+                f"{name} is of the family {config.model_type}, of which Transformers has no model for the "
+                f"task {task}: take another checkpoint, or another --task"
+            )
         mapped = config.dtype in (None, torch.float32)
         its_labels = [config.id2label[i] for i in sorted(config.id2label)]
         for key, value in _classes(task, data.labels).items():

@@ -110,7 +110,10 @@ class Trainer:
             if self.first:
                 finish()
         seconds, now = time.perf_counter() - started, self.progress
-        return Training(now.updates, tuple(self.evaluations), now.skipped, now.micro_batch_size, seconds)
+        return Training(
+            now.updates, tuple(self.evaluations), now.skipped, now.micro_batch_size, seconds,
+            self._noise_scale,
+        )  # fmt: skip
 
     # --- One window, one update
 

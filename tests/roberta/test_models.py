@@ -215,6 +215,17 @@ def test_damaged_files_beside_the_weights_are_named(tmp_path, file, content) -> 
         load_model(folder, "classification", made_data())
 
 
+def test_a_family_without_a_model_for_the_task_is_refused_in_one_sentence(tmp_path) -> None:
+    import transformers
+
+    transformers.GPT2Config(vocab_size=300, n_embd=16, n_layer=1, n_head=2).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"is of the family gpt2, of which .* for the task mlm: take"
+    ) as said:
+        load_model(tmp_path, "mlm", made_data())
+    assert len(str(said.value).replace(str(tmp_path), "")) < 200
+
+
 def test_dropout_is_set_under_every_familys_name_for_it() -> None:
     import transformers
 

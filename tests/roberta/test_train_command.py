@@ -64,6 +64,15 @@ def test_it_trains_and_what_it_leaves_can_be_used(file, tmp_path, capsys) -> Non
     assert main(words(file, tmp_path / "c", *more, "--task", "mlm")) == 0
 
 
+@pytest.mark.parametrize(("task", "unit"), [("classification", "examples"), ("mlm", "hidden tokens")])
+def test_the_noise_scale_that_was_asked_for_is_told_at_the_end(file, tmp_path, capsys, task, unit) -> None:
+    more = ["--noise-scale", "--epochs", "1", "-M", "4", "-K", "4", "--task", task]
+    assert main(words(file, tmp_path / "a", *more)) == 0
+    assert re.search(
+        rf"Noise scale of the gradient over the last windows: \d+ {unit}\.", capsys.readouterr().out
+    )
+
+
 def test_the_columns_and_the_held_out_file_can_be_named(file, tmp_path, capsys) -> None:
     other = tmp_path / "other.csv"
     other.write_text(file.read_text().replace("text,label", "body,kind", 1))
