@@ -189,7 +189,7 @@ def accumulate(
                 loss = _check_loss(loss_sum(model, batch), i)
                 if weight:
                     losses.append(loss.detach())
-                if done == len(passes):
+                if losses and done == len(passes):
                     read_sums = _sent_off(losses)
                 # Divided by the window's count, not this micro-batch's, and not K. Starting backward from
                 # 1 / total gives the numbers of (loss / total).backward() with one operation less. Several
@@ -326,8 +326,6 @@ def _sent_off(losses: list[Tensor]) -> Callable[[], list[float]]:
     A GPU works behind the program that tells it what to do. Were the losses asked for only at the end, the
     program would wait for the backward pass, and then the GPU for the optimizer's first kernels.
     """
-    if not losses:
-        return list
     together = torch.stack(losses)
     if not together.is_cuda:
         values = together.tolist()

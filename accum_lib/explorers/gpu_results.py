@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ LINES = {  # what each part found, in a sentence
     ),
 }
 RESUMED = N_(
-    "lost after half of its updates and resumed, it ends with parameters that differ by {difference:.1e}."
+    "lost after half of its updates and resumed, it ends with parameters that differ by "
+    "{resumed_relative_difference:.1e}."
 )
 HALVED = N_("the planned M = {planned_micro_batch_size} ran out of memory, and was halved to {halved_to}.")
 TITLES = {
@@ -113,13 +114,8 @@ def show(record: Mapping[str, Any]) -> None:
     print(_measured_on(record))
     for name, title in TITLES.items():
         for row in parts.get(name, []):
-            what = row.get("failure") or _(LINES[name], **_in_words(row))
-            print(wrapped(f"{_(title)}: {what}", "    "))
-            if "planned_micro_batch_size" in row and row["halved_to"]:
-                print(wrapped(f"{_(title)}: {_(HALVED, **_in_words(row))}", "    "))
-            if "resumed_relative_difference" in row:
-                difference = row["resumed_relative_difference"]
-                print(wrapped(f"{_(title)}: {_(RESUMED, difference=difference)}", "    "))
+            for sentence in _sentences(name, row):
+                print(wrapped(f"{_(title)}: {sentence}", "    "))
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in parts.get("speed", []):
         if "failure" in row:
@@ -139,6 +135,16 @@ def show(record: Mapping[str, Any]) -> None:
             show_still(partial(picture, rows))
         else:
             print(summary(rows))
+
+
+def _sentences(name: str, row: Mapping[str, Any]) -> Iterator[str]:
+    """What one row of a part found, or why it failed."""
+    values = _in_words(row)
+    yield row.get("failure") or _(LINES[name], **values)
+    if "planned_micro_batch_size" in row and row["halved_to"]:
+        yield _(HALVED, **values)
+    if "resumed_relative_difference" in row:
+        yield _(RESUMED, **values)
 
 
 def _measured_on(record: Mapping[str, Any]) -> str:

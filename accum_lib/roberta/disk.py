@@ -7,7 +7,7 @@ from torch import nn
 
 from accum_lib.records.memory import GIB
 from accum_lib.roberta.checkpoints import KEEP
-from accum_lib.roberta.machinery import planned_windows
+from accum_lib.roberta.machinery import planned_windows, windows_per_epoch
 from accum_lib.roberta.settings import TrainingSettings
 
 
@@ -18,7 +18,7 @@ def run_bytes(model: nn.Module, settings: TrainingSettings, num_samples: int) ->
     while it is written, and an old one goes only afterwards.
     """
     windows = planned_windows(settings, num_samples)
-    every = settings.save_every or -(-num_samples // settings.effective_batch_size)
+    every = settings.save_every or windows_per_epoch(settings, num_samples)
     saved = -(-windows // every)
     weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
     checkpoint = weights + 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)

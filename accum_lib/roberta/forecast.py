@@ -21,7 +21,7 @@ from accum_lib.records.memory import GIB
 from accum_lib.records.training import TrainingPlan
 from accum_lib.roberta import disk, parallel, random_state
 from accum_lib.roberta.allocator import give_freed_blocks_back
-from accum_lib.roberta.machinery import planned_windows
+from accum_lib.roberta.machinery import planned_windows, windows_per_epoch
 from accum_lib.roberta.models import Loaded
 from accum_lib.roberta.optimizer import make_optimizer
 from accum_lib.roberta.order import planned_order
@@ -44,7 +44,6 @@ def forecast(
     peak = predicted_peak(loaded.model, train, settings, device)
     beside = interpreter_bytes(loaded) if device == "cpu" else 0  # before anything runs
     n, b = len(train), settings.effective_batch_size
-    per_epoch = -(-n // b)
     updates = planned_windows(settings, n)
     if loaded.parameters <= SMALL and device == "cpu":
         seconds = updates * timed_window(loaded.model, train, settings)
@@ -63,7 +62,7 @@ def forecast(
         classes=classes_of(loaded, train), shortened=train.shortened, max_tokens=train.max_tokens,
         parameters=loaded.parameters,
         micro_batch_size=settings.micro_batch_size, accumulation_steps=settings.accumulation_steps,
-        epochs=-(-updates // per_epoch), updates=updates, trailing_window=n % b or b,
+        epochs=-(-updates // windows_per_epoch(settings, n)), updates=updates, trailing_window=n % b or b,
         longest=max(train.lengths[i] for i in examples_read(train, settings)), device=device,
         peak_bytes=peak,
         resident_bytes=resident_bytes(loaded) if device == "cpu" else 0,

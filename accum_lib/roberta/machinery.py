@@ -21,9 +21,14 @@ class Machinery:
     scaler: torch.amp.GradScaler | None
 
 
+def windows_per_epoch(settings: TrainingSettings, num_samples: int) -> int:
+    """How many windows an epoch has, the last perhaps a shorter one."""
+    return -(-num_samples // settings.effective_batch_size)
+
+
 def planned_windows(settings: TrainingSettings, num_samples: int) -> int:
     """How many windows a run reads; each is an update, unless it is left out."""
-    in_epochs = settings.epochs * -(-num_samples // settings.effective_batch_size)
+    in_epochs = settings.epochs * windows_per_epoch(settings, num_samples)
     return in_epochs if settings.max_updates is None else min(in_epochs, settings.max_updates)
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -42,18 +41,16 @@ class Task:
         self.examples, self.seed, self.tokenizer = tuple(examples), seed, tokenizer
         self.max_tokens = max_tokens
         self.pad = {**FILLERS, "input_ids": tokenizer.pad_token_id}
-        self.encoded = [_encode(example, tokenizer, max_tokens) for example in examples]
+        self.encoded: list[dict[str, list[int]]] = []
+        self.shortened = 0  # texts with more than ``max_tokens`` tokens, which lose what is beyond
+        for example in examples:
+            encoded, cut = _encode(example, tokenizer, max_tokens)
+            self.encoded.append(encoded)
+            self.shortened += cut
         self.lengths = [len(e["input_ids"]) for e in self.encoded]
 
     def __len__(self) -> int:
         return len(self.examples)
-
-    @cached_property
-    def shortened(self) -> int:
-        """How many texts have more than ``max_tokens`` tokens, and lose what is beyond."""
-        full = (e for e, length in zip(self.examples, self.lengths, strict=True) if length >= self.max_tokens)
-        whole = (self.tokenizer(e.text, e.pair, verbose=False)["input_ids"] for e in full)
-        return sum(len(tokens) > self.max_tokens for tokens in whole)
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
         """``input_ids`` and ``attention_mask`` (micro_batch, longest), and ``labels``."""
@@ -147,6 +144,12 @@ class MaskedLanguageModelling(Task):
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, MaskedLanguageModelling)}
 
 
-def _encode(example: Example, tokenizer: Any, max_tokens: int) -> dict[str, list[int]]:
+def _encode(example: Example, tokenizer: Any, max_tokens: int) -> tuple[dict[str, list[int]], bool]:
+    """The model's inputs, and whether the text had to be cut for them."""
     encoded = tokenizer(example.text, example.pair, truncation=True, max_length=max_tokens)
-    return {name: list(encoded[name]) for name in FILLERS if name in encoded}
+    if encoded.encodings is not None:
+        cut = bool(encoded.encodings[0].overflowing)
+    else:  # a tokenizer in Python does not keep what it cuts off
+        full = len(encoded["input_ids"]) >= max_tokens
+        cut = full and len(tokenizer(example.text, example.pair, verbose=False)["input_ids"]) > max_tokens
+    return {name: list(encoded[name]) for name in FILLERS if name in encoded}, cut

@@ -25,7 +25,7 @@ from accum_lib.roberta import allocator, checkpoints, parallel, random_state, re
 from accum_lib.roberta.evaluation import evaluate
 from accum_lib.roberta.lock import only_run_in
 from accum_lib.roberta.logs import Reporter
-from accum_lib.roberta.machinery import make_machinery, planned_windows
+from accum_lib.roberta.machinery import make_machinery, planned_windows, windows_per_epoch
 from accum_lib.roberta.order import planned_order
 from accum_lib.roberta.settings import TrainingSettings
 from accum_lib.roberta.sizes import cut
@@ -63,7 +63,7 @@ class Trainer:
         self.first = parallel.rank_and_size()[0] == 0  # it alone writes
         self.output = Path(output) if output is not None else None
         self.show, self.tensorboard, self.on_update = show, tensorboard, on_update
-        self.windows_per_epoch = -(-len(train) // settings.effective_batch_size)
+        self.windows_per_epoch = windows_per_epoch(settings, len(train))
         self.planned = planned_windows(settings, len(train))
         self.machinery = make_machinery(self.model, settings, self.planned, self.device)
         self.facts = resumption.facts(self.model, train, held_out, settings, facts or {})

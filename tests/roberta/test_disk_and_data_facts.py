@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from small_training import made_data, made_tokenizer
+from transformers import BatchEncoding
 
 from accum_lib.__main__ import main
 from accum_lib.records.memory import GIB
@@ -113,8 +114,28 @@ def test_texts_that_are_cut_are_counted_and_those_that_just_fit_are_not(pair) ->
     texts = ["the array", "the array of the model", "an array of a model of an array", "a"]
     whole = [len(tokenizer(text, pair)["input_ids"]) for text in texts]
     limit = sorted(whole)[2]  # one is longer, one has just so many
-    task = Classification([Example(text, pair, 0) for text in texts], tokenizer, max_tokens=limit)
-    assert task.shortened == sum(length > limit for length in whole) == 1
+    for each, questions in ((Asked(tokenizer), 4), (InPython(tokenizer), 6)):  # two are as long as may be
+        task = Classification([Example(text, pair, 0) for text in texts], each, max_tokens=limit)
+        assert task.shortened == sum(length > limit for length in whole) == 1
+        assert each.questions == questions
+
+
+class Asked:
+    """A tokenizer that counts how often it is asked."""
+
+    def __init__(self, tokenizer) -> None:
+        self.tokenizer, self.pad_token_id, self.questions = tokenizer, tokenizer.pad_token_id, 0
+
+    def __call__(self, *given, **how):
+        self.questions += 1
+        return self.tokenizer(*given, **how)
+
+
+class InPython(Asked):
+    """One that does not keep what it cuts off, as those without Rust."""
+
+    def __call__(self, *given, **how):
+        return BatchEncoding(dict(super().__call__(*given, **how)))
 
 
 def test_a_run_that_cuts_many_texts_says_so_once_and_one_that_cuts_three_does_not(tmp_path, capsys) -> None:
