@@ -116,8 +116,8 @@ bench: $(VENV)/test
 gpu: $(VENV)/lab
 	@mkdir -p build/gpu
 	@echo "Measuring on the GPU; the results go to build/gpu (up to twenty minutes) ..."
-	-@$(BIN)/python tests/gpu/memory_grid.py --device cuda --out build/gpu/memory_grid.json
-	@$(BIN)/python tests/gpu/roberta_lab.py --device cuda --out build/gpu/roberta_lab.json
+	-@$(BIN)/python benchmarks/gpu/memory_grid.py --device cuda --out build/gpu/memory_grid.json
+	@$(BIN)/python benchmarks/gpu/roberta_lab.py --device cuda --out build/gpu/roberta_lab.json
 
 # Versions of everything that gets installed, also of what the requirements need in their turn. A local
 # label such as +cpu names one build and would not be found on another machine.

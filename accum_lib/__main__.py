@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from accum_lib.commands import check, plan, scoreboard, train
+from accum_lib.cli import check, plan, scoreboard, train
 
 COMMANDS = (
     check,

@@ -7,6 +7,8 @@ host's memory.
 import os
 import pathlib
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -113,3 +115,14 @@ def _control_group_limit() -> float:
         except (OSError, ValueError):  # no such file, or "max": no limit here
             continue
     return float("inf")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, PyTorch computes on one thread, which also makes sums come out the same each time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

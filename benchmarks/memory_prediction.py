@@ -14,10 +14,10 @@ from importlib.metadata import version
 
 import torch
 
-from accum_lib.lenses.memory.cuda import CUDA
-from accum_lib.lenses.memory.prediction import Prediction, predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, named
+from accum_lib.memory.cuda import CUDA
+from accum_lib.memory.prediction import Prediction, predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, named
 
 MODELS = ("roberta-base", "roberta-large")
 WAYS = (Settings(), Settings(precision="bf16"), Settings(precision="bf16", checkpointing=True))

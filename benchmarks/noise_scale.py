@@ -27,8 +27,9 @@ import torch
 from torch import nn
 
 from accum_lib import accumulate, apply_update
-from accum_lib.lenses.variance import NoiseScaleMonitor, example_gradients
-from accum_lib.problems import Digits, Problem
+from accum_lib.noise import NoiseScaleMonitor, example_gradients
+from accum_lib.problems.base import Problem
+from accum_lib.problems.digits import Digits
 from accum_lib.problems.roberta import Roberta
 
 STEPS, RATE = 4, 1e-3

@@ -29,13 +29,14 @@ import torch
 import transformers
 from torch import nn
 
-from accum_lib.roberta.data import TextData, load_data
-from accum_lib.roberta.models import Loaded, load_model
-from accum_lib.roberta.optimizer import BETAS, EPSILON
-from accum_lib.roberta.order import epoch_windows
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.tasks import Classification
-from accum_lib.roberta.trainer import Trainer
+from accum_lib.training.data.batches import epoch_windows
+from accum_lib.training.data.sources import load_data
+from accum_lib.training.data.tasks import Classification
+from accum_lib.training.data.texts import TextData
+from accum_lib.training.machinery import BETAS, EPSILON
+from accum_lib.training.models import Loaded, load_model
+from accum_lib.training.settings import TrainingSettings
+from accum_lib.training.trainer import Trainer
 
 M, K, RATE, TOKENS = 8, 4, 1e-3, 128
 OURS, THEIRS = "accum_lib", "transformers.Trainer"

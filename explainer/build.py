@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "build" / "explainer.html"
 LARGEST = 6 * 2**20  # bytes: what an e-mail or a slow line takes
 SCRIPTS = ("live", "figures", "stage", "sections", "main")  # in the order in which they need each other
-CHECK = """from accum_lib.lenses.equivalence import assert_equivalent
+CHECK = """from accum_lib.check import assert_equivalent
 
 def test_training_loop():
     assert_equivalent(train)  # train(model, optimizer, batches, accumulation_steps), one epoch"""

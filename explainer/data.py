@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from accum_lib.lenses.batch_norm import norm_errors
-from accum_lib.lenses.equivalence.standard import COUNTS
-from accum_lib.lenses.memory.planner import plan, predicted
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import named
-from accum_lib.lenses.variance import VarianceLab
-from accum_lib.pitfalls import loops
-from accum_lib.problems import Regression
-from accum_lib.problems.regression import START
-from accum_lib.records.memory import Peaks, Timeline
-from accum_lib.threads import one_thread
+from accum_lib.check.case import COUNTS
+from accum_lib.check.faults import loops
+from accum_lib.lessons.beyond_text.measure import norm_errors
+from accum_lib.lessons.variance.measure import VarianceLab
+from accum_lib.machine import one_thread
+from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.records import Peaks, Timeline
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import named
+from accum_lib.problems.regression import START, Regression
 
 EPOCHS = 12  # whose order of examples the page knows
 TOKENS = 51  # of the two-class problem: the lonely token of 1 in 51

@@ -1,6 +1,6 @@
 """Answer a prediction as a reader does."""
 
-from accum_lib.explorers.prediction import Prediction
+from accum_lib.lessons.kit.quiz import Prediction
 
 
 def asked(prediction: Prediction, guess: int) -> str:

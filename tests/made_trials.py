@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from accum_lib.lenses.advice.trial import _trial
-from accum_lib.records.advice import Trial
-from accum_lib.records.races import Race
-from accum_lib.records.variance import NoiseScale
+from accum_lib.lessons.choose_k.record import Trial
+from accum_lib.lessons.choose_k.trial import _trial
+from accum_lib.lessons.variance.race_record import Race
+from accum_lib.noise.records import NoiseScale
 
 NOISE, SEEDS, TARGET = 64.0, 4, 0.5
 STEPS, M = (2, 8, 32), 8

@@ -4,11 +4,11 @@ from functools import cache, partial
 
 import transformers  # noqa: F401  so that the processes which measure are copies of one that has it
 
-from accum_lib.lenses.memory.measure import measure_apart
-from accum_lib.lenses.memory.prediction import Prediction, predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.update import trace_update
-from accum_lib.lenses.memory.workloads import Workload, cnn, encoder, lstm, mlp, named
+from accum_lib.lessons.memory.measure import measure_apart
+from accum_lib.memory.prediction import Prediction, predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.trace.update import trace_update
+from accum_lib.memory.workloads import Workload, cnn, encoder, lstm, mlp, named
 
 ROBERTA = {
     "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 512,

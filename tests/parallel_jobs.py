@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from small_training import make_trainer, parameters
 
-from accum_lib.roberta import parallel
+from accum_lib.training import parallel
 
 SETTINGS = dict(dropout=0.0, save_every=1, epochs=2)  # six windows of 32 examples, the third and last of 26
 
@@ -50,7 +50,7 @@ def train_over_a_nan(folder: Any) -> tuple:
 
 def dropout_draws() -> list[float]:
     """A random number of each process, as a run begins."""
-    from accum_lib.roberta import random_state
+    from accum_lib.training.saving import random_state
 
     with parallel.joined("cpu"):
         random_state.seed_all(0)

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accum_lib.roberta.data import Example, TextData
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.tasks import TASKS
-from accum_lib.roberta.tokenizer import train_tokenizer
-from accum_lib.roberta.trainer import Trainer
+from accum_lib.training.data.tasks import TASKS
+from accum_lib.training.data.texts import Example, TextData
+from accum_lib.training.data.tokenizer import train_tokenizer
+from accum_lib.training.settings import TrainingSettings
+from accum_lib.training.trainer import Trainer
 
 WORDS = ("sum array axis mean tensor shape", "model fit predict score label class")
 

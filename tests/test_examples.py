@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from accum_lib.scoreboard import scoreboard
+from accum_lib.check.frameworks.scoreboard import scoreboard
 
 EXAMPLES = sorted((pathlib.Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 by_name = pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)

@@ -84,7 +84,7 @@ def test_the_import_contract_notices_a_wrong_import(tmp_path) -> None:
     run = {"cwd": tmp_path, "capture_output": True, "text": True, "env": {"PYTHONPATH": str(tmp_path)}}
     assert subprocess.run(command, **run).returncode == 0
     core = package / "accumulate.py"
-    core.write_text(core.read_text() + "\nimport accum_lib.figures.theme\n")
+    core.write_text(core.read_text() + "\nimport accum_lib.lessons.kit.theme\n")
     broken = subprocess.run(command, **run)
     assert broken.returncode != 0
     assert "Data flows one way" in broken.stdout

@@ -8,16 +8,15 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from accum_lib.lenses.equivalence.calling import Loop, call_loop, wishes_of
-from accum_lib.lenses.equivalence.case import Case
-from accum_lib.lenses.equivalence.compare import compare_updates, model_facts, tolerance_of
-from accum_lib.lenses.equivalence.diagnose import Evidence, diagnose
-from accum_lib.lenses.equivalence.recorder import Recorder
-from accum_lib.lenses.equivalence.reference import Reference, flat
-from accum_lib.lenses.equivalence.standard import standard_cases
-from accum_lib.lenses.equivalence.text import explain
-from accum_lib.records.equivalence import Report
-from accum_lib.threads import one_thread
+from accum_lib.check.case import Case, standard_cases
+from accum_lib.check.compare import compare_updates, model_facts, tolerance_of
+from accum_lib.check.diagnosis.diagnose import Evidence, diagnose
+from accum_lib.check.loop import Loop, call_loop, wishes_of
+from accum_lib.check.recorder import Recorder
+from accum_lib.check.reference import Reference, flat
+from accum_lib.check.report import Report
+from accum_lib.check.text import explain
+from accum_lib.machine import one_thread
 from accum_lib.words import _
 
 

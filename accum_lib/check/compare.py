@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accum_lib.lenses.equivalence.case import Case
-from accum_lib.lenses.equivalence.recorder import Update, Vectors
-from accum_lib.lenses.equivalence.reference import Reference, flat, rounding_tolerance
-from accum_lib.records.equivalence import ModelFacts, UpdateCheck
+from accum_lib.check.case import Case
+from accum_lib.check.recorder import Update, Vectors
+from accum_lib.check.reference import Reference, flat, rounding_tolerance
+from accum_lib.check.report import ModelFacts, UpdateCheck
 
 
 def compare_updates(

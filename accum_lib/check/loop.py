@@ -1,8 +1,13 @@
 """Call a training loop that somebody else has written: what it asks for, by its parameters' names."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import nn
+
+from accum_lib.accumulate import Count, LossSum, accumulate, apply_update, windows
 
 Loop = Callable[..., Any]
 POSITIONAL = ("model", "optimizer", "batches", "accumulation_steps")
@@ -49,3 +54,23 @@ def wishes_of(loop: Loop) -> dict[str, str]:
 def call_loop(loop: Loop, offers: Mapping[str, Any]) -> Any:
     """Call the loop with those offers that it asks for; its answer."""
     return loop(**{name: offers[offer] for name, offer in wishes_of(loop).items()})
+
+
+def core_loop(loss_sum: LossSum, count: Count) -> Loop:
+    """Three lines around ``accumulate``; it returns the losses of the windows.
+
+    Args:
+        loss_sum, count: as ``accumulate`` takes them.
+    """
+
+    def loop(
+        model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[Any], accumulation_steps: int,
+        max_grad_norm: float | None,
+    ) -> list[float]:  # fmt: skip
+        losses = []
+        for window in windows(batches, accumulation_steps):
+            losses.append(accumulate(model, window, loss_sum, count).loss)
+            apply_update(model, optimizer, max_grad_norm=max_grad_norm)
+        return losses
+
+    return loop

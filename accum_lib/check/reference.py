@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from accum_lib.lenses.equivalence.case import Case, labels_of, tensors
-from accum_lib.lenses.equivalence.recorder import Update, Vectors
+from accum_lib.check.case import Case, labels_of, tensors
+from accum_lib.check.recorder import Update, Vectors
 
 FAILURE = 1e-9  # the probability with which rounding may exceed the tolerance
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from accum_lib.records.equivalence import Report, UpdateCheck
+from accum_lib.check.report import Report, UpdateCheck
 from accum_lib.words import _, clauses, listed
 
 

@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a report for each case; 1 if the loop is not equal in one of them."""
-    from accum_lib.lenses.equivalence import check_case, explain, standard_cases
+    from accum_lib.check import check_case, explain, standard_cases
 
     loop = load(arguments.loop)
     cases = [load(arguments.case)()] if arguments.case else standard_cases()

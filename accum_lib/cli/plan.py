@@ -3,13 +3,13 @@
 import argparse
 from typing import Any
 
-from accum_lib.commands.check import load
+from accum_lib.cli.check import load
 
 DESCRIPTION = """\
 Predicts the memory of an update from a trace (nothing is allocated) and chooses the smallest number of
 accumulation steps that fits the card with a margin, in float32 and in 16 bits, with and without activation
 checkpointing. With --model MODULE:FUNCTION it plans for a model of your own: a function that returns an
-accum_lib Workload (see accum_lib/lenses/memory/workloads.py, of_model).
+accum_lib Workload (see accum_lib/memory/workloads.py, of_model).
 """
 
 
@@ -33,7 +33,8 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; 0 if something fits, 1 if nothing does."""
-    from accum_lib.lenses.memory.planner import MARGIN, explain, plan
+    from accum_lib.memory.plan_text import explain
+    from accum_lib.memory.planner import MARGIN, plan
 
     found = plan(
         _workload(arguments),
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _workload(arguments: argparse.Namespace) -> Any:
-    from accum_lib.lenses.memory.workloads import Workload, named
+    from accum_lib.memory.workloads import Workload, named
 
     if ":" not in arguments.model:
         return named(arguments.model, arguments.head, arguments.tokens)
@@ -59,7 +60,7 @@ def _workload(arguments: argparse.Namespace) -> Any:
 
 def _settings(arguments: argparse.Namespace) -> Any:
     """What was asked for; None if everything is left to the planner."""
-    from accum_lib.lenses.memory.settings import Settings
+    from accum_lib.memory.settings import Settings
 
     asked = Settings(optimizer=arguments.optimizer, implementation=arguments.implementation)
     if arguments.precision is None and asked == Settings():

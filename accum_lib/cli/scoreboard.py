@@ -17,7 +17,7 @@ def add_to(commands: Any) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Print the table; always 0, since a framework's fault is no failure of this command."""
-    from accum_lib.scoreboard import scoreboard, table
+    from accum_lib.check.frameworks.scoreboard import scoreboard, table
 
     rows = list(scoreboard())
     if not rows:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from accum_lib.commands.train_arguments import add_arguments
+from accum_lib.cli.train_arguments import add_arguments
 
 DESCRIPTION = """\
 Trains with exact gradient accumulation: every update is that of one big batch of B = M K examples, whatever
@@ -42,7 +42,7 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or print the plan; 0 if it went well, 2 if memory does not suffice, 130 if interrupted."""
-    from accum_lib.roberta.parallel import joined
+    from accum_lib.training.parallel import joined
 
     try:
         with _plain_warnings(), joined(arguments.device):
@@ -73,8 +73,8 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _how_to_go_on(arguments: argparse.Namespace) -> str:
-    from accum_lib.roberta.checkpoints import folders
-    from accum_lib.roberta.resumption import FOLDER
+    from accum_lib.training.saving.checkpoints import folders
+    from accum_lib.training.saving.resumption import FOLDER
 
     if folders(arguments.output / FOLDER):
         return "the same command with --resume goes on from the last checkpoint"
@@ -121,8 +121,8 @@ def _refuse_to_replace(folder: Path) -> None:
 
 def _threads(loaded: Any, device: str) -> AbstractContextManager[None]:
     """Small models on one thread: on a busy machine, several would wait for one another most of the time."""
-    from accum_lib.roberta.forecast import SMALL
-    from accum_lib.threads import one_thread
+    from accum_lib.machine import one_thread
+    from accum_lib.training.forecast import SMALL
 
     return one_thread() if device == "cpu" and loaded.parameters <= SMALL else nullcontext()
 
@@ -130,8 +130,8 @@ def _threads(loaded: Any, device: str) -> AbstractContextManager[None]:
 def _settings(arguments: argparse.Namespace) -> Any:
     from dataclasses import fields
 
-    from accum_lib.roberta.settings import TrainingSettings
-    from accum_lib.roberta.sizes import batch_sizes
+    from accum_lib.training.data.batches import batch_sizes
+    from accum_lib.training.settings import TrainingSettings
 
     m, k = batch_sizes(
         arguments.micro_batch_size, arguments.accumulation_steps, arguments.effective_batch_size
@@ -149,9 +149,9 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     """Model, data, and the two tasks."""
-    from accum_lib.roberta.data import load_data
-    from accum_lib.roberta.models import load_model
-    from accum_lib.roberta.tasks import TASKS
+    from accum_lib.training.data.sources import load_data
+    from accum_lib.training.data.tasks import TASKS
+    from accum_lib.training.models import load_model
 
     if arguments.max_held_out is not None and arguments.max_held_out < 1:
         raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
@@ -182,8 +182,8 @@ def _some(examples: Sequence[Any], number: int | None) -> Sequence[Any]:
 
 def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
     """How a file is to be read; nothing where the data are no file."""
-    from accum_lib.roberta.data import is_file
-    from accum_lib.roberta.files import Columns
+    from accum_lib.training.data.files import Columns
+    from accum_lib.training.data.sources import is_file
 
     columns = Columns(arguments.text_column, arguments.pair_column, arguments.label_column)
     if not is_file(arguments.data):
@@ -202,9 +202,9 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
 def _dry_run(
     loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str, output: Path
 ) -> int:
-    from accum_lib.roberta import disk
-    from accum_lib.roberta.forecast import explain, forecast, free_bytes
-    from accum_lib.roberta.parallel import rank_and_size
+    from accum_lib.training.forecast import explain, forecast, free_bytes
+    from accum_lib.training.parallel import rank_and_size
+    from accum_lib.training.saving import disk
 
     if rank_and_size()[0] == 0:
         plan = forecast(loaded, train, held_out, settings, data, device)
@@ -217,8 +217,8 @@ def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
 
     For the prediction to hold, freed memory has to go back to the system.
     """
-    from accum_lib.roberta.allocator import give_freed_blocks_back
-    from accum_lib.roberta.forecast import SMALL, refuse_what_does_not_fit
+    from accum_lib.training.forecast import SMALL, refuse_what_does_not_fit
+    from accum_lib.training.heaps import give_freed_blocks_back
 
     if device == "cpu" and loaded.parameters > SMALL:
         give_freed_blocks_back()
@@ -227,7 +227,7 @@ def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
 
 def _warn(loaded: Any, train: Any, settings: Any, arguments: argparse.Namespace) -> None:
     """Of what goes wrong without an error, or hours later."""
-    from accum_lib.roberta import disk
+    from accum_lib.training.saving import disk
 
     if train.shortened > MANY_CUT * len(train):
         warnings.warn(
@@ -244,8 +244,8 @@ def _train(
     arguments: argparse.Namespace, settings: Any, loaded: Any, data: Any, train: Any, held_out: Any,
     device: str,
 ) -> int:  # fmt: skip
-    from accum_lib.roberta.models import export
-    from accum_lib.roberta.trainer import Trainer
+    from accum_lib.training.models import export
+    from accum_lib.training.trainer import Trainer
 
     # In English, whatever is spoken: a run may be resumed in another language.
     model = loaded.name if loaded.trained else f"RoBERTa ({arguments.model}, untrained)"

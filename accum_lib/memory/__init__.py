@@ -1,4 +1,24 @@
-"""Predict the memory of an update without making it: traces, every M and K, a planner, real measurements.
+"""Predict the memory of an update without making it: traces, every M and K, a planner, a guard.
 
-Start with ``prediction.predict``, ``planner.plan`` and ``guard.guard``; ``storages.py`` is the heart of it.
+Start with ``predict``, ``plan`` and ``guard``; ``trace/storages.py`` is the heart of it.
 """
+
+from accum_lib.memory.guard import WouldNotFitError, guard
+from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.prediction import predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, encoder, mlp, named, of_model
+
+__all__ = [
+    "Settings",
+    "Workload",
+    "WouldNotFitError",
+    "encoder",
+    "guard",
+    "mlp",
+    "named",
+    "of_model",
+    "plan",
+    "predict",
+    "predicted",
+]

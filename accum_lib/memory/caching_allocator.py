@@ -9,7 +9,7 @@ c10/cuda/CUDACachingAllocator.cpp with its default settings.
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
-from accum_lib.lenses.memory.prediction import Prediction, Requests
+from accum_lib.memory.prediction import Prediction, Requests
 
 MIB = 2**20
 ROUND = 512  # requests are rounded up to this (kMinBlockSize)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-GIB = 2**30
+from accum_lib.memory.records import GIB
+
 CONTEXT_BYTES = GIB // 2  # CUDA's context and loaded kernels; nothing of it is PyTorch's
 UNKNOWN_PART = 0.9  # of a nominal gigabyte (as GiB), where no card of the table has so many
 HOPPER = 9  # the compute capability from which on cuBLAS has a larger workspace
@@ -157,3 +158,9 @@ def _plain(name: str) -> str:
 
 def _without_size(card: Card) -> str:
     return _plain(re.sub(r" \d+GB$", "", card.name))
+
+
+UTILISATION = 0.4  # of the data sheet's arithmetic that training reaches, roughly
+
+
+LAUNCH_SECONDS = 1e-5  # until one operator's kernel has been started; small ones take no less

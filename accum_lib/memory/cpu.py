@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accum_lib.lenses.memory import autocast
-from accum_lib.lenses.memory.devices import Device, refusal
-from accum_lib.lenses.memory.errors import untraceable
-from accum_lib.lenses.memory.shapes import Operator
+from accum_lib.memory.trace import autocast
+from accum_lib.memory.trace.device import Device, refusal
+from accum_lib.memory.trace.errors import untraceable
+from accum_lib.memory.trace.shapes import Operator
 
 aten = torch.ops.aten
 CHANNELS_IN_A_BLOCK = 8  # oneDNN copies an image into blocks of channels unless it has fewer than this

@@ -1,6 +1,6 @@
 """What an NVIDIA GPU does: its attention kernels, its dropout, what its libraries hold.
 
-Written from PyTorch's sources (named beside each fact). ``tests/gpu/memory_grid.py`` compares it with a
+Written from PyTorch's sources (named beside each fact). ``benchmarks/gpu/memory_grid.py`` compares it with a
 GPU, cell by cell; the JSON beside it says on which one it has, and with what result.
 """
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accum_lib.lenses.memory.cpu import OTHER_RNNS, additive, step_by_step
-from accum_lib.lenses.memory.devices import Device, Scratch, refusal
-from accum_lib.lenses.memory.shapes import Operator
+from accum_lib.memory.cpu import OTHER_RNNS, additive, step_by_step
+from accum_lib.memory.trace.device import Device, Scratch, refusal
+from accum_lib.memory.trace.shapes import Operator
 
 aten = torch.ops.aten
 HALF = (torch.float16, torch.bfloat16)

@@ -1,10 +1,10 @@
 """Before something runs on this machine: would it fit? If not, say so instead of being killed halfway."""
 
-from accum_lib.lenses.memory.prediction import Prediction, predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.machine import Machine, this_machine
-from accum_lib.records.memory import GIB
+from accum_lib.memory.prediction import Prediction, predict
+from accum_lib.memory.records import GIB
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload
 from accum_lib.words import _
 
 RESERVE_BYTES = GIB // 4  # for what is not tensors: Python's objects, a data loader, the notebook itself

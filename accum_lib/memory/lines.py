@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from accum_lib.lenses.memory.errors import TraceMismatchError
-from accum_lib.lenses.memory.storages import Tape
+from accum_lib.memory.trace.errors import TraceMismatchError
+from accum_lib.memory.trace.storages import Tape
 
 ROUNDING_BYTES = 0.01  # of float64, in computing a line; sizes are whole bytes
 

@@ -10,24 +10,21 @@ third: an H200 ran out of memory at a peak of 83 percent.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 
-from accum_lib.lenses.memory.allocator import replay
-from accum_lib.lenses.memory.cards import Card, find_card
-from accum_lib.lenses.memory.cuda import CUDA
-from accum_lib.lenses.memory.prediction import LARGEST_M, Prediction, last_that, predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, named
-from accum_lib.records.memory import GIB, Option, Plan
-from accum_lib.words import N_, _, listed, sentences
+from accum_lib.memory.caching_allocator import replay
+from accum_lib.memory.cards import LAUNCH_SECONDS, UTILISATION, Card, find_card
+from accum_lib.memory.cuda import CUDA
+from accum_lib.memory.plan_text import rank, reason, verdict
+from accum_lib.memory.prediction import LARGEST_M, Prediction, last_that, predict
+from accum_lib.memory.records import Option, Plan
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, named
 
 # Of what a process can allocate, left free: for what else is on the card, and for other versions' kernels.
 MARGIN = 0.1
 LARGEST_BATCH = 10**7  # examples in one update; more than that is a slip of the hand
-UTILISATION = 0.4  # of the data sheet's arithmetic that training reaches, roughly
-LAUNCH_SECONDS = 1e-5  # until one operator's kernel has been started; small ones take no less
 LEANER = (("adamw", "fused"), ("adafactor", "foreach"), ("momentum", "foreach"), ("sgd", "foreach"))
 
 
@@ -72,8 +69,8 @@ def plan(
         usable_bytes=card.usable_bytes,
         margin=margin,
         limit_bytes=limit,
-        options=tuple(sorted(options, key=_rank)),
-        verdict=_verdict(options, predictions, limit),
+        options=tuple(sorted(options, key=rank)),
+        verdict=verdict(options, predictions, limit),
     )
 
 
@@ -97,7 +94,7 @@ def option(prediction: Prediction, card: Card, limit_bytes: int, effective_batch
         reserved_bytes=reserved,
         floor_bytes=floor,
         seconds=estimated_seconds(prediction, card, m, k) if found else None,
-        reason=_reason(found, largest, peak, reserved, floor, limit_bytes),
+        reason=reason(found, largest, peak, reserved, floor, limit_bytes),
     )
 
 
@@ -254,156 +251,8 @@ def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float, card_bytes
     return card_bytes == math.inf or reserved_bytes(prediction, m, k) <= card_bytes
 
 
-def _leanest(prediction: Prediction) -> int:
-    """The lowest peak that accumulation can reach."""
-    return prediction.peak_bytes(prediction.smallest(), 2)
-
-
 def _check_batch(size: int) -> None:
     if isinstance(size, bool) or not hasattr(size, "__index__"):
         raise ValueError(f"the effective batch B must be a whole number of examples; got {size!r}")
     if not 1 <= size <= LARGEST_BATCH:
         raise ValueError(f"the effective batch B must be from 1 to {LARGEST_BATCH:,} examples; got {size:,}")
-
-
-# --- What is said
-
-
-def _rank(option: Option) -> tuple:
-    """What fits comes first, the fastest of it before, then what changes least."""
-    changes = option.checkpointing + (option.precision != "fp32") + (option.optimizer != "adamw")
-    if not option.fits:
-        return True, option.peak_bytes, changes
-    if option.seconds is None:  # without a card's speed: recomputing costs a third, a micro-batch less
-        return False, option.checkpointing, option.accumulation_steps, changes
-    return False, option.seconds, changes
-
-
-def _reason(
-    found: tuple[int, int] | None, largest: int, peak: int, reserved: int, floor: int, limit: int
-) -> str:
-    if found and found[1] == 1:
-        return _("the whole batch fits: no accumulation is needed")
-    if found:
-        return _(
-            "with accumulation up to {largest} examples fit at once, so K = {k} is the smallest",
-            largest=largest,
-            k=found[1],
-        )
-    if floor > limit:
-        return _("{floor} of it is there however small M is: accumulation cannot help", floor=gib(floor))
-    if peak > limit:
-        return _(
-            "not even one example fits ({peak}): accumulation cannot help, checkpointing may", peak=gib(peak)
-        )
-    if reserved > limit:
-        return _("{reserved} would be taken from the card for it, in pieces", reserved=gib(reserved))
-    return _("no M makes up B: the model refuses such batches, or the window's inputs do not fit")
-
-
-def _verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit: int) -> str:
-    """About the first option, which is the one as asked for."""
-    asked, others = options[0], [o for o in options[1:] if o.fits]
-    what = describe(asked)
-    if asked.accumulation_steps == 1:
-        return _("{what}: the whole batch fits, so accumulation would only take time.", what=what)
-    if asked.fits:
-        return _(
-            "{what}: accumulation makes it fit, in {k} micro-batches.", what=what, k=asked.accumulation_steps
-        )
-    if asked.reserved_bytes <= limit:  # and so is the peak
-        return f"{what}: {asked.reason}."
-    why = _(
-        "Accumulation cannot help {what}: {peak} are needed even for the smallest micro-batch, {floor} of "
-        "it whatever M is, and {limit} are allowed.",
-        what=what,
-        peak=gib(asked.reserved_bytes),
-        floor=gib(asked.floor_bytes),
-        limit=gib(limit),
-    )
-    if others:
-        best = min(others, key=_rank)
-        m, k = best.micro_batch_size, best.accumulation_steps
-        return _("{why} What helps: {way} (M = {m}, K = {k}).", why=why, way=describe(best), m=m, k=k)
-    return sentences(why, _sharding(min(predictions, key=_leanest), limit))
-
-
-def _sharding(prediction: Prediction, limit: int) -> str:
-    """How many cards could share what is always there (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054)."""
-    shared, least = prediction.resident_bytes(), _leanest(prediction)
-    if least - shared >= limit:
-        return _("No way was found: what one example needs beside the weights exceeds the card. Shorten it.")
-    cards = max(2, math.ceil(shared / (limit - (least - shared))))
-    return _(
-        "No leaner way tried here fits either. Sharding parameters, gradients and optimizer state ({shared} "
-        "with {way}) over at least {cards} cards would.",
-        shared=gib(shared),
-        way=describe(prediction.settings),
-        cards=cards,
-    )
-
-
-def describe(way: Option | Settings) -> str:
-    """An option or settings in a few words."""
-    how = "" if way.implementation == "foreach" else f" ({way.implementation})"
-    words = [way.precision, f"{_(NAMES.get(way.optimizer, way.optimizer))}{how}"]
-    return listed([*words, *([_("checkpointing")] if way.checkpointing else [])])
-
-
-NAMES = {"adamw": "AdamW", "sgd": "SGD", "momentum": N_("SGD with momentum"), "adafactor": "Adafactor"}
-
-
-def gib(nbytes: float) -> str:
-    """Bytes in words."""
-    return f"{nbytes / GIB:.2f} GiB"
-
-
-def explain(found: Plan) -> str:
-    """A plan as text: the verdict, the options in order, and how to take the first."""
-    head = _(
-        "{model}, B = {b}, on {card}: {usable} usable, {limit} with a margin of {margin:.0%}.\n{verdict}\n",
-        model=found.model,
-        b=found.effective_batch_size,
-        card=found.card,
-        usable=gib(found.usable_bytes),
-        limit=gib(found.limit_bytes),
-        margin=found.margin,
-        verdict=found.verdict,
-    )
-    rows = [
-        ("", "M", "K", _("peak GiB"), _("reserved"), _("floor, K > 1"), _("s/update"), _("why")),
-        *map(_row, found.options),
-    ]
-    last = len(rows[0]) - 1
-    widths = [max(len(row[i]) for row in rows) for i in range(last)]
-    table = "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, last)), row[last]])
-        for row in rows
-    )
-    return f"{head}\n{table}\n\n{_last_words(found)}"
-
-
-def _row(o: Option) -> tuple[str, ...]:
-    m, k = (str(o.micro_batch_size), str(o.accumulation_steps)) if o.fits else ("-", "-")
-    seconds = "-" if o.seconds is None else f"~{o.seconds:.2g}"
-    sizes = (f"{nbytes / GIB:.2f}" for nbytes in (o.peak_bytes, o.reserved_bytes, o.floor_bytes))
-    return describe(o), m, k, *sizes, seconds, o.reason
-
-
-def _last_words(found: Plan) -> str:
-    best = found.best
-    if best is None:
-        return _("Nothing fits.")
-    m, k, batch = best.micro_batch_size, best.accumulation_steps, found.effective_batch_size
-    last = batch - m * (k - 1)
-    rest = "" if last == m else _(" (the last of them {last})", last=last)
-    take = _("Take {way}: micro-batches of M = {m}{rest}, K = {k}.", way=describe(best), m=m, rest=rest, k=k)
-    notes = [_("Peaks are predictions from a trace.")]
-    if best.seconds is not None:
-        notes.append(
-            _(
-                "Times are estimates, {share:.0%} of data sheets' arithmetic, not measurements.",
-                share=UTILISATION,
-            )
-        )
-    return sentences(take, *notes)

@@ -6,15 +6,15 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from accum_lib.lenses.memory.cpu import CPU
-from accum_lib.lenses.memory.cuda import CUDA
-from accum_lib.lenses.memory.devices import Device
-from accum_lib.lenses.memory.lines import Lines, envelope, through
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.splice import TRACED_STEPS, Splice, second_pass, splice
-from accum_lib.lenses.memory.update import trace_update
-from accum_lib.lenses.memory.workloads import Workload
-from accum_lib.records.memory import CATEGORIES, Peaks, Timeline
+from accum_lib.memory.cpu import CPU
+from accum_lib.memory.cuda import CUDA
+from accum_lib.memory.lines import Lines, envelope, through
+from accum_lib.memory.records import CATEGORIES, Peaks, Timeline
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.splice import TRACED_STEPS, Splice, second_pass, splice
+from accum_lib.memory.trace.device import Device
+from accum_lib.memory.trace.update import trace_update
+from accum_lib.memory.workloads import Workload
 
 TRACED = (2, 16, 7)  # two values of M make the lines, the third has to lie on them (of an unknown model)
 LARGEST_M = 2**20
@@ -268,3 +268,8 @@ def _check(micro_batch_size: int, accumulation_steps: int) -> None:
         raise ValueError(f"the micro-batch size M must be 1 or more; got {micro_batch_size}")
     if accumulation_steps < 1:
         raise ValueError(f"the accumulation steps K must be 1 or more; got {accumulation_steps}")
+
+
+def leanest(prediction: Prediction) -> int:
+    """The lowest peak that accumulation can reach."""
+    return prediction.peak_bytes(prediction.smallest(), 2)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accum_lib.lenses.memory.alternatives import AdamA, AdamWInBackward, AdamWWithBf16Gradients
+from accum_lib.memory.optimizers import AdamA, AdamWInBackward, AdamWWithBf16Gradients
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 IMPLEMENTATIONS = ("foreach", "for-loop", "fused")

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from accum_lib.lenses.memory.storages import Tape
+from accum_lib.memory.trace.storages import Tape
 
 TRACED_STEPS = 2
 

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from accum_lib.records.variance import NoiseScale
+from accum_lib.noise.records import NoiseScale
 
 
 def from_window(

@@ -10,9 +10,9 @@ sums, which a mean over tokens is); McCandlish et al. (2018), arXiv 1812.06162, 
 import torch
 from torch import Tensor, nn
 
-from accum_lib.lenses.variance.examples import gradient_chunks
+from accum_lib.noise.examples import gradient_chunks
+from accum_lib.noise.records import Population
 from accum_lib.problems.base import Problem
-from accum_lib.records.variance import Population
 
 
 def population(

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from accum_lib.accumulate import Count, LossSum
-from accum_lib.lenses.variance.estimates import from_window, from_windows
-from accum_lib.lenses.variance.examples import trainable
-from accum_lib.records.variance import NoiseScale
+from accum_lib.noise.estimates import from_window, from_windows
+from accum_lib.noise.examples import trainable
+from accum_lib.noise.records import NoiseScale
 
 READ_AFTER = 16  # windows; reading a number makes a GPU wait, so it is put off
 BLOCK = 2**18  # entries; up to there a float32 sum of squares is right to 1e-5

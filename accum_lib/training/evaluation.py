@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.losses import IGNORE_INDEX
-from accum_lib.records.training import Evaluation
-from accum_lib.roberta import random_state
-from accum_lib.roberta.tasks import HELD_OUT, Task
+from accum_lib.training.data.tasks import HELD_OUT, Task
+from accum_lib.training.records import Evaluation
+from accum_lib.training.saving import random_state
 
 Predict = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, Tensor]]
 

@@ -11,23 +11,22 @@ import torch
 from torch import nn
 
 from accum_lib.accumulate import LossSum, accumulate, apply_update
-from accum_lib.lenses.memory.guard import RESERVE_BYTES, refuse_unless_fits
-from accum_lib.lenses.memory.prediction import Prediction, predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, checkpoint, longest_list, of_model
 from accum_lib.losses import in_precision
 from accum_lib.machine import this_machine
-from accum_lib.records.memory import GIB
-from accum_lib.records.training import TrainingPlan
-from accum_lib.roberta import disk, parallel, random_state
-from accum_lib.roberta.allocator import give_freed_blocks_back
-from accum_lib.roberta.machinery import planned_windows, windows_per_epoch
-from accum_lib.roberta.models import Loaded
-from accum_lib.roberta.optimizer import make_optimizer
-from accum_lib.roberta.order import planned_order
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.sizes import cut
-from accum_lib.roberta.tasks import Classification, Task
+from accum_lib.memory.guard import RESERVE_BYTES, refuse_unless_fits
+from accum_lib.memory.prediction import Prediction, predict
+from accum_lib.memory.records import GIB
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, checkpoint, longest_list, of_model
+from accum_lib.training import parallel
+from accum_lib.training.data.batches import cut, planned_order
+from accum_lib.training.data.tasks import Classification, Task
+from accum_lib.training.heaps import give_freed_blocks_back
+from accum_lib.training.machinery import make_optimizer, planned_windows, windows_per_epoch
+from accum_lib.training.models import Loaded
+from accum_lib.training.records import TrainingPlan
+from accum_lib.training.saving import disk, random_state
+from accum_lib.training.settings import TrainingSettings
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
 LOOKED_AT = 2_000_000  # examples of all epochs, to find where long texts stand: some seconds

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from accum_lib.records.memory import GIB
-from accum_lib.records.training import Evaluation, Update
-from accum_lib.roberta.lock import make_folder
+from accum_lib.memory.records import GIB
+from accum_lib.training.records import Evaluation, Update
+from accum_lib.training.saving.lock import make_folder
 
 LOG = "log.jsonl"
 

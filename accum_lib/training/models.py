@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from accum_lib.roberta.data import TextData
-from accum_lib.roberta.tokenizer import load_tokenizer, train_tokenizer
+from accum_lib.training.data.texts import TextData
+from accum_lib.training.data.tokenizer import load_tokenizer, train_tokenizer
 from accum_lib.words import _
 
 PUBLISHED = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}

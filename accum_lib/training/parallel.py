@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import nn
 
 from accum_lib.accumulate import ALONE, Ranks
-from accum_lib.roberta import random_state
-from accum_lib.roberta.settings import TrainingSettings
+from accum_lib.training.saving import random_state
+from accum_lib.training.settings import TrainingSettings
 
 
 def joined(device: str | None = None) -> AbstractContextManager[None]:

@@ -21,8 +21,8 @@ from accum_lib.accumulate import (
     WindowResult,
     accumulate,
 )
-from accum_lib.roberta import random_state
-from accum_lib.roberta.sizes import halved
+from accum_lib.training.data.batches import halved
+from accum_lib.training.saving import random_state
 
 Result = TypeVar("Result")
 ON_THE_CPU = ("DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough memory")

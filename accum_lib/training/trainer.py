@@ -18,18 +18,18 @@ import torch
 from torch import nn
 
 from accum_lib.accumulate import Count, NonFiniteGradientError, WindowResult, apply_update
-from accum_lib.lenses.variance import NoiseScaleMonitor
 from accum_lib.losses import in_precision
-from accum_lib.records.training import Evaluation, Training, Update
-from accum_lib.roberta import allocator, checkpoints, parallel, random_state, recovery, resumption
-from accum_lib.roberta.evaluation import evaluate
-from accum_lib.roberta.lock import only_run_in
-from accum_lib.roberta.logs import Reporter
-from accum_lib.roberta.machinery import make_machinery, planned_windows, windows_per_epoch
-from accum_lib.roberta.order import planned_order
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.sizes import cut
-from accum_lib.roberta.tasks import Task
+from accum_lib.noise import NoiseScaleMonitor
+from accum_lib.training import heaps, parallel, recovery
+from accum_lib.training.data.batches import cut, planned_order
+from accum_lib.training.data.tasks import Task
+from accum_lib.training.evaluation import evaluate
+from accum_lib.training.logs import Reporter
+from accum_lib.training.machinery import make_machinery, planned_windows, windows_per_epoch
+from accum_lib.training.records import Evaluation, Training, Update
+from accum_lib.training.saving import checkpoints, random_state, resumption
+from accum_lib.training.saving.lock import only_run_in
+from accum_lib.training.settings import TrainingSettings
 
 NOISE_EVERY, NOISE_WINDOWS = 16, 50  # how often it is read, and the windows that make the estimate
 LEAST_SCALE = 1.0  # of a loss in float16: below it, the gradient itself overflows, and no smaller one helps
@@ -151,7 +151,7 @@ class Trainer:
             self.distributed, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
             scaler=self.machinery.scaler, ranks=self.ranks, on_halved=self._tell_halved,
         )  # fmt: skip
-        allocator.trim_heaps()  # before the optimizer, which needs most
+        heaps.trim_heaps()  # before the optimizer, which needs most
         return result
 
     def _move(self) -> tuple[float | None, bool]:

@@ -1,6 +1,6 @@
 """Predicted memory beside measured memory, cell by cell, on the GPU that is here; without one, on the CPU.
 
-    python tests/gpu/memory_grid.py [--device cuda|cpu] [--small] [--seconds 540] [--out FILE]
+    python benchmarks/gpu/memory_grid.py [--device cuda|cpu] [--small] [--seconds 540] [--out FILE]
                                     [--only "M=16"] [--snapshots FOLDER]
 
 On a GPU three numbers of each cell are compared, in this order: the bytes requested (tests the trace), the
@@ -33,14 +33,14 @@ from typing import Any
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update
-from accum_lib.lenses.memory.allocator import replay
-from accum_lib.lenses.memory.cpu import CPU
-from accum_lib.lenses.memory.cuda import CUDA
-from accum_lib.lenses.memory.measure import PRELOADED, measure_on_cpu
-from accum_lib.lenses.memory.prediction import Prediction, predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, named
+from accum_lib.lessons.memory.measure import PRELOADED, measure_on_cpu
 from accum_lib.losses import in_precision
+from accum_lib.memory.caching_allocator import replay
+from accum_lib.memory.cpu import CPU
+from accum_lib.memory.cuda import CUDA
+from accum_lib.memory.prediction import Prediction, predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, named
 
 TOLERANCES = {"requested": 0.01, "allocated": 0.03}  # what is reserved is told beside them
 CONTEXT_BYTES = 2**30  # of each process on a GPU, beside what PyTorch's allocator holds

@@ -13,12 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, process_group
-from accum_lib.lenses.communication.sharded import shard
-from accum_lib.lenses.memory.workloads import longest_list
-from accum_lib.lenses.vectors import flat, gradient_of
+from accum_lib.lessons.distributed.sharded import shard
+from accum_lib.lessons.kit.vectors import flat, gradient_of
+from accum_lib.lessons.roberta.problem import RobertaTask
 from accum_lib.losses import count_tokens
+from accum_lib.memory.workloads import longest_list
 from accum_lib.problems.base import Problem
-from accum_lib.roberta.problem import RobertaTask
 
 KINDS = tuple((kind, every) for kind in ("ddp", "fsdp2") for every in (False, True))
 RATE = 1e-3

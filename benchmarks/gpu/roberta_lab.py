@@ -1,6 +1,6 @@
 """RoBERTa on the GPU that is here, in one call: speed, equality, running out of memory, 8,192 sequences.
 
-    python tests/gpu/roberta_lab.py [--device cuda|cpu] [--small] [--seconds 540] [--out FILE]
+    python benchmarks/gpu/roberta_lab.py [--device cuda|cpu] [--small] [--seconds 540] [--out FILE]
 
     speed      samples/s, tokens/s and peak memory for M x K at fixed B, of this project's loop and its
                trainer, the Transformers Trainer and Accelerate in turns; all with AdamW, clipping and the
@@ -44,20 +44,20 @@ from torch.utils.data import DataLoader, default_collate
 
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.distributed import launch
-from accum_lib.lenses.memory.planner import plan
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, named
-from accum_lib.lenses.variance import NoiseScaleMonitor, population
-from accum_lib.lenses.vectors import flat, gradient_of
+from accum_lib.lessons.kit.vectors import flat, gradient_of
+from accum_lib.lessons.roberta.problem import RobertaTask
 from accum_lib.losses import count_samples, count_tokens, in_precision, sum_of_mean
-from accum_lib.records.memory import GIB
-from accum_lib.records.variance import NoiseScale
-from accum_lib.roberta.logs import LOG, read_log
-from accum_lib.roberta.problem import RobertaTask
-from accum_lib.roberta.recovery import accumulate_or_halve
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.tasks import Task
-from accum_lib.roberta.trainer import Trainer as OwnTrainer
+from accum_lib.memory.planner import plan
+from accum_lib.memory.records import GIB
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, named
+from accum_lib.noise import NoiseScaleMonitor, population
+from accum_lib.noise.records import NoiseScale
+from accum_lib.training.data.tasks import Task
+from accum_lib.training.logs import LOG, read_log
+from accum_lib.training.recovery import accumulate_or_halve
+from accum_lib.training.settings import TrainingSettings
+from accum_lib.training.trainer import Trainer as OwnTrainer
 
 WARM_UP, TIMED, TIMED_PASSES = 2, 4, 24  # updates of each turn; as many more as make so many passes
 ROUNDS, MOST_ROUNDS, SPEED_SECONDS = 3, 15, 24  # as many rounds as the seconds allow: short turns vary more

@@ -39,8 +39,7 @@
 # time, `K = 4` micro-batches for each update. Before you play it:
 
 # %%
-from accum_lib.explorers import moments_explorer
-from accum_lib.explorers.questions import descents as questions
+from accum_lib.lessons.three_descents import moments_explorer, questions
 
 questions.full_buffer(micro_batch_size=4, accumulation_steps=4).show()
 
@@ -90,7 +89,7 @@ print(report())
 # nowhere else. Run this cell again when you come back.
 
 # %%
-from accum_lib.explorers import progress_map
+from accum_lib.lessons.kit.lesson_map import progress_map
 
 progress_map()
 

@@ -26,7 +26,7 @@
 # %%
 # NBVAL_CHECK_OUTPUT
 from accum_lib.descent import accumulated, full_batch, mini_batch
-from accum_lib.problems import Regression
+from accum_lib.problems.regression import Regression
 
 problem = Regression(num_samples=1000)
 for run in (
@@ -54,9 +54,11 @@ for run in (
 # Before you run the next cell:
 
 # %%
-from accum_lib.explorers import descents_explorer
-from accum_lib.explorers.questions import descents as questions
-from accum_lib.lenses.paths import DescentComparison
+from accum_lib.lessons.three_descents import (
+    DescentComparison,
+    descents_explorer,
+    questions,
+)
 
 comparison = DescentComparison(problem)
 questions.summed_step(comparison).show()
@@ -111,8 +113,8 @@ explorer.show()
 # %%
 # NBVAL_CHECK_OUTPUT
 import torch
-from accum_lib.lenses.equivalence import Case, check_case, core_loop
-from accum_lib.problems import Digits
+from accum_lib.check import Case, check_case, core_loop
+from accum_lib.problems.digits import Digits
 from accum_lib.problems.roberta import Roberta
 
 for item, batch in (
@@ -146,7 +148,11 @@ for item, batch in (
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_same_step, check_updates_per_epoch, check_weight
+from accum_lib.lessons.three_descents import (
+    check_same_step,
+    check_updates_per_epoch,
+    check_weight,
+)
 
 
 def updates_per_epoch(num_samples, micro_batch_size, accumulation_steps):

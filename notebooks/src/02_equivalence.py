@@ -28,8 +28,7 @@
 # They are the same if all `n` are equal. If not: first a guess.
 
 # %%
-from accum_lib.explorers import microscope_explorer
-from accum_lib.explorers.questions import equivalence as questions
+from accum_lib.lessons.equivalence import microscope_explorer, questions
 
 questions.lonely_token().show()
 
@@ -87,7 +86,7 @@ def train(model, optimizer, batches, accumulation_steps):
 
 
 # %%
-from accum_lib.lenses.equivalence import check, explain
+from accum_lib.check import check, explain
 
 print(explain(check(train)[0]))
 
@@ -108,7 +107,7 @@ print(explain(check(train)[0]))
 # tries more: short epochs, and Lightning if it is installed.)
 
 # %%
-from accum_lib.scoreboard import CONTESTANTS, scoreboard, table
+from accum_lib.check.frameworks.scoreboard import CONTESTANTS, scoreboard, table
 from IPython.display import Markdown
 
 rows = list(scoreboard(CONTESTANTS[:2], short_epochs=False))
@@ -123,8 +122,8 @@ Markdown("\n".join([table(rows), "", *sorted(remedies)]))
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lenses.equivalence import check_case
-from accum_lib.pitfalls.models import every_model
+from accum_lib.check import check_case
+from accum_lib.check.faults.models import every_model
 
 for name, loop, case in every_model():
     report = check_case(loop, case)
@@ -138,7 +137,7 @@ for name, loop, case in every_model():
 #   BatchNorm with fixed statistics, does not.
 # - **In-batch negatives**: a contrastive loss compares each example with all others of its batch. Accumulation shows
 #   it fewer of them. A *gradient cache* embeds all of them first, and then is exact: see `gradient_cache` in
-#   `accum_lib/pitfalls/models.py`, twenty lines.
+#   `accum_lib/check/faults/models.py`, twenty lines.
 # - **Dropout** draws masks anew for each micro-batch. It is as random as before, and in expectation the same; only
 #   a comparison number by number is impossible. Turn it off to check a loop.
 
@@ -152,7 +151,11 @@ for name, loop, case in every_model():
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_data, check_loop, check_mean_of_means_weight
+from accum_lib.lessons.equivalence import (
+    check_data,
+    check_loop,
+    check_mean_of_means_weight,
+)
 
 
 def my_train(model, optimizer, batches, accumulation_steps):

@@ -19,9 +19,12 @@
 # from it a single one lies is its *variance*, `E|g − G|²`, summed over all weights. How does it fall with `K`?
 
 # %%
-from accum_lib.explorers import guess_explorer, variance_explorer
-from accum_lib.explorers.questions import variance as questions
-from accum_lib.lenses.variance import VarianceLab
+from accum_lib.lessons.variance import (
+    VarianceLab,
+    guess_explorer,
+    questions,
+    variance_explorer,
+)
 
 lab = VarianceLab()
 questions.variance_against_steps(lab).show()
@@ -69,15 +72,10 @@ explorer.show()
 # The dots are means of exact per-example gradients. Here are windows that `accumulate` really ran, beside the law.
 
 # %%
-from accum_lib.lenses.variance import (
-    accumulated_means,
-    draw,
-    example_gradients,
-    from_gradients,
-    law,
-)
-from accum_lib.problems import Digits
-from accum_lib.threads import one_thread
+from accum_lib.lessons.variance import accumulated_means, draw
+from accum_lib.machine import one_thread
+from accum_lib.noise import example_gradients, from_gradients, law
+from accum_lib.problems.digits import Digits
 
 problem = Digits("mlp", num_samples=128)
 model = problem.make_model()
@@ -101,7 +99,7 @@ with one_thread():
 # %%
 import torch
 from accum_lib import accumulate, windows
-from accum_lib.lenses.variance import NoiseScaleMonitor, population
+from accum_lib.noise import NoiseScaleMonitor, population
 from accum_lib.problems.base import micro_batches
 
 problem = Digits("mlp", num_samples=512)
@@ -132,7 +130,7 @@ print(f"{seen.noise_scale:.0f} (90 % interval {seen.low:.0f} to {seen.high:.0f})
 # from four or six seeds. It takes about 15 seconds; interrupting the kernel (■) stops it.
 
 # %%
-from accum_lib.explorers import RaceTrack, claims_explorer, races_explorer
+from accum_lib.lessons.variance import RaceTrack, claims_explorer, races_explorer
 
 races = RaceTrack().show()
 
@@ -218,7 +216,7 @@ claims_explorer(races).show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_beta2, check_noise_scale, check_variance
+from accum_lib.lessons.variance import check_beta2, check_noise_scale, check_variance
 
 
 def variance(trace, batch_size, num_samples):

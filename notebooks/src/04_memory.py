@@ -23,10 +23,8 @@
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lenses.memory.measure import measure_apart
-from accum_lib.lenses.memory.prediction import predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import encoder, mlp
+from accum_lib.lessons.memory import measure_apart
+from accum_lib.memory import Settings, encoder, mlp, predict
 
 for workload, ways in ((mlp(), [(8, 4)]), (encoder(), [(8, 1), (8, 4)])):
     predicted_here = predict(workload, Settings(), "cpu")
@@ -39,10 +37,10 @@ for workload, ways in ((mlp(), [(8, 4)]), (encoder(), [(8, 1), (8, 4)])):
 # The tests compare 59 settings of eight families (perceptron, CNN, encoder, LSTM, RoBERTa, DistilBERT, GPT-2, T5).
 #
 # From here on the predictions are for **a GPU**, whose kernels keep other things than the CPU's. They follow
-# PyTorch's sources, and `tests/gpu/memory_grid.py` compares them with a GPU, setting by setting:
+# PyTorch's sources, and `benchmarks/gpu/memory_grid.py` compares them with a GPU, setting by setting:
 
 # %%
-from accum_lib.explorers.gpu_results import show_memory_grid
+from accum_lib.lessons.roberta import show_memory_grid
 
 show_memory_grid()
 
@@ -61,7 +59,7 @@ show_memory_grid()
 # RoBERTa-base, 128 tokens, AdamW, float32.
 
 # %%
-from accum_lib.explorers.questions import memory as questions
+from accum_lib.lessons.memory import questions
 
 questions.doubled_steps().show()
 
@@ -75,7 +73,7 @@ questions.halved_micro_batch().show()
 # all settings takes half a minute; the first one stands at once.
 
 # %%
-from accum_lib.explorers import memory_explorer
+from accum_lib.lessons.memory import memory_explorer
 
 explorer = memory_explorer()
 explorer.show()
@@ -107,9 +105,8 @@ explorer.show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.explorers.memory import roberta_base
-from accum_lib.lenses.memory.claim import memory_clauses, time_clauses
-from accum_lib.lenses.memory.planner import predicted
+from accum_lib.lessons.memory import memory_clauses, roberta_base, time_clauses
+from accum_lib.memory import predicted
 
 for clause in memory_clauses(predicted(roberta_base(128), Settings()), 16, 32):
     print(f"{clause.claim}: {clause.holds}\n    {clause.evidence}.")
@@ -119,8 +116,8 @@ for clause in memory_clauses(predicted(roberta_base(128), Settings()), 16, 32):
 # from machine to machine, so look at the ratios.
 
 # %%
-from accum_lib.lenses.memory.pace import pace
-from accum_lib.lenses.memory.workloads import named
+from accum_lib.lessons.memory import pace
+from accum_lib.memory import named
 
 sizes = {"hidden_size": 128, "num_hidden_layers": 2, "intermediate_size": 512}
 small = named(
@@ -157,7 +154,7 @@ for clause in time_clauses(fixed_m, fixed_b):
 # free in pieces that were too small.
 
 # %%
-from accum_lib.explorers import planner_explorer
+from accum_lib.lessons.memory import planner_explorer
 
 planner_explorer().show()
 
@@ -168,7 +165,7 @@ planner_explorer().show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lenses.memory.planner import plan
+from accum_lib.memory import plan
 
 print(plan(roberta_base(128), "3GB", 32).verdict)
 
@@ -176,7 +173,7 @@ print(plan(roberta_base(128), "3GB", 32).verdict)
 # And before something runs here, `guard` asks whether this machine has the memory:
 
 # %%
-from accum_lib.lenses.memory.guard import WouldNotFitError, guard
+from accum_lib.memory import WouldNotFitError, guard
 
 try:
     guard(roberta_base(512), micro_batch_size=4096)
@@ -192,7 +189,7 @@ except WouldNotFitError as error:
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lenses.memory.exactness import alternatives
+from accum_lib.lessons.memory import alternatives
 
 print(f"{'':32}peak   floor  arithmetic  gradient  2nd moment  updates")
 for a in alternatives(roberta_base(512), micro_batch_size=8, accumulation_steps=4):
@@ -228,7 +225,7 @@ for a in alternatives(roberta_base(512), micro_batch_size=8, accumulation_steps=
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_floor, check_second_buffer, check_steps
+from accum_lib.lessons.memory import check_floor, check_second_buffer, check_steps
 
 
 def floor_bytes(parameters):

@@ -20,8 +20,7 @@
 # how far it is, and interrupting the kernel stops it.
 
 # %%
-from accum_lib.explorers import BugHunt, sightings_explorer
-from accum_lib.explorers.questions import pitfalls as questions
+from accum_lib.lessons.when_it_breaks import BugHunt, questions, sightings_explorer
 
 questions.seen_in_the_loss().show()
 questions.hidden_by_adam().show()
@@ -81,7 +80,7 @@ matrix.show()
 # samples in each update, three seeds: one big batch (or the right loop), and accumulated.
 
 # %%
-from accum_lib.pitfalls.accuracy import accuracy_trials
+from accum_lib.lessons.when_it_breaks import accuracy_trials
 
 for trial in accuracy_trials():
     big, small = (
@@ -107,7 +106,7 @@ for trial in accuracy_trials():
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import (
+from accum_lib.lessons.when_it_breaks import (
     check_clipped_repair,
     check_logged_repair,
     check_plain_repair,
@@ -174,11 +173,11 @@ check_logged_repair(train_logged)
 # %% [markdown]
 # ## Sources
 #
-# Each fault was found and mended by the project that had it; the catalogue is `accum_lib/pitfalls/catalogue.py`.
+# Each fault was found and mended by the project that had it; the catalogue is `accum_lib/check/faults/catalogue.py`.
 
 
 # %%
-from accum_lib.pitfalls import FAULTS
+from accum_lib.check.faults import FAULTS
 
 for fault in FAULTS:
     print(f"{fault.title:38} {fault.source}")

@@ -34,7 +34,7 @@
 # of which a longer text has more.
 
 # %%
-from accum_lib.explorers.questions import roberta as questions
+from accum_lib.lessons.roberta import questions
 
 questions.usual_snippet().show()
 
@@ -43,7 +43,7 @@ questions.usual_snippet().show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.roberta.snippets import usual_report
+from accum_lib.lessons.roberta import usual_report
 
 for task in ("classification", "mlm"):
     report = usual_report(task)
@@ -72,8 +72,8 @@ for task in ("classification", "mlm"):
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lenses.equivalence import check_case, core_loop
-from accum_lib.roberta.snippets import case_of
+from accum_lib.check import check_case, core_loop
+from accum_lib.lessons.roberta import case_of
 
 case = case_of("mlm")
 right = check_case(core_loop(case.loss_sum, case.count), case)
@@ -90,7 +90,7 @@ print(f"relative error below 1e-12: {right.relative_error < 1e-12}")
 questions.dropout().show()
 
 # %%
-from accum_lib.explorers import fixed_batch_explorer
+from accum_lib.lessons.roberta import fixed_batch_explorer
 
 explorer = fixed_batch_explorer()
 explorer.show()
@@ -115,9 +115,7 @@ explorer.show()
 # **Full size.** For RoBERTa-base the same call takes 125 million weights. Does it fit here?
 
 # %%
-from accum_lib.lenses.memory.guard import WouldNotFitError, guard
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import named
+from accum_lib.memory import Settings, WouldNotFitError, guard, named
 
 try:
     found = guard(
@@ -137,8 +135,7 @@ except WouldNotFitError as error:
 # window's gradient from the exact one, whole (`K` = 1) and accumulated?
 
 # %%
-from accum_lib.lenses.mixed_precision import precision_errors
-from accum_lib.roberta.problem import RobertaTask
+from accum_lib.lessons.roberta import RobertaTask, precision_errors
 
 for e in precision_errors(RobertaTask(num_samples=32, max_tokens=24), steps=(1, 16)):
     print(
@@ -157,7 +154,7 @@ for e in precision_errors(RobertaTask(num_samples=32, max_tokens=24), steps=(1, 
 # window's. The task is to say which of four packages a docstring comes from (the packages' names are masked).
 
 # %%
-from accum_lib.explorers.training import train_and_show
+from accum_lib.lessons.roberta import train_and_show
 
 trained = train_and_show(epochs=2)
 
@@ -175,7 +172,7 @@ trained = train_and_show(epochs=2)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.roberta.rehearsal import interrupted_and_not
+from accum_lib.lessons.roberta import interrupted_and_not
 
 stopped, straight = interrupted_and_not(updates=6, stop_after=3)
 print(f"the same weights, bit for bit: {stopped == straight}")
@@ -192,7 +189,7 @@ print(f"the same weights, bit for bit: {stopped == straight}")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lenses.memory.planner import plan
+from accum_lib.memory import plan
 
 pretraining = named("roberta-base", "mlm", tokens=512)
 for card in ("RTX 3090", "A100 80GB"):
@@ -212,7 +209,7 @@ for card in ("RTX 3090", "A100 80GB"):
 # fixed `B`, beside Transformers' Trainer and Accelerate in the same run. What failed or was not run stands there, too.
 
 # %%
-from accum_lib.explorers.gpu_results import show_gpu_results
+from accum_lib.lessons.roberta import show_gpu_results
 
 show_gpu_results()
 
@@ -246,7 +243,7 @@ show_gpu_results()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_mlm_loss, check_warmup_updates
+from accum_lib.lessons.roberta import check_mlm_loss, check_warmup_updates
 
 
 def loss_sum(model, batch):

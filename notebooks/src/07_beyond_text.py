@@ -17,8 +17,12 @@
 # The digits of notebook 03, through a small CNN. The loop is right: every loss sum is divided by the window's count.
 
 # %%
-from accum_lib.explorers import norm_explorer, speech_explorer, weighting_explorer
-from accum_lib.explorers.questions import beyond as questions
+from accum_lib.lessons.beyond_text import (
+    norm_explorer,
+    questions,
+    speech_explorer,
+    weighting_explorer,
+)
 
 questions.halved_batch().show()
 
@@ -61,7 +65,7 @@ explorer.show()
 # %%
 # NBVAL_CHECK_OUTPUT
 import torch
-from accum_lib.lenses.speech import words
+from accum_lib.lessons.beyond_text import words
 from accum_lib.problems.audio import Audio
 
 problem = Audio(num_samples=32, dtype=torch.float64)
@@ -150,7 +154,11 @@ speech_explorer().show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_alignable, check_momentum, check_torch_mean
+from accum_lib.lessons.beyond_text import (
+    check_alignable,
+    check_momentum,
+    check_torch_mean,
+)
 
 
 def momentum(big, steps):

@@ -35,7 +35,7 @@
 # follows: real updates of an MLP on the digits.
 
 # %%
-from accum_lib.lenses.communication import measure_here
+from accum_lib.lessons.distributed import measure_here
 
 lab = measure_here(world_size=2)
 
@@ -53,7 +53,7 @@ print("equal to one big batch up to rounding:", lab.gradient_error < 1e-12)
 # DDP averages in *every* backward pass, unless told not to (`no_sync`). How many bytes is that for each example?
 
 # %%
-from accum_lib.explorers.questions import communication as questions
+from accum_lib.lessons.distributed import questions
 
 questions.bytes_in_every_pass(lab).show()
 
@@ -69,7 +69,7 @@ questions.fixed_batch(lab).show()
 # Above: one update of process 0. Each stroke is something that took a while. Below: all settings.
 
 # %%
-from accum_lib.explorers import traffic_explorer
+from accum_lib.lessons.distributed import traffic_explorer
 
 explorer = traffic_explorer(lab)
 explorer.show()
@@ -105,7 +105,7 @@ explorer.show()
 # bandwidth and the steps of a ring all-reduce.
 
 # %%
-from accum_lib.lenses.communication import fit, network_from
+from accum_lib.lessons.distributed import fit, network_from
 
 here = network_from(lab.probe_bytes, lab.probe_seconds, lab.world_size)
 workload = fit(lab.traffic, here)
@@ -122,8 +122,7 @@ print(
 # updates are **measured** at 400 Mbit/s, and stand beside what was **predicted** from the fast network.
 
 # %%
-from accum_lib.lenses.communication import NotPermittedError, measure_slowed
-from accum_lib.records.communication import Network
+from accum_lib.lessons.distributed import Network, NotPermittedError, measure_slowed
 
 slow = Network(here.latency, 200e6 / 8)  # both directions share 400 Mbit/s
 try:
@@ -142,7 +141,7 @@ except NotPermittedError as error:
 # latency, `M` = 32 and the time of a pass that you choose, gradients in float32.
 
 # %%
-from accum_lib.explorers import forecast_explorer
+from accum_lib.lessons.distributed import forecast_explorer
 
 forecast_explorer().show()
 
@@ -199,7 +198,7 @@ for s in lab.sharded:
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_bytes, check_enough, check_share
+from accum_lib.lessons.distributed import check_bytes, check_enough, check_share
 
 
 def share(world_size, total):

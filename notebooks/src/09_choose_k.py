@@ -16,7 +16,7 @@
 # ## 1. Your guess first
 
 # %%
-from accum_lib.explorers.questions import advice as questions
+from accum_lib.lessons.choose_k import questions
 
 questions.larger_card().show()
 
@@ -35,7 +35,7 @@ questions.larger_card().show()
 # updates with eight `(M, K)`, warmed up and taking turns. Times differ from machine to machine, and from run to run.
 
 # %%
-from accum_lib.explorers.advice import measured_times, pilots
+from accum_lib.lessons.choose_k import measured_times, pilots
 
 times, noise = measured_times(), pilots()
 for name, t in times.items():
@@ -60,7 +60,7 @@ for name, t in times.items():
 # processor, held to so much memory; on GPUs nothing was measured here, so no time is named.
 
 # %%
-from accum_lib.explorers import choose_k_explorer
+from accum_lib.lessons.choose_k import choose_k_explorer
 
 explorer = choose_k_explorer(times, noise)
 explorer.show()
@@ -96,7 +96,7 @@ explorer.show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lenses.advice import advise, known_noise, subject
+from accum_lib.lessons.choose_k import advise, known_noise, subject
 
 mine = subject("roberta-large").workload
 for card in ("RTX 3090", "RTX 4060"):
@@ -118,8 +118,12 @@ print("\n".join(found.reasons))
 # test. It takes about 20 seconds; the kernel's ■ stops it, and the cell goes on from there when it is run again.
 
 # %%
-from accum_lib.explorers import trial_explorer, trial_track
-from accum_lib.lenses.advice import AdviceTrial, verdicts
+from accum_lib.lessons.choose_k import (
+    AdviceTrial,
+    trial_explorer,
+    trial_track,
+    verdicts,
+)
 
 trial = AdviceTrial(noise)
 
@@ -175,7 +179,7 @@ for each in trials.trials:
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.exercises import check_choice, check_fastest_steps, check_work
+from accum_lib.lessons.choose_k import check_choice, check_fastest_steps, check_work
 
 
 def work(noise_scale, batch_size):

@@ -12,15 +12,15 @@ from explainer_page import ExplainerPage, differences
 from torch import nn
 
 from accum_lib import accumulate
+from accum_lib.check.faults import loops
 from accum_lib.descent import descend
-from accum_lib.lenses.advice import examples_factor, updates_factor
-from accum_lib.lenses.memory.planner import predicted
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import named
-from accum_lib.lenses.variance import from_gradients, law
-from accum_lib.pitfalls import loops
-from accum_lib.problems import Regression
-from accum_lib.records.memory import GIB
+from accum_lib.lessons.choose_k.costs import examples_factor, updates_factor
+from accum_lib.memory.planner import predicted
+from accum_lib.memory.records import GIB
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import named
+from accum_lib.noise import from_gradients, law
+from accum_lib.problems.regression import Regression
 from explainer.build import build
 from explainer.data import everything
 

@@ -7,8 +7,8 @@ pytestmark = pytest.mark.browser
 SLOW = """
 import time
 import numpy as np
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures.picture import Picture
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
 
 AXIS = {"title": {"text": "t"}, "domain": [0, 1]}
 

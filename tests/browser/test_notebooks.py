@@ -12,31 +12,23 @@ import pytest
 from accessibility import axe
 from meter import WATCH
 
-from accum_lib.explorers import (
-    choose_k_explorer,
+from accum_lib.lessons.beyond_text.explorer import norm_explorer, speech_explorer, weighting_explorer
+from accum_lib.lessons.choose_k.explorer import choose_k_explorer, times_from, trial_explorer
+from accum_lib.lessons.distributed.explorer import forecast_explorer, traffic_explorer
+from accum_lib.lessons.distributed.measure import measure_here
+from accum_lib.lessons.equivalence.explorer import microscope_explorer
+from accum_lib.lessons.memory.explorer import memory_explorer, planner_explorer
+from accum_lib.lessons.roberta.explorer import fixed_batch_explorer
+from accum_lib.lessons.three_descents.explorer import descents_explorer, moments_explorer
+from accum_lib.lessons.variance.claims import race_all
+from accum_lib.lessons.variance.explorer import (
     claims_explorer,
-    clues_explorer,
-    descents_explorer,
-    fixed_batch_explorer,
-    forecast_explorer,
     guess_explorer,
-    memory_explorer,
-    microscope_explorer,
-    moments_explorer,
-    norm_explorer,
-    planner_explorer,
     races_explorer,
-    sightings_explorer,
-    speech_explorer,
-    traffic_explorer,
-    trial_explorer,
     variance_explorer,
-    weighting_explorer,
 )
-from accum_lib.explorers.advice import times_from
-from accum_lib.lenses.communication import measure_here
-from accum_lib.lenses.races import race_all
-from accum_lib.lenses.variance import VarianceLab
+from accum_lib.lessons.variance.measure import VarianceLab
+from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, sightings_explorer
 
 pytestmark = pytest.mark.browser
 
@@ -214,7 +206,7 @@ def test_the_check_of_what_is_drawn_can_fail(open_notebook) -> None:
 
 BARRED = """
 from IPython.display import HTML
-from accum_lib.explorers.grid import Control, GridExplorer
+from accum_lib.lessons.kit.grid import Control, GridExplorer
 bare = GridExplorer([Control("b", "", (0, 1), 0)], lambda b: explorer._picture_of(moment=b))
 bare.show()
 display(HTML("<button></button><p style='color: #ccc; background: white'>pale</p>"))

@@ -6,9 +6,9 @@ pytestmark = pytest.mark.browser
 
 RANGES = """
 import numpy as np
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons import theme
+from accum_lib.lessons.kit.theme import Picture
 
 def picture_of(a):
     x = np.arange(20.0)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accum_lib.lenses.equivalence import Case
-from accum_lib.lenses.equivalence.standard import token_batch, token_model
+from accum_lib.check import Case
+from accum_lib.check.case import token_batch, token_model
 from accum_lib.losses import count_tokens
 from accum_lib.problems.digits import Digits, mlp
 from accum_lib.problems.roberta import PAD

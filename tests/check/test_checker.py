@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from accum_lib.lenses.equivalence import (
+from accum_lib.check import (
     Case,
     assert_equivalent,
     check,
@@ -21,12 +21,13 @@ from accum_lib.lenses.equivalence import (
     reference,
     standard_cases,
 )
-from accum_lib.lenses.equivalence.reference import rounding_tolerance
-from accum_lib.lenses.equivalence.standard import COUNTS, token_case, token_loss_sum, token_model
+from accum_lib.check.case import COUNTS, token_case, token_loss_sum, token_model
+from accum_lib.check.faults import loops as L
+from accum_lib.check.reference import rounding_tolerance
+from accum_lib.check.report import Report
 from accum_lib.losses import count_tokens
-from accum_lib.pitfalls import loops as L
-from accum_lib.problems import Digits, Regression
-from accum_lib.records.equivalence import Report
+from accum_lib.problems.digits import Digits
+from accum_lib.problems.regression import Regression
 
 RAGGED = token_case(COUNTS, 3, "ragged")
 EVEN = token_case((4, 4, 4, 4), 2, "even")
@@ -383,9 +384,9 @@ def skips_the_tail(monkeypatch) -> None:
 
 
 def loosens_the_tolerance(monkeypatch) -> None:
-    from accum_lib.lenses.equivalence import check as module  # noqa: F401
+    from accum_lib.check import check as module  # noqa: F401
 
-    monkeypatch.setattr("accum_lib.lenses.equivalence.compare.rounding_tolerance", lambda *_: 0.01)
+    monkeypatch.setattr("accum_lib.check.compare.rounding_tolerance", lambda *_: 0.01)
 
 
 def ignores_missing_updates(monkeypatch) -> None:

@@ -7,9 +7,9 @@ from functools import cache
 import pytest
 from foreign_loops import LOOPS, Foreign
 
-from accum_lib.lenses.equivalence import Case, check_case, explain, standard_cases
-from accum_lib.lenses.equivalence.calling import wishes_of
-from accum_lib.records.equivalence import Report
+from accum_lib.check import Case, check_case, explain, standard_cases
+from accum_lib.check.loop import wishes_of
+from accum_lib.check.report import Report
 
 MAX_GRAD_NORM = 1.0  # every window's gradient in the main case is longer, and so is every micro-batch's
 RIGHT = [entry for entry in LOOPS if not entry.codes]

@@ -3,7 +3,7 @@
 import pytest
 from foreign_loops_two import LOOPS
 
-from accum_lib.lenses.equivalence import check_case, explain, standard_cases
+from accum_lib.check import check_case, explain, standard_cases
 
 RIGHT = [name for name, (_, codes) in LOOPS.items() if not codes]
 

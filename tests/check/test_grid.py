@@ -7,11 +7,11 @@ from grid import MODELS, ambiguous, settings_of, shows
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from accum_lib import accumulate, apply_update, windows
-from accum_lib.lenses.equivalence import check_case
-from accum_lib.lenses.equivalence.standard import token_loss_sum
+from accum_lib.check import check_case
+from accum_lib.check.case import token_loss_sum
+from accum_lib.check.faults import FAULTS
+from accum_lib.check.faults import loops as L
 from accum_lib.losses import count_tokens
-from accum_lib.pitfalls import FAULTS
-from accum_lib.pitfalls import loops as L
 
 
 def ours(model, optimizer, batches, accumulation_steps) -> list[float]:

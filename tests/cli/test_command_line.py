@@ -7,7 +7,7 @@ import pytest
 
 from accum_lib.__main__ import main
 
-LOOPS = "accum_lib.pitfalls.loops"
+LOOPS = "accum_lib.check.faults.loops"
 
 
 def test_a_right_loop_exits_with_0(capsys) -> None:
@@ -39,9 +39,9 @@ def test_a_loop_in_a_file_of_ones_own(tmp_path, capsys) -> None:
 
 
 def test_a_case_and_a_k_of_ones_own(capsys) -> None:
-    case = ["--case", "accum_lib.pitfalls.models:contrastive_case"]
-    assert main(["check", "accum_lib.pitfalls.models:gradient_cache", *case]) == 0
-    assert main(["check", "accum_lib.pitfalls.models:accumulated_contrastive", *case, "--k", "2"]) == 1
+    case = ["--case", "accum_lib.check.faults.models:contrastive_case"]
+    assert main(["check", "accum_lib.check.faults.models:gradient_cache", *case]) == 0
+    assert main(["check", "accum_lib.check.faults.models:accumulated_contrastive", *case, "--k", "2"]) == 1
     assert "K = 2" in capsys.readouterr().out
 
 
@@ -123,7 +123,7 @@ def test_a_plan_for_a_model_of_ones_own(tmp_path, capsys) -> None:
     file = tmp_path / "my_models.py"
     file.write_text(
         "import torch\n"
-        "from accum_lib.lenses.memory.workloads import mlp, of_model\n"
+        "from accum_lib.memory.workloads import mlp, of_model\n"
         "from accum_lib.losses import classification_loss_sum\n"
         "def own():\n"
         "    return of_model(torch.nn.Linear(64, 10), mlp().make_batch, classification_loss_sum)\n"

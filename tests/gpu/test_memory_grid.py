@@ -14,13 +14,13 @@ from dataclasses import fields
 import pytest
 import torch
 
-from accum_lib.explorers import gpu_results
-from accum_lib.lenses.memory.cuda import CUDA, sum_buffer_bytes
-from accum_lib.lenses.memory.measure import measure_apart
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.update import trace_update
+from accum_lib.lessons.memory.measure import measure_apart
+from accum_lib.lessons.roberta import gpu_results
+from accum_lib.memory.cuda import CUDA, sum_buffer_bytes
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.trace.update import trace_update
 
-SCRIPT = pathlib.Path(__file__).with_name("memory_grid.py")
+SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "gpu" / "memory_grid.py"
 RESULT = SCRIPT.with_suffix(".json")  # of a GPU
 
 spec = importlib.util.spec_from_file_location("memory_grid", SCRIPT)

@@ -8,9 +8,9 @@ import pytest
 import roberta_lab as lab
 import torch
 
-from accum_lib.explorers import gpu_results
-from accum_lib.figures.still import png
-from accum_lib.figures.throughput import picture
+from accum_lib.lessons.kit.still import png
+from accum_lib.lessons.roberta import gpu_results
+from accum_lib.lessons.roberta.figure import throughput_picture as picture
 
 SMALL = lab.settings(small=True)[-1]
 

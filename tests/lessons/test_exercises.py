@@ -1,6 +1,6 @@
 """Every check: it rejects the blank, and wrong answers each with a hint of its own; it accepts the solution.
 
-The checks are those of ``accum_lib.exercises``: one that has no solution or too few wrong answers fails here.
+The checks are those of ``accum_lib.lessons``: one that has no solution or too few wrong answers fails here.
 """
 
 import importlib
@@ -11,8 +11,8 @@ import re
 import nbformat
 import pytest
 
-from accum_lib import exercises
-from accum_lib.exercises.feedback import Feedback, not_yet, runs
+from accum_lib import lessons
+from accum_lib.lessons.kit.feedback import Feedback, not_yet, runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("solutions_tool", ROOT / "tools" / "solutions.py")
@@ -21,7 +21,7 @@ spec.loader.exec_module(tool)
 
 TABLES = [p.stem for p in sorted((ROOT / "tests" / "wrong_answers").glob("[!_]*.py"))]
 WRONG = {k: v for t in TABLES for k, v in importlib.import_module(f"wrong_answers.{t}").WRONG.items()}
-CHECKS = sorted(exercises.__all__)
+CHECKS = sorted(lessons.__all__)
 NOTEBOOKS = sorted(p.stem for p in tool.ANSWERS.glob("*.py"))
 NO_ANSWER = ("nothing yet", "give the counts", "raised")  # hints for a blank and for a function that fails
 LEAST = 3
@@ -72,7 +72,7 @@ def verdicts_of_source(name: str) -> list[str]:
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_each_wrong_answer_gets_a_hint_of_its_own(check) -> None:
-    said = [asked(getattr(exercises, check), answer) for answer, _ in WRONG[check]]
+    said = [asked(getattr(lessons, check), answer) for answer, _ in WRONG[check]]
     for feedback, (_, hint) in zip(said, WRONG[check], strict=True):
         assert not feedback.correct, hint
         assert hint in feedback.message
@@ -86,7 +86,7 @@ def fails(*_):
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_function_that_fails_does_not_end_the_lesson(check) -> None:
     answer = (fails, fails) if check == "check_mlm_loss" else fails
-    assert not asked(getattr(exercises, check), answer).correct
+    assert not asked(getattr(lessons, check), answer).correct
 
 
 def hints(said: list[Feedback]) -> int:

@@ -6,19 +6,18 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from accum_lib.figures import descents as descents_figure
-from accum_lib.figures import moments as moments_figure
-from accum_lib.figures import pitfalls as pitfalls_figure
-from accum_lib.figures import rounding as rounding_figure
-from accum_lib.figures.picture import Picture
-from accum_lib.figures.still import WIDTH, png
-from accum_lib.lenses.moments import moments
-from accum_lib.lenses.paths import DescentComparison, surface
-from accum_lib.lenses.rounding import microscope
-from accum_lib.pitfalls import loops
-from accum_lib.pitfalls.clues import clues
+from accum_lib.check.faults import loops
+from accum_lib.lessons.equivalence import figure as rounding_figure
+from accum_lib.lessons.equivalence.measure import microscope
+from accum_lib.lessons.kit.still import WIDTH, png
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.three_descents import figure as descents_figure
+from accum_lib.lessons.three_descents import slow_motion as moments_figure
+from accum_lib.lessons.three_descents.measure import DescentComparison, moments, surface
+from accum_lib.lessons.when_it_breaks import figure as pitfalls_figure
+from accum_lib.lessons.when_it_breaks.clues import clues
+from accum_lib.lessons.when_it_breaks.record import Sightings
 from accum_lib.problems.regression import Regression
-from accum_lib.records.pitfalls import Sightings
 
 PROBLEM = Regression(44)
 GROUND = surface(PROBLEM)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from memory_cases import FAMILIES, error, measured, predicted, workload
 
-from accum_lib.lenses.memory import cpu
-from accum_lib.lenses.memory.prediction import predict
-from accum_lib.lenses.memory.settings import Settings
+from accum_lib.memory import cpu
+from accum_lib.memory.prediction import predict
+from accum_lib.memory.settings import Settings
 
 TOLERANCE = 0.01
 WITHOUT_INSTRUCTIONS = 0.05  # of bfloat16 convolutions, where the processor has AVX-512 without that type

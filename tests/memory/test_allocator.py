@@ -6,10 +6,10 @@ import random
 import pytest
 from memory_cases import workload
 
-from accum_lib.lenses.memory.allocator import MIB, Block, CachingAllocator, replay
-from accum_lib.lenses.memory.prediction import predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import named
+from accum_lib.memory.caching_allocator import MIB, Block, CachingAllocator, replay
+from accum_lib.memory.prediction import predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import named
 
 
 def test_requests_are_rounded_up_to_512_bytes() -> None:

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from memory_cases import error, measured, predicted, workload
 
-from accum_lib.lenses.memory.claim import memory_clauses, time_clauses
-from accum_lib.lenses.memory.exactness import WAYS, alternatives, gradient_errors
-from accum_lib.lenses.memory.guard import WouldNotFitError
-from accum_lib.lenses.memory.pace import pace
-from accum_lib.lenses.memory.planner import useful_down_to
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import MODELS, mlp, named
-from accum_lib.records.memory import Pace
+from accum_lib.lessons.memory.claims import WAYS, alternatives, gradient_errors, memory_clauses, time_clauses
+from accum_lib.lessons.memory.measure import pace
+from accum_lib.memory.guard import WouldNotFitError
+from accum_lib.memory.planner import useful_down_to
+from accum_lib.memory.records import Pace
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import MODELS, mlp, named
 
 ROUNDING = 1e-12
 HOOKED = ("adamw-in-backward", "adama", "adamw-bf16-gradients")
@@ -102,9 +101,9 @@ def test_the_pace_of_what_does_not_fit_is_not_taken() -> None:
 @pytest.mark.parametrize(("model", "head"), [(m, h) for m, (_, heads, _) in MODELS.items() for h in heads])
 def test_the_known_models_sizes_are_straight_lines(model, head) -> None:
     """Which is why two traces suffice for them. A third one has to lie on the lines."""
-    from accum_lib.lenses.memory.cuda import CUDA
-    from accum_lib.lenses.memory.lines import through
-    from accum_lib.lenses.memory.update import trace_update
+    from accum_lib.memory.cuda import CUDA
+    from accum_lib.memory.lines import through
+    from accum_lib.memory.trace.update import trace_update
 
     layers = {"gpt2": "n_layer", "distilbert": "n_layers", "t5-small": "num_layers"}
     layer = layers.get(model.split("-m")[0], "num_hidden_layers")

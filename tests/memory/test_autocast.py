@@ -5,13 +5,13 @@ import torch
 from memory_cases import workload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from accum_lib.lenses.memory import autocast, update
-from accum_lib.lenses.memory.autocast import known_operators, rule_of
-from accum_lib.lenses.memory.cpu import CPU
-from accum_lib.lenses.memory.prediction import predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.shapes import tensors_in
 from accum_lib.losses import in_precision
+from accum_lib.memory.cpu import CPU
+from accum_lib.memory.prediction import predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.trace import autocast, update
+from accum_lib.memory.trace.autocast import known_operators, rule_of
+from accum_lib.memory.trace.shapes import tensors_in
 
 Log = list[tuple[str, tuple]]
 

@@ -3,10 +3,10 @@
 import pytest
 from memory_cases import error, measured, predicted, workload
 
-from accum_lib.lenses.memory import storages
-from accum_lib.lenses.memory.cpu import CPU
-from accum_lib.lenses.memory.prediction import predict
-from accum_lib.lenses.memory.settings import Settings
+from accum_lib.memory.cpu import CPU
+from accum_lib.memory.prediction import predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.trace import storages
 
 TOLERANCE = 0.01  # as in test_against_the_profiler
 SGD = Settings(optimizer="sgd")

@@ -9,15 +9,15 @@ from memory_cases import peak_of_a_trace, predicted, workload
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accum_lib.lenses.memory.cpu import CPU
-from accum_lib.lenses.memory.cuda import CUDA
-from accum_lib.lenses.memory.errors import TraceMismatchError, UntraceableError
-from accum_lib.lenses.memory.lines import crossings, envelope
-from accum_lib.lenses.memory.prediction import Prediction, predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.update import trace_update
-from accum_lib.lenses.memory.workloads import Workload, encoder, mlp, of_model
 from accum_lib.losses import classification_loss_sum
+from accum_lib.memory.cpu import CPU
+from accum_lib.memory.cuda import CUDA
+from accum_lib.memory.lines import crossings, envelope
+from accum_lib.memory.prediction import Prediction, predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.trace.errors import TraceMismatchError, UntraceableError
+from accum_lib.memory.trace.update import trace_update
+from accum_lib.memory.workloads import Workload, encoder, mlp, of_model
 
 SGD = Settings(optimizer="sgd")
 

@@ -8,18 +8,19 @@ import pytest
 import torch
 from memory_cases import peak_of_a_trace, workload
 
-from accum_lib.lenses.memory import planner
-from accum_lib.lenses.memory.allocator import replay
-from accum_lib.lenses.memory.cards import CARDS, CONTEXT_BYTES, GIB, Card, find_card
-from accum_lib.lenses.memory.cpu import CPU
-from accum_lib.lenses.memory.cuda import CUDA
-from accum_lib.lenses.memory.guard import RESERVE_BYTES, WouldNotFitError, guard
-from accum_lib.lenses.memory.planner import explain, plan, smallest_steps
-from accum_lib.lenses.memory.prediction import Prediction, predict
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, cnn, mlp, named, of_model
 from accum_lib.losses import classification_loss_sum
 from accum_lib.machine import this_machine
+from accum_lib.memory import planner
+from accum_lib.memory.caching_allocator import replay
+from accum_lib.memory.cards import CARDS, CONTEXT_BYTES, GIB, Card, find_card
+from accum_lib.memory.cpu import CPU
+from accum_lib.memory.cuda import CUDA
+from accum_lib.memory.guard import RESERVE_BYTES, WouldNotFitError, guard
+from accum_lib.memory.plan_text import explain
+from accum_lib.memory.planner import plan, smallest_steps
+from accum_lib.memory.prediction import Prediction, predict
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, cnn, mlp, named, of_model
 
 SGD = Settings(optimizer="sgd")
 

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from accum_lib.lenses.variance import (
-    example_gradients,
-    from_gradients,
-    from_two_sizes,
-    from_window,
-    from_windows,
-)
-from accum_lib.lenses.variance.estimates import ratio_interval
-from accum_lib.problems import Digits
+from accum_lib.noise import example_gradients, from_gradients, from_two_sizes, from_window, from_windows
+from accum_lib.noise.estimates import ratio_interval
+from accum_lib.problems.digits import Digits
 
 EXACT = 1e-9
 RAGGED = (1, 3, 2)

@@ -5,9 +5,10 @@ import torch
 from reference import relative_error
 from torch import nn
 
-from accum_lib.lenses.variance import example_gradients, gradient_chunks
-from accum_lib.lenses.variance import examples as module
-from accum_lib.problems import Digits, Regression
+from accum_lib.noise import example_gradients, gradient_chunks
+from accum_lib.noise import examples as module
+from accum_lib.problems.digits import Digits
+from accum_lib.problems.regression import Regression
 from accum_lib.problems.roberta import Roberta
 
 ROUNDING = 1e-12

@@ -7,21 +7,11 @@ import pytest
 import torch
 from reference import CLASSES, FEATURES, relative_error
 
-from accum_lib.lenses.variance import (
-    accumulated_means,
-    draw,
-    example_gradients,
-    from_gradients,
-    law,
-    means,
-    measure,
-    plane,
-    population,
-)
-from accum_lib.lenses.variance.sampling import bootstrap
-from accum_lib.problems import Digits
+from accum_lib.lessons.variance.measure import accumulated_means, bootstrap, draw, means, measure, plane
+from accum_lib.noise import example_gradients, from_gradients, law, population
+from accum_lib.noise.records import Population
+from accum_lib.problems.digits import Digits
 from accum_lib.problems.roberta import Roberta
-from accum_lib.records.variance import Population
 
 EXACT = 1e-12
 

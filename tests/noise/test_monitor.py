@@ -8,17 +8,17 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from accum_lib import accumulate, apply_update, windows
-from accum_lib.lenses.variance import (
+from accum_lib.lessons.variance.measure import draw
+from accum_lib.noise import (
     NoiseScaleMonitor,
-    draw,
     example_gradients,
     from_gradients,
     from_window,
     from_windows,
     population,
 )
-from accum_lib.problems import Digits
 from accum_lib.problems.base import micro_batches
+from accum_lib.problems.digits import Digits
 from accum_lib.problems.roberta import Roberta
 
 EXACT = 1e-9

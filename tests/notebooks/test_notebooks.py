@@ -8,7 +8,7 @@ import shutil
 import nbformat
 import pytest
 
-from accum_lib import progress
+from accum_lib.lessons.kit import progress
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -10,7 +10,7 @@ import pytest
 from prose import blocks, message
 
 import notebooks as tool
-from accum_lib.lessons import lessons
+from accum_lib.lessons.kit.contents import lessons
 from accum_lib.words import LANGUAGES
 
 FOLDER = tool.SOURCES.parent

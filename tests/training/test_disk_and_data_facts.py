@@ -10,14 +10,14 @@ from small_training import made_data, made_tokenizer
 from transformers import BatchEncoding
 
 from accum_lib.__main__ import main
-from accum_lib.records.memory import GIB
-from accum_lib.roberta import disk
-from accum_lib.roberta.data import Example
-from accum_lib.roberta.forecast import explain, forecast
-from accum_lib.roberta.models import export, load_model
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.tasks import Classification, MaskedLanguageModelling
-from accum_lib.roberta.trainer import Trainer
+from accum_lib.memory.records import GIB
+from accum_lib.training.data.tasks import Classification, MaskedLanguageModelling
+from accum_lib.training.data.texts import Example
+from accum_lib.training.forecast import explain, forecast
+from accum_lib.training.models import export, load_model
+from accum_lib.training.saving import disk
+from accum_lib.training.settings import TrainingSettings
+from accum_lib.training.trainer import Trainer
 
 SETTINGS = TrainingSettings(micro_batch_size=5, accumulation_steps=3, epochs=1)  # 90 examples: 6 windows
 

@@ -9,11 +9,11 @@ import torch
 from small_training import made_data, made_tokenizer, make_trainer, parameters, same_bits, small_model
 from torch.nn import functional as F
 
-from accum_lib.records.training import Update
-from accum_lib.roberta import evaluation
-from accum_lib.roberta.evaluation import evaluate
-from accum_lib.roberta.logs import Reporter, read_log
-from accum_lib.roberta.tasks import TASKS
+from accum_lib.training import evaluation
+from accum_lib.training.data.tasks import TASKS
+from accum_lib.training.evaluation import evaluate
+from accum_lib.training.logs import Reporter, read_log
+from accum_lib.training.records import Update
 
 
 def held_out(task: str = "classification"):
@@ -120,7 +120,7 @@ def test_an_evaluation_that_disturbs_is_seen(monkeypatch, forgotten) -> None:
         disturbance(model)
         return found
 
-    monkeypatch.setattr("accum_lib.roberta.trainer.evaluate", disturbing)
+    monkeypatch.setattr("accum_lib.training.trainer.evaluate", disturbing)
     often = make_trainer(evaluate_every=1)
     often.run()
     assert not same_bits(parameters(often), parameters(seldom))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from small_training import made_data, made_tokenizer, make_trainer, parameters, same_bits, small_config
 
-from accum_lib.roberta.data import TextData
-from accum_lib.roberta.models import export, load_model
-from accum_lib.roberta.tokenizer import train_tokenizer
+from accum_lib.training.data.texts import TextData
+from accum_lib.training.data.tokenizer import train_tokenizer
+from accum_lib.training.models import export, load_model
 
 SHAPES = {
     "roberta": {},
@@ -229,7 +229,7 @@ def test_a_family_without_a_model_for_the_task_is_refused_in_one_sentence(tmp_pa
 def test_dropout_is_set_under_every_familys_name_for_it() -> None:
     import transformers
 
-    from accum_lib.roberta.models import _set_dropout
+    from accum_lib.training.models import _set_dropout
 
     for config in (transformers.GPT2Config(), transformers.RobertaConfig(), transformers.DistilBertConfig()):
         _set_dropout(config, 0.0)
@@ -348,7 +348,7 @@ def test_an_untrained_model_says_so_and_leaves_random_numbers_alone() -> None:
 
 @pytest.mark.parametrize(("size", "parameters"), [("base", 124_647_170), ("large", 355_361_794)])
 def test_the_published_sizes_have_the_published_shapes(size, parameters) -> None:
-    from accum_lib.roberta.models import build
+    from accum_lib.training.models import build
 
     with torch.device("meta"):
         model = build(size, "classification", ("a", "b"), 2000, None)

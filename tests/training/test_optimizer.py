@@ -5,7 +5,7 @@ import torch
 from small_training import make_trainer, small_model
 from torch import nn
 
-from accum_lib.roberta.optimizer import decay_groups, make_optimizer, make_schedule
+from accum_lib.training.machinery import decay_groups, make_optimizer, make_schedule
 
 
 def test_biases_and_layer_norms_are_not_decayed() -> None:

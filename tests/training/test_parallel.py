@@ -11,8 +11,8 @@ from small_training import distance, same_bits
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from accum_lib.distributed import launch
-from accum_lib.roberta.checkpoints import folders
-from accum_lib.roberta.logs import read_log
+from accum_lib.training.logs import read_log
+from accum_lib.training.saving.checkpoints import folders
 
 CLOSE = 1e-9  # relative, of float64 parameters after six updates of AdamW
 

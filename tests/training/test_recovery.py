@@ -4,13 +4,14 @@ import pytest
 import torch
 from small_training import distance, make_trainer, parameters, same_bits, small_model
 
-from accum_lib.roberta import random_state, recovery
-from accum_lib.roberta import trainer as trainer_module
-from accum_lib.roberta.evaluation import evaluate
-from accum_lib.roberta.logs import read_log
-from accum_lib.roberta.recovery import NonFiniteError, OutOfMemoryAtOneError, accumulate_or_halve
-from accum_lib.roberta.sizes import cut
-from accum_lib.roberta.tasks import Task
+from accum_lib.training import recovery
+from accum_lib.training import trainer as trainer_module
+from accum_lib.training.data.batches import cut
+from accum_lib.training.data.tasks import Task
+from accum_lib.training.evaluation import evaluate
+from accum_lib.training.logs import read_log
+from accum_lib.training.recovery import NonFiniteError, OutOfMemoryAtOneError, accumulate_or_halve
+from accum_lib.training.saving import random_state
 
 ROUNDING = 1e-12  # float64, of gradients; see test_updates
 EXAMPLES = list(range(8))

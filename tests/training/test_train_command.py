@@ -12,11 +12,12 @@ from small_training import made_data, made_tokenizer, same_bits
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from accum_lib.__main__ import main
-from accum_lib.lenses.memory.guard import RESERVE_BYTES, WouldNotFitError
 from accum_lib.machine import this_machine
-from accum_lib.records.memory import GIB
-from accum_lib.roberta import checkpoints, models
-from accum_lib.roberta.forecast import (
+from accum_lib.memory.guard import RESERVE_BYTES, WouldNotFitError
+from accum_lib.memory.records import GIB
+from accum_lib.training import models
+from accum_lib.training.data.tasks import Classification
+from accum_lib.training.forecast import (
     estimated_window,
     explain,
     extrapolated_window,
@@ -29,12 +30,12 @@ from accum_lib.roberta.forecast import (
     refuse_what_does_not_fit,
     resident_bytes,
 )
-from accum_lib.roberta.lock import FolderInUseError, only_run_in
-from accum_lib.roberta.logs import read_log
-from accum_lib.roberta.models import load_model
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.tasks import Classification
-from accum_lib.roberta.trainer import Trainer
+from accum_lib.training.logs import read_log
+from accum_lib.training.models import load_model
+from accum_lib.training.saving import checkpoints
+from accum_lib.training.saving.lock import FolderInUseError, only_run_in
+from accum_lib.training.settings import TrainingSettings
+from accum_lib.training.trainer import Trainer
 from accum_lib.words import speaking
 
 
@@ -263,8 +264,8 @@ def test_what_does_not_fit_is_not_begun(file, tmp_path, capsys, monkeypatch) -> 
     from accum_lib.machine import Machine
 
     small = Machine(2, 2**20, 2**20, None, None, "", "")
-    monkeypatch.setattr("accum_lib.roberta.forecast.this_machine", lambda: small)
-    monkeypatch.setattr("accum_lib.roberta.forecast.SMALL", 0)
+    monkeypatch.setattr("accum_lib.training.forecast.this_machine", lambda: small)
+    monkeypatch.setattr("accum_lib.training.forecast.SMALL", 0)
     assert main(words(file, tmp_path / "a", "--dry-run", "-M", "4", "-K", "8")) == 0
     assert "0.00 GiB are free for tensors: it DOES NOT FIT" in capsys.readouterr().out
     assert main(words(file, tmp_path / "a", "-M", "4", "-K", "8")) == 2
@@ -356,9 +357,9 @@ def test_a_checkpoint_in_16_bits_is_in_memory_and_one_in_32_is_mapped(tmp_path, 
 
 LOADING = """
 import sys, psutil, torch
-from accum_lib.roberta.data import Example, TextData
-from accum_lib.roberta.forecast import resident_bytes
-from accum_lib.roberta.models import load_model
+from accum_lib.training.data.texts import Example, TextData
+from accum_lib.training.forecast import resident_bytes
+from accum_lib.training.models import load_model
 data = TextData("made", (Example("a", None, 0),), (Example("b", None, 1),), ("x", "y"))
 load_model("tiny", "classification", TextData("made", data.train * 2, data.held_out, data.labels))
 before = psutil.Process().memory_info().rss
@@ -370,8 +371,8 @@ print(held, resident_bytes(loaded), 4 * loaded.parameters)
 
 def test_several_processes_share_what_is_free_and_hold_their_gradients_twice(monkeypatch) -> None:
     loaded, alone, (train, _) = made(TrainingSettings(max_updates=1))
-    monkeypatch.setattr("accum_lib.roberta.parallel.on_this_machine", lambda: 2)
-    monkeypatch.setattr("accum_lib.roberta.parallel.bucket_bytes", lambda model: 4 * loaded.parameters)
+    monkeypatch.setattr("accum_lib.training.parallel.on_this_machine", lambda: 2)
+    monkeypatch.setattr("accum_lib.training.parallel.bucket_bytes", lambda model: 4 * loaded.parameters)
     _, plan, _ = made(TrainingSettings(max_updates=1))
     assert (plan.processes, plan.peak_bytes) == (2, alone.peak_bytes + 4 * loaded.parameters)
     more = plan.peak_bytes - plan.resident_bytes
@@ -380,7 +381,7 @@ def test_several_processes_share_what_is_free_and_hold_their_gradients_twice(mon
     assert "it DOES NOT FIT" in explain(plan, 2 * more - 2, ON_DISK)
     for missing, fits in ((0, True), (2, False)):
         here = replace(this_machine(), free_bytes=2 * more + RESERVE_BYTES - missing)
-        monkeypatch.setattr("accum_lib.roberta.forecast.this_machine", lambda here=here: here)
+        monkeypatch.setattr("accum_lib.training.forecast.this_machine", lambda here=here: here)
         with nullcontext() if fits else pytest.raises(WouldNotFitError):
             refuse_what_does_not_fit(loaded, train, TrainingSettings(max_updates=1))
 
@@ -388,7 +389,7 @@ def test_several_processes_share_what_is_free_and_hold_their_gradients_twice(mon
 def test_a_window_is_timed_as_it_will_be_run(monkeypatch) -> None:
     recomputed = []
     monkeypatch.setattr(
-        "accum_lib.roberta.forecast.checkpoint", lambda model, blocks: recomputed.append(blocks)
+        "accum_lib.training.forecast.checkpoint", lambda model, blocks: recomputed.append(blocks)
     )
     made(TrainingSettings(max_updates=1))
     assert recomputed == []
@@ -404,14 +405,14 @@ def test_the_guard_counts_the_weights_once(missing, fits, monkeypatch) -> None:
     loaded, plan, (train, _) = made(settings)
     free = plan.peak_bytes - plan.resident_bytes + RESERVE_BYTES - missing
     here = replace(this_machine(), free_bytes=free)
-    monkeypatch.setattr("accum_lib.roberta.forecast.this_machine", lambda: here)
+    monkeypatch.setattr("accum_lib.training.forecast.this_machine", lambda: here)
     with nullcontext() if fits else pytest.raises(WouldNotFitError, match="M = 90"):
         refuse_what_does_not_fit(loaded, train, settings)
 
 
 def test_more_examples_than_there_are_need_no_memory(monkeypatch) -> None:
     """M and K beyond the data make the windows of a run no larger than all of the data."""
-    monkeypatch.setattr("accum_lib.roberta.forecast.operations_per_second", lambda *_: 1.0)
+    monkeypatch.setattr("accum_lib.training.forecast.operations_per_second", lambda *_: 1.0)
     for many, all_of_it in (((2000, 1), (90, 1)), ((30, 1000), (30, 3)), ((2000, 1000), (90, 1))):
         a, b = (TrainingSettings(micro_batch_size=m, accumulation_steps=k) for m, k in (many, all_of_it))
         assert largest_window(a, 90) == largest_window(b, 90) == all_of_it
@@ -435,8 +436,8 @@ def test_the_memory_is_that_of_the_lens_and_falls_with_m() -> None:
 
 
 def test_a_short_run_is_predicted_for_the_texts_that_it_reads() -> None:
-    from accum_lib.roberta.forecast import examples_read
-    from accum_lib.roberta.order import epoch_windows
+    from accum_lib.training.data.batches import epoch_windows
+    from accum_lib.training.forecast import examples_read
 
     _, _, (train, _) = made(TrainingSettings())
     short = TrainingSettings(micro_batch_size=2, accumulation_steps=1, max_updates=2)
@@ -446,8 +447,8 @@ def test_a_short_run_is_predicted_for_the_texts_that_it_reads() -> None:
 
 
 def test_windows_that_the_noise_scale_leaves_unsorted_are_predicted_so() -> None:
-    from accum_lib.roberta.forecast import windows_read
-    from accum_lib.roberta.order import epoch_windows
+    from accum_lib.training.data.batches import epoch_windows
+    from accum_lib.training.forecast import windows_read
 
     _, _, (train, _) = made(TrainingSettings())
     found = windows_read(train, TrainingSettings(noise_scale=True))
@@ -485,17 +486,17 @@ def test_a_later_epoch_may_put_a_long_text_elsewhere(monkeypatch) -> None:
     assert [examples for examples, _ in places(train, often)] == [list(range(90))] * 2
     # Only as many windows as the run has, and of a long run only its first epochs.
     assert places(train, replace(often, max_updates=1)) == places(train, once)
-    monkeypatch.setattr("accum_lib.roberta.forecast.LOOKED_AT", 179)
+    monkeypatch.setattr("accum_lib.training.forecast.LOOKED_AT", 179)
     assert places(train, often) == places(train, once)
 
 
 def test_a_time_that_was_not_measured_says_so(monkeypatch) -> None:
-    monkeypatch.setattr("accum_lib.roberta.forecast.SMALL", 0)
+    monkeypatch.setattr("accum_lib.training.forecast.SMALL", 0)
     _, plan, _ = made(TrainingSettings(max_updates=1))
     assert "an estimate: forward passes measured" in explain(plan, GIB, ON_DISK)
     assert plan.seconds > 0
     full = replace(this_machine(), free_bytes=0)  # then nothing is run to find out
-    monkeypatch.setattr("accum_lib.roberta.forecast.this_machine", lambda: full)
+    monkeypatch.setattr("accum_lib.training.forecast.this_machine", lambda: full)
     _, plan, _ = made(TrainingSettings(max_updates=1))
     assert "an estimate, not measured" in explain(plan, GIB, ON_DISK)
 
@@ -505,13 +506,13 @@ def test_the_estimate_counts_passes_examples_and_parameters(monkeypatch, checkpo
     """With a clock that ticks once for each reading."""
     loaded, _, (train, _) = made(TrainingSettings(max_updates=1))
     ticks = iter(range(10**6))
-    monkeypatch.setattr("accum_lib.roberta.forecast.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("accum_lib.training.forecast.time.perf_counter", lambda: next(ticks))
     settings = TrainingSettings(micro_batch_size=2, accumulation_steps=16, checkpointing=checkpointing)
-    monkeypatch.setattr("accum_lib.roberta.forecast.UPDATED", 1000)
+    monkeypatch.setattr("accum_lib.training.forecast.UPDATED", 1000)
     update = loaded.parameters / 1000
     before = [p.clone() for p in loaded.model.parameters()]
     assert extrapolated_window(loaded.model, train, settings) == pytest.approx(passes * 16 + update)
-    monkeypatch.setattr("accum_lib.roberta.forecast.TOKENS", 1)  # one example of each two
+    monkeypatch.setattr("accum_lib.training.forecast.TOKENS", 1)  # one example of each two
     assert extrapolated_window(loaded.model, train, settings) == pytest.approx(passes * 32 + update)
     assert same_bits(before, list(loaded.model.parameters()))
     assert all(p.grad is None for p in loaded.model.parameters())

@@ -8,9 +8,9 @@ from small_training import distance, made_data, make_trainer, parameters, small_
 from torch import nn
 from torch.nn import functional as F
 
-from accum_lib.roberta.data import Example, TextData
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.tasks import Classification
+from accum_lib.training.data.tasks import Classification
+from accum_lib.training.data.texts import Example, TextData
+from accum_lib.training.settings import TrainingSettings
 
 # float64 rounds by 1e-16. Cutting a window otherwise adds its sums in another order; measured, the parameters
 # differ by 4e-16 after six updates (MLM 1e-16). A mean of means moves MLM's by 0.1.
@@ -44,8 +44,8 @@ def test_a_mean_of_means_is_seen(runs, monkeypatch) -> None:
         logits, labels = self.predict(model, batch)
         return F.cross_entropy(logits, labels)
 
-    monkeypatch.setattr("accum_lib.roberta.tasks.Task.loss_sum", mean_of_means)
-    monkeypatch.setattr("accum_lib.roberta.tasks.Task.count", lambda self, batch: 1.0)
+    monkeypatch.setattr("accum_lib.training.data.tasks.Task.loss_sum", mean_of_means)
+    monkeypatch.setattr("accum_lib.training.data.tasks.Task.count", lambda self, batch: 1.0)
     wrong = make_trainer(task=task, dropout=0.0, micro_batch_size=4, accumulation_steps=8)
     wrong.run()
     assert distance(parameters(wrong), trained[32, 1]) > 1e4 * ROUNDING
@@ -76,7 +76,7 @@ def by_hand(trainer) -> list[torch.Tensor]:
 
 
 def windows_of(trainer) -> list[list[int]]:
-    from accum_lib.roberta.order import epoch_windows
+    from accum_lib.training.data.batches import epoch_windows
 
     return [w for epoch in range(2) for w in epoch_windows(trainer.task.lengths, 32, 0, 0, epoch)]
 

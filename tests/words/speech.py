@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from accum_lib.explorers.grid import GridExplorer
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.figures.picture import Picture
+from accum_lib.lessons.kit.grid import GridExplorer
+from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.problems.audio import NAMES as SYLLABLES
 
 # Names of things that are called so in Chinese, too, and code.

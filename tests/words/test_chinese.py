@@ -12,43 +12,43 @@ import speech
 from made_races import races
 from made_trials import trial
 
-from accum_lib import exercises, explorers, progress
-from accum_lib.exercises.feedback import not_yet, right
-from accum_lib.explorers import lesson_map
-from accum_lib.explorers.questions import (
-    advice,
-    beyond,
-    communication,
-    descents,
-    equivalence,
-    memory,
-    pitfalls,
-    roberta,
-    variance,
-)  # fmt: skip
-from accum_lib.figures.picture import Picture
-from accum_lib.figures.training import picture as training_picture
-from accum_lib.lenses import batch_norm
-from accum_lib.lenses.advice import HERE, known_noise, verdicts
-from accum_lib.lenses.communication import Lab
-from accum_lib.lenses.communication.measure import STEPS
-from accum_lib.lenses.equivalence import check_case, explain
-from accum_lib.lenses.memory.claim import memory_clauses
-from accum_lib.lenses.memory.planner import plan, predicted
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import encoder, mlp
-from accum_lib.lenses.paths import DescentComparison
-from accum_lib.lenses.variance import VarianceLab
-from accum_lib.lessons import Lesson
+from accum_lib import lessons
+from accum_lib import lessons as explorers
+from accum_lib.check import check_case, explain
+from accum_lib.check.faults import FAULTS
+from accum_lib.lessons.beyond_text import measure
+from accum_lib.lessons.beyond_text import questions as beyond
+from accum_lib.lessons.choose_k import questions
+from accum_lib.lessons.choose_k.choose import known_noise
+from accum_lib.lessons.choose_k.record import TimeModel, Trials
+from accum_lib.lessons.choose_k.subjects import HERE
+from accum_lib.lessons.choose_k.trial import verdicts
+from accum_lib.lessons.distributed import questions as communication
+from accum_lib.lessons.distributed.measure import STEPS, Lab
+from accum_lib.lessons.distributed.record import Span, Traffic
+from accum_lib.lessons.equivalence import questions as equivalence
+from accum_lib.lessons.kit import lesson_map, progress
+from accum_lib.lessons.kit.contents import Lesson
+from accum_lib.lessons.kit.feedback import not_yet, right
+from accum_lib.lessons.kit.progress import Progress
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.memory import questions as memory
+from accum_lib.lessons.memory.claims import memory_clauses
+from accum_lib.lessons.roberta import questions as roberta
+from accum_lib.lessons.roberta.figure import training_picture
+from accum_lib.lessons.three_descents import questions as descents
+from accum_lib.lessons.three_descents.measure import DescentComparison
+from accum_lib.lessons.variance import questions as variance  # fmt: skip
+from accum_lib.lessons.variance.measure import VarianceLab
+from accum_lib.lessons.when_it_breaks import questions as pitfalls
+from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, UNITS
+from accum_lib.lessons.when_it_breaks.record import Sightings
 from accum_lib.machine import report
-from accum_lib.pitfalls import FAULTS
-from accum_lib.pitfalls.observe import OBSERVATIONS, UNITS
-from accum_lib.problems import Regression
-from accum_lib.progress import Progress
-from accum_lib.records.advice import TimeModel, Trials
-from accum_lib.records.communication import Span, Traffic
-from accum_lib.records.pitfalls import Sightings
-from accum_lib.records.variance import NoiseScale
+from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import encoder, mlp
+from accum_lib.noise.records import NoiseScale
+from accum_lib.problems.regression import Regression
 from accum_lib.words import speaking
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ WORKLOAD = mlp()
 
 @pytest.fixture(autouse=True)
 def chinese(monkeypatch):
-    monkeypatch.setattr(batch_norm, "WINDOWS", 1)
+    monkeypatch.setattr(measure, "WINDOWS", 1)
     with speaking("zh"):
         yield
 
@@ -140,8 +140,8 @@ PREDICTIONS = {
     "every pass": lambda: communication.bytes_in_every_pass(traffic()),
     "last pass": lambda: communication.bytes_in_the_last_pass(traffic()),
     "fixed batch": lambda: communication.fixed_batch(traffic()),
-    "larger card": advice.larger_card,
-    "four times K": lambda: advice.four_times_the_steps(trials()),
+    "larger card": questions.larger_card,
+    "four times K": lambda: questions.four_times_the_steps(trials()),
 }  # fmt: skip
 
 
@@ -171,7 +171,7 @@ WRONG = {k: v for t in TABLES for k, v in importlib.import_module(f"wrong_answer
 
 @pytest.mark.parametrize("name", WRONG)
 def test_an_exercise_hints_nothing_in_english(name) -> None:
-    check, said = getattr(exercises, name), []
+    check, said = getattr(lessons, name), []
     for answer, hint in WRONG[name]:
         if "raised" not in hint:  # Python's own words follow
             both = isinstance(answer, tuple) and callable(answer[0])
@@ -193,7 +193,7 @@ def test_a_solution_is_praised_in_chinese(name) -> None:
 
 
 def test_an_exception_of_the_readers_is_named_in_chinese() -> None:
-    said = repr(exercises.check_weight(lambda index, counts: 1 / 0))
+    said = repr(lessons.check_weight(lambda index, counts: 1 / 0))
     assert said == "还不对：你的函数引发了 ZeroDivisionError：division by zero"
     assert repr(right("对。")) == "正确。对。"
     assert repr(not_yet("再想想。")) == "还不对：再想想。"
@@ -238,7 +238,7 @@ def test_the_map_is_chinese(tmp_path, monkeypatch) -> None:
 
 
 def test_a_training_run_is_drawn_in_chinese() -> None:
-    from accum_lib.records.training import Evaluation, Update
+    from accum_lib.training.records import Evaluation, Update
 
     fields = {"loss": 1.0, "accuracy": 0.5, "count": 10, "update": 1}
     update = type("U", (), {**fields, "micro_batch_size": 4, "accumulation_steps": 2})

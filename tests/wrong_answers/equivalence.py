@@ -1,6 +1,6 @@
 """Wrong answers to the exercises of notebook 02."""
 
-from accum_lib.pitfalls import loops
+from accum_lib.check.faults import loops
 
 
 def does_nothing(model, optimizer, batches, accumulation_steps):

@@ -7,11 +7,11 @@ training did (``surroundings``). Where several faults meet, each is named.
 
 from dataclasses import replace
 
-from accum_lib.lenses.equivalence.evidence import Evidence
-from accum_lib.lenses.equivalence.moments import moments
-from accum_lib.lenses.equivalence.surroundings import model_limits, only_the_model, surroundings
-from accum_lib.lenses.equivalence.weighing import weighing
-from accum_lib.records.equivalence import Diagnosis, Report
+from accum_lib.check.diagnosis.evidence import Evidence
+from accum_lib.check.diagnosis.surroundings import model_limits, only_the_model, surroundings
+from accum_lib.check.diagnosis.timing import moments
+from accum_lib.check.diagnosis.weighing import weighing
+from accum_lib.check.report import Diagnosis, Report
 from accum_lib.words import _
 
 

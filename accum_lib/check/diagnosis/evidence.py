@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accum_lib.lenses.equivalence.case import Case
-from accum_lib.lenses.equivalence.recorder import Recorder, Vectors
-from accum_lib.lenses.equivalence.reference import Reference
-from accum_lib.records.equivalence import UpdateCheck
+from accum_lib.check.case import Case
+from accum_lib.check.recorder import Recorder, Vectors
+from accum_lib.check.reference import Reference
+from accum_lib.check.report import UpdateCheck
 
 SIGNIFICANT = 1e-6  # a weight below this, relative to the largest, is none
 ALIKE = 1e-4  # weights that agree to this are the same; the faults differ by much more

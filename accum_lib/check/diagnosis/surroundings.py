@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from accum_lib.lenses.equivalence.evidence import ALIKE, Evidence, counted, support
-from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
+from accum_lib.check.diagnosis.evidence import ALIKE, Evidence, counted, support
+from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _
 
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import torch
 
-from accum_lib.lenses.equivalence.compare import micro_batch_weights
-from accum_lib.lenses.equivalence.evidence import (
+from accum_lib.check.compare import micro_batch_weights
+from accum_lib.check.diagnosis.evidence import (
     ALIKE,
     SIGNIFICANT,
     Evidence,
@@ -16,9 +16,9 @@ from accum_lib.lenses.equivalence.evidence import (
     norm,
     support,
 )
-from accum_lib.lenses.equivalence.recorder import Vectors
-from accum_lib.lenses.equivalence.reference import flat
-from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
+from accum_lib.check.recorder import Vectors
+from accum_lib.check.reference import flat
+from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from accum_lib.lenses.equivalence.case import Case, labels_of, tensors
-from accum_lib.lenses.equivalence.evidence import ALIKE, COARSE, Evidence, Window, counted, support
-from accum_lib.lenses.equivalence.recorder import Vectors
+from accum_lib.check.case import Case, labels_of, tensors
+from accum_lib.check.diagnosis.evidence import ALIKE, COARSE, Evidence, Window, counted, support
+from accum_lib.check.recorder import Vectors
+from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.losses import IGNORE_INDEX
-from accum_lib.records.equivalence import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed, sentences
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from accum_lib.lenses.equivalence import Case
-from accum_lib.lenses.equivalence.calling import Loop
-from accum_lib.lenses.equivalence.standard import COUNTS, token_case
-from accum_lib.pitfalls import loops, models
+from accum_lib.check import Case
+from accum_lib.check.case import COUNTS, token_case
+from accum_lib.check.faults import loops, models
+from accum_lib.check.loop import Loop
 from accum_lib.words import N_, _
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.lenses.equivalence import Case, core_loop
-from accum_lib.lenses.equivalence.calling import Loop
+from accum_lib.check import Case, core_loop
+from accum_lib.check.loop import Loop
 from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.problems.digits import Digits, FrozenBatchNorm, cnn
 from accum_lib.problems.roberta import Roberta

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from accum_lib.accumulate import Count, LossSum, windows
-from accum_lib.lenses.equivalence.calling import Loop
+from accum_lib.check.loop import Loop
 
 
 def accelerate_loop(mean_loss: Callable[[nn.Module, Any], Tensor]) -> Loop:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.accumulate import Count
-from accum_lib.lenses.equivalence import Case
+from accum_lib.check import Case
 from accum_lib.losses import IGNORE_INDEX, count_next_tokens, count_samples, count_tokens, sum_of_mean
 from accum_lib.problems.digits import Digits
 from accum_lib.words import _

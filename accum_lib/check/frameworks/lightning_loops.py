@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accum_lib.accumulate import Count, LossSum, accumulate, windows
-from accum_lib.lenses.equivalence.calling import Loop
+from accum_lib.check.loop import Loop
 
 MeanLoss = Callable[[nn.Module, Any], Tensor]
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from accum_lib.adapters import accelerate_loop, lightning_loops, transformers_trainer
-from accum_lib.adapters.cases import Subject, causal_lm, subjects
-from accum_lib.lenses.equivalence import check_case
-from accum_lib.lenses.equivalence.calling import Loop
-from accum_lib.records.equivalence import Report
+from accum_lib.check import check_case
+from accum_lib.check.frameworks import accelerate_loop, lightning_loops, transformers_trainer
+from accum_lib.check.frameworks.cases import Subject, causal_lm, subjects
+from accum_lib.check.loop import Loop
+from accum_lib.check.report import Report
 from accum_lib.words import N_, _, listed
 
 MakeLoop = Callable[[Subject], Loop | None]  # None: the framework has nothing for this case

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from accum_lib.lenses.equivalence.calling import Loop
+from accum_lib.check.loop import Loop
 
 LossFunction = Callable[[Any, torch.Tensor, Any], torch.Tensor]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accum_lib.exercises.feedback import Feedback, is_blank, not_yet, right, runs
+from accum_lib.lessons.kit.feedback import Feedback, is_blank, not_yet, right, runs
 from accum_lib.words import N_, _
 
 BLANK_ANSWER = N_("the function returns nothing yet: put your answer in place of the blank.")

@@ -2,10 +2,10 @@
 
 from functools import cache
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import beyond as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses import batch_norm, speech
+from accum_lib.lessons.beyond_text import figure, measure
+from accum_lib.lessons.beyond_text import measure as speech
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.problems.audio import NAMES
 from accum_lib.words import N_
 
@@ -23,10 +23,10 @@ def _sizes(sizes: tuple[int, ...], batch: int) -> list[str]:
 
 def norm_explorer() -> GridExplorer:
     """M at B = 64 for three normalisations: the gradient's error, and the running statistics'."""
-    measured = cache(batch_norm.norm_errors)
-    sizes = batch_norm.SIZES
+    measured = cache(measure.norm_errors)
+    sizes = measure.SIZES
     controls = [
-        Control("micro_batch_size", N_("Micro-batch size M"), sizes, 8, _sizes(sizes, batch_norm.BATCH)),
+        Control("micro_batch_size", N_("Micro-batch size M"), sizes, 8, _sizes(sizes, measure.BATCH)),
         Control("norm", N_("Normalisation:"), NORMS, "batch",
                 [words for words, *_look in figure.NORMS.values()], "choice"),
         Control("corrected", N_("BatchNorm's momentum:"), (False, True), False, MOMENTA, "choice"),

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
-from accum_lib.records.batch_norm import NormErrors
-from accum_lib.records.speech import SpeechRun, Weighting
+from accum_lib.lessons.beyond_text.record import NormErrors, SpeechRun, Weighting
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.words import N_, _, sentences
 
 LEFT, RIGHT, TOP = (0.0, 0.44), (0.58, 1.0), (0.0, 0.84)

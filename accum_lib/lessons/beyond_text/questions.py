@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.lenses.batch_norm import norm_errors
-from accum_lib.lenses.speech import SIZES, weigh
+from accum_lib.lessons.beyond_text.measure import SPEECH_SIZES as SIZES
+from accum_lib.lessons.beyond_text.measure import norm_errors, weigh
+from accum_lib.lessons.kit.quiz import Prediction
 from accum_lib.problems.audio import Audio
 from accum_lib.words import _
 

@@ -1,35 +1,31 @@
-"""Choosing (M, K): the memory plan, the noise scale and the time model, joined.
+"""Notebook 09: choosing M and K from memory, noise and time."""
 
-``work``      updates and examples to the same progress, from the noise scale
-``times``     seconds of an update against M and K, fitted to measurements made here
-``choose``    the advice itself, and the landscape that it lies in
-``reasons``   the same in sentences
-``subjects``  models to ask about, and a pilot run that measures the noise scale
-``trial``     the advised K raced against a quarter of it and four times it
-``verdicts``  what the advice claimed, and whether the races showed it
-"""
-
-from accum_lib.lenses.advice.choose import Chooser, advise, known_noise, landscape
-from accum_lib.lenses.advice.subjects import HERE, NAMES, pilot, subject
-from accum_lib.lenses.advice.times import fit_times, measure_times
-from accum_lib.lenses.advice.trial import AdviceTrial
-from accum_lib.lenses.advice.verdicts import verdicts
-from accum_lib.lenses.advice.work import examples_factor, time_factor, updates_factor
+from accum_lib.lessons.choose_k import questions
+from accum_lib.lessons.choose_k.choose import advise, known_noise
+from accum_lib.lessons.choose_k.exercises import check_choice, check_fastest_steps, check_work
+from accum_lib.lessons.choose_k.explorer import (
+    choose_k_explorer,
+    measured_times,
+    pilots,
+    trial_explorer,
+    trial_track,
+)
+from accum_lib.lessons.choose_k.subjects import subject
+from accum_lib.lessons.choose_k.trial import AdviceTrial, verdicts
 
 __all__ = [
-    "HERE",
-    "NAMES",
     "AdviceTrial",
-    "Chooser",
     "advise",
-    "examples_factor",
-    "fit_times",
+    "check_choice",
+    "check_fastest_steps",
+    "check_work",
+    "choose_k_explorer",
     "known_noise",
-    "landscape",
-    "measure_times",
-    "pilot",
+    "measured_times",
+    "pilots",
+    "questions",
     "subject",
-    "time_factor",
-    "updates_factor",
+    "trial_explorer",
+    "trial_track",
     "verdicts",
 ]

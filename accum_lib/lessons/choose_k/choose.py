@@ -10,21 +10,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from accum_lib.lenses.advice.reasons import reasons
-from accum_lib.lenses.advice.work import examples_factor, time_factor, updates_factor
-from accum_lib.lenses.memory.cards import Card, find_card
-from accum_lib.lenses.memory.planner import (
-    MARGIN,
-    largest_micro_batch,
-    predicted,
-    reserved_bytes,
-    smallest_steps,
-)
-from accum_lib.lenses.memory.prediction import Prediction, last_that
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload
-from accum_lib.records.advice import Advice, Landscape, TimeModel
-from accum_lib.records.variance import NoiseScale
+from accum_lib.lessons.choose_k.costs import examples_factor, time_factor, updates_factor
+from accum_lib.lessons.choose_k.reasons import reasons
+from accum_lib.lessons.choose_k.record import Advice, Landscape, TimeModel
+from accum_lib.memory.cards import Card, find_card
+from accum_lib.memory.planner import MARGIN, largest_micro_batch, predicted, reserved_bytes, smallest_steps
+from accum_lib.memory.prediction import Prediction, last_that
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload
+from accum_lib.noise.records import NoiseScale
 
 GOALS = ("balance", "time")
 ENDLESS = 100  # times N: what stands for a noise scale without an upper end, when times are weighed

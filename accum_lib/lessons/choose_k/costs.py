@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from accum_lib.lenses.memory.pace import pace
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload
-from accum_lib.records.advice import TimeModel
+from accum_lib.lessons.choose_k.record import TimeModel
+from accum_lib.lessons.memory.measure import pace
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload
 
 PAIRS = ((1, 1), (4, 1), (16, 1), (64, 1), (256, 1), (1, 8), (4, 4), (16, 4))  # (M, K) that are timed
 ROUNDS = 7
@@ -49,3 +49,37 @@ def fit_times(
         raise ValueError("three coefficients need pairs with several M and several K; add some to the pairs")
     (one_pass, example, update), _ = nnls(rows / t[:, None], np.ones(len(t)))
     return TimeModel(device, float(one_pass), float(example), float(update), m, k, t)
+
+
+def updates_factor(noise_scale: float, batch_size: float | np.ndarray) -> float | np.ndarray:
+    """Updates over the least that any batch could do with.
+
+    Raises:
+        ValueError: the batch holds nothing.
+    """
+    _check(batch_size)
+    return 1 + noise_scale / batch_size
+
+
+def examples_factor(noise_scale: float, batch_size: float | np.ndarray) -> float | np.ndarray:
+    """Examples over the least that any batch could do with; without noise one example would do.
+
+    Raises:
+        ValueError: the batch holds nothing.
+    """
+    _check(batch_size)
+    return 1 + batch_size / noise_scale if noise_scale else batch_size * np.inf
+
+
+def _check(batch_size: float | np.ndarray) -> None:
+    least = batch_size.min() if isinstance(batch_size, np.ndarray) else batch_size
+    if not least > 0:
+        raise ValueError(f"an update needs B = M·K above 0: M and K of 1 or more; got B = {least:g}")
+
+
+def time_factor(
+    times: TimeModel, noise_scale: float, micro_batch_size: int, accumulation_steps: int
+) -> float:
+    """Seconds to the same progress, in units of the least number of updates."""
+    needed = updates_factor(noise_scale, micro_batch_size * accumulation_steps)
+    return float(needed * times.seconds(micro_batch_size, accumulation_steps))

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
-from accum_lib.lenses.advice import Chooser, examples_factor, fit_times, time_factor, updates_factor
-from accum_lib.lenses.memory.planner import predicted
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import mlp
-from accum_lib.records.advice import TimeModel
+from accum_lib.lessons.choose_k.choose import Chooser
+from accum_lib.lessons.choose_k.costs import examples_factor, fit_times, time_factor, updates_factor
+from accum_lib.lessons.choose_k.record import TimeModel
+from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
+from accum_lib.memory.planner import predicted
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import mlp
 from accum_lib.words import _
 
 NARROW = mlp(hidden=64)  # its activations are most of what it needs

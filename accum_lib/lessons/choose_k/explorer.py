@@ -7,29 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.explorers.races import GO_ON, RaceTrack
-from accum_lib.figures import advice as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses.advice import (
-    HERE,
-    NAMES,
-    AdviceTrial,
-    Chooser,
-    advise,
-    known_noise,
-    landscape,
-    measure_times,
-    pilot,
-    subject,
-)
-from accum_lib.lenses.advice.reasons import headline
-from accum_lib.lenses.advice.subjects import WORDS
-from accum_lib.lenses.memory.cards import Card, find_card, processor
-from accum_lib.lenses.memory.planner import predicted
-from accum_lib.records.advice import TimeModel, Trials
-from accum_lib.records.memory import GIB
-from accum_lib.records.variance import NoiseScale
+from accum_lib.lessons.choose_k import figure
+from accum_lib.lessons.choose_k.choose import Chooser, advise, known_noise, landscape
+from accum_lib.lessons.choose_k.costs import measure_times
+from accum_lib.lessons.choose_k.reasons import headline
+from accum_lib.lessons.choose_k.record import TimeModel, Trials
+from accum_lib.lessons.choose_k.subjects import HERE, NAMES, WORDS, pilot, subject
+from accum_lib.lessons.choose_k.trial import AdviceTrial
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.variance.explorer import GO_ON, RaceTrack
+from accum_lib.memory.cards import Card, find_card, processor
+from accum_lib.memory.planner import predicted
+from accum_lib.memory.records import GIB
+from accum_lib.noise.records import NoiseScale
 from accum_lib.words import N_
 
 SIZES = tuple(np.unique(np.geomspace(1, 1024, 40).round().astype(int)).tolist())

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
-from accum_lib.records.advice import Advice, Landscape, Trial
+from accum_lib.lessons.choose_k.record import Advice, Landscape, Trial
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.words import _, clauses, listed, sentences
 
 PANELS = ((0.0, 0.27), (0.37, 0.64), (0.74, 1.0))

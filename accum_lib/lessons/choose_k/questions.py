@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.lenses.advice import advise, known_noise, subject
-from accum_lib.records.advice import Trials
+from accum_lib.lessons.choose_k.choose import advise, known_noise
+from accum_lib.lessons.choose_k.record import Trials
+from accum_lib.lessons.choose_k.subjects import subject
+from accum_lib.lessons.kit.quiz import Prediction
 from accum_lib.words import _, clauses
 
 SMALL_CARD, LARGE_CARD, NOISE = "RTX 4060", "A100 40GB", 1000.0

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from accum_lib.records.advice import Advice
+from accum_lib.lessons.choose_k.record import Advice
 from accum_lib.words import _
 
 WORTH_SAYING = 1.01  # times as fast

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accum_lib.records.races import Race, ToTarget
-from accum_lib.records.variance import NoiseScale
+from accum_lib.lessons.variance.race_record import Race, ToTarget
+from accum_lib.noise.records import NoiseScale
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, named
-from accum_lib.lenses.races.replicas import TRAIN
-from accum_lib.lenses.variance import NoiseScaleMonitor
+from accum_lib.lessons.variance.races import TRAIN
+from accum_lib.machine import one_thread
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, named
+from accum_lib.noise import NoiseScaleMonitor
+from accum_lib.noise.records import NoiseScale
 from accum_lib.problems.base import Problem, micro_batches
 from accum_lib.problems.digits import Digits
 from accum_lib.problems.roberta import Roberta
-from accum_lib.records.variance import NoiseScale
-from accum_lib.threads import one_thread
 from accum_lib.words import N_
 
 TOKENS, TEXTS, HELD_OUT = 32, 512, 128  # of the docstrings that tiny RoBERTa reads

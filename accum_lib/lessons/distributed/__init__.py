@@ -1,25 +1,23 @@
-"""What processes that train together send each other: counted, timed, and foretold for other networks.
+"""Notebook 08: several processes, and what they send each other per update."""
 
-``meter``         a DDP communication hook: calls, bytes, and when they were under way
-``measure``       real updates in two processes of this machine, in every setting
-``sharded``       FSDP2: which collectives it calls, and what it keeps from pass to pass
-``slow_network``  the same updates over a network that is slowed down, where the system allows it
-``forecast``      a model of an update's time against K, fitted to these measurements
-"""
-
-from accum_lib.lenses.communication.forecast import fit, forecast, network_from
-from accum_lib.lenses.communication.measure import Lab, Setting, measure_here
-from accum_lib.lenses.communication.meter import TrafficMeter
-from accum_lib.lenses.communication.slow_network import NotPermittedError, measure_slowed
+from accum_lib.lessons.distributed import questions
+from accum_lib.lessons.distributed.exercises import check_bytes, check_enough, check_share
+from accum_lib.lessons.distributed.explorer import forecast_explorer, traffic_explorer
+from accum_lib.lessons.distributed.measure import measure_here
+from accum_lib.lessons.distributed.networks import NotPermittedError, fit, measure_slowed, network_from
+from accum_lib.lessons.distributed.record import Network
 
 __all__ = [
-    "Lab",
+    "Network",
     "NotPermittedError",
-    "Setting",
-    "TrafficMeter",
+    "check_bytes",
+    "check_enough",
+    "check_share",
     "fit",
-    "forecast",
+    "forecast_explorer",
     "measure_here",
     "measure_slowed",
     "network_from",
+    "questions",
+    "traffic_explorer",
 ]

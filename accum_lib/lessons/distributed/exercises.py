@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable
 
-from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
-from accum_lib.lenses.communication import forecast
-from accum_lib.records.communication import Network, Workload
+from accum_lib.lessons.distributed.networks import forecast
+from accum_lib.lessons.distributed.record import Network, Workload
+from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.words import _
 
 SHARDS = ([3.0, 5.0], [4.0])  # gradients of loss sums, of two processes

@@ -1,12 +1,12 @@
 """The explorers of notebook 08: what was measured between processes here, and what is predicted elsewhere."""
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import communication as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses.communication import Lab, forecast, measure_here
-from accum_lib.lenses.communication.measure import STEPS
+from accum_lib.lessons.distributed import figure
+from accum_lib.lessons.distributed.measure import STEPS, Lab, measure_here
+from accum_lib.lessons.distributed.networks import forecast
+from accum_lib.lessons.distributed.record import Network, Workload
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.machine import ROBERTA_BASE_PARAMETERS
-from accum_lib.records.communication import Network, Workload
 from accum_lib.words import N_, _
 
 AVERAGING = Control(

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
-from accum_lib.records.communication import Forecast, Span, Traffic
+from accum_lib.lessons.distributed.record import Forecast, Span, Traffic
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.words import N_, _
 
 ROWS = (

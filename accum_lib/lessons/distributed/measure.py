@@ -2,20 +2,96 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from accum_lib.accumulate import accumulate, apply_update
+from accum_lib.accumulate import LossSum, accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, launch, process_group
-from accum_lib.lenses.communication.meter import TrafficMeter, busy_seconds, exposed_seconds
-from accum_lib.lenses.vectors import gradient_of
+from accum_lib.lessons.distributed.record import Sharded, Span, Traffic
+from accum_lib.lessons.kit.vectors import gradient_of
 from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.problems.digits import CLASSES, Digits
-from accum_lib.records.communication import Sharded, Span, Traffic
+
+
+class TrafficMeter:
+    """Give its ``loss_sum`` to ``accumulate``, and put each update between ``begin`` and ``end``.
+
+    Times are right on CPUs only: on a GPU the hook runs when an all-reduce is queued, not when it is done, so
+    there look at calls and bytes alone.
+
+    Args:
+        model: it can have one communication hook; this is it.
+        loss_sum: as for ``accumulate``.
+    """
+
+    def __init__(self, model: DistributedDataParallel, loss_sum: LossSum) -> None:
+        self._loss_sum = loss_sum
+        self.spans: list[Span] = []
+        self._zero = 0.0
+        self._backward_began: float | None = None
+        self._last_ready: float | None = None
+        model.register_comm_hook(None, self._hook)
+
+    def begin(self) -> None:
+        """An update begins: forget the one before."""
+        self.spans = []
+        self._zero, self._backward_began = time.perf_counter(), None
+
+    def end(self) -> tuple[Span, ...]:
+        """The update's spans, in the order in which they ended."""
+        self._backward_ends(self._now())
+        return tuple(self.spans)
+
+    def loss_sum(self, model: nn.Module, batch: Any) -> Tensor:
+        """The same loss, with its forward pass noted."""
+        start = self._now()
+        self._backward_ends(start)
+        loss = self._loss_sum(model, batch)
+        self._backward_began, self._last_ready = self._now(), None
+        self.spans.append(Span("forward", start, self._backward_began))
+        return loss
+
+    def _backward_ends(self, latest: float) -> None:
+        """It ended when its last bucket was ready; without averaging, when the next thing began."""
+        if self._backward_began is not None:
+            self.spans.append(Span("backward", self._backward_began, self._last_ready or latest))
+        self._backward_began = None
+
+    def _hook(self, _: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        ready, size = self._now(), bucket.buffer().nbytes
+        self._last_ready = ready
+
+        def averaged(future: torch.futures.Future[Tensor]) -> Tensor:
+            self.spans.append(Span("all-reduce", ready, self._now(), size))
+            return future.value()
+
+        return allreduce_hook(None, bucket).then(averaged)  # type: ignore[arg-type]
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._zero
+
+
+def busy_seconds(spans: list[Span]) -> float:
+    """How long at least one of them was under way."""
+    total, until = 0.0, float("-inf")
+    for span in sorted(spans, key=lambda each: each.start):
+        total += max(0.0, span.stop - max(span.start, until))
+        until = max(until, span.stop)
+    return total
+
+
+def exposed_seconds(spans: tuple[Span, ...]) -> float:
+    """How long an all-reduce was under way and nothing was computed: union minus overlap, exactly."""
+    sending = [s for s in spans if s.kind == "all-reduce"]
+    computing = [s for s in spans if s.kind != "all-reduce"]
+    return busy_seconds([*sending, *computing]) - busy_seconds(computing)
+
 
 WIDTH, HIDDEN_LAYERS = 512, 3
 BUCKET_MB = 1.0  # DDP's default of 25 would put this model into one bucket, and nothing could overlap
@@ -135,7 +211,7 @@ def _summed_up(setting: Setting, seconds: np.ndarray, spans: list[tuple[Span, ..
 
 
 def _sharded() -> tuple[Sharded, ...]:
-    from accum_lib.lenses.communication.sharded import sharded  # FSDP2 takes seconds to import
+    from accum_lib.lessons.distributed.sharded import sharded  # FSDP2 takes seconds to import
 
     return sharded(wide_mlp, _batches(8, 4))
 

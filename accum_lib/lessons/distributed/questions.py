@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.lenses.communication import Lab
+from accum_lib.lessons.distributed.measure import Lab
+from accum_lib.lessons.kit.quiz import Prediction
 from accum_lib.words import N_, _, listed
 
 OPTIONS = [N_("4 and 16 times fewer"), N_("2 and 4 times fewer"), N_("the same"), N_("4 and 16 times more")]

@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accum_lib.accumulate import accumulate
 from accum_lib.distributed import DistributedRanks
+from accum_lib.lessons.distributed.record import Sharded
 from accum_lib.losses import classification_loss_sum, count_samples
-from accum_lib.records.communication import Sharded
 
 GATHER, SCATTER = "c10d::_allgather_base_", "c10d::_reduce_scatter_base_"
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
-from accum_lib.lenses.equivalence import check, check_case
-from accum_lib.lenses.equivalence.calling import Loop
-from accum_lib.lenses.equivalence.standard import token_case
-from accum_lib.pitfalls import FAULTS, loops
+from accum_lib.check import check, check_case
+from accum_lib.check.case import token_case
+from accum_lib.check.faults import FAULTS, loops
+from accum_lib.check.loop import Loop
+from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.words import _, clauses, listed
 
 HIDING = ("no_division", "mean_of_means", "tail_divided_by_k", "dropped_tail", "leaked_tail")

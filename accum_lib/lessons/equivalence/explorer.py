@@ -2,10 +2,10 @@
 
 from functools import cache
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import rounding as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses.rounding import FORMATS, REDUCTIONS, STEPS, microscope
+from accum_lib.lessons.equivalence import figure
+from accum_lib.lessons.equivalence.measure import FORMATS, REDUCTIONS, STEPS, microscope
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.words import N_
 
 WORDS = (N_("loss sums over the window's count"), N_("mean losses over K"), N_("mean losses, not divided"))

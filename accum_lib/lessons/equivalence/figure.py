@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
-from accum_lib.records.rounding import Microscope
+from accum_lib.lessons.equivalence.record import Microscope
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.words import _, listed
 
 LEFT, RIGHT, TOP = (0.0, 0.5), (0.63, 1.0), (0.0, 0.84)

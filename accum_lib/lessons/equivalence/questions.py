@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.lenses.equivalence import check_case
-from accum_lib.lenses.equivalence.standard import token_case
-from accum_lib.lenses.rounding import microscope
-from accum_lib.pitfalls import loops
+from accum_lib.check import check_case
+from accum_lib.check.case import token_case
+from accum_lib.check.faults import loops
+from accum_lib.lessons.equivalence.measure import microscope
+from accum_lib.lessons.kit.quiz import Prediction
 from accum_lib.words import _
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
-from accum_lib import progress
+from accum_lib.lessons.kit import progress
 from accum_lib.words import N_, _, sentences
 
 BLANK = N_("the function returns nothing yet: put your formula in place of the blank.")

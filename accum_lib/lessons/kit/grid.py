@@ -23,9 +23,9 @@ import plotly
 import traitlets
 from IPython.display import display
 
-from accum_lib.explorers.stills import still
-from accum_lib.figures.picture import Picture
-from accum_lib.threads import one_thread
+from accum_lib.lessons.kit.still import still
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.machine import one_thread
 from accum_lib.words import N_, _
 
 STATIC = pathlib.Path(__file__).parent / "static"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from accum_lib.words import _
 
 VARIABLE = "ACCUM_PROGRESS_FILE"  # names another file; tests and builds set it
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import ipywidgets
 from IPython.display import display
 
-from accum_lib import progress
+from accum_lib.lessons.kit import progress
 from accum_lib.words import _, sentences
 
 
@@ -100,4 +100,4 @@ def _name_of(answer: Callable[[], tuple[int, str]]) -> str | None:
     """A question in ``questions/`` goes by its module and the function that asks it."""
     package, _dot, topic = answer.__module__.rpartition(".")
     asks = answer.__qualname__.partition(".")[0]
-    return f"{topic}.{asks}" if package == "accum_lib.explorers.questions" else None
+    return f"{topic}.{asks}" if package == "accum_lib.lessons" else None

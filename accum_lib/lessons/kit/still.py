@@ -4,11 +4,18 @@ Matplotlib draws the few kinds of trace that our pictures use; a kind it does no
 a gap.
 """
 
+import base64
+import html
 import io
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
+from IPython.display import display
+
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.words import language, speaking
 
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS = {
@@ -173,3 +180,31 @@ def _plain(text: str) -> str:
     for tag in ("<b>", "</b>", "<i>", "</i>"):
         text = text.replace(tag, "")
     return text.replace("<br>", "\n")
+
+
+def still(draw: Callable[[], Picture]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data and metadata of a cell's output, by MIME type.
+
+    A font for the letters of a language may be missing here. Then the labels inside the still picture are
+    English (the picture is drawn once more), and its text is not.
+    """
+    picture = shown = draw()
+    if not can_write(language()):
+        with speaking("en"):
+            shown = draw()
+    data = {"image/png": base64.b64encode(png(shown)).decode(), "text/plain": picture.summary}
+    return data, {"image/png": {"alt": picture.summary}}
+
+
+def show_still(draw: Callable[[], Picture]) -> None:
+    """Display a picture that has nothing to set; as HTML, since JupyterLab gives a plain PNG no words."""
+    data, metadata = still(draw)
+    words, image = html.escape(data["text/plain"]), data["image/png"]
+    data["text/html"] = f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{image}">'
+    display(data, metadata=metadata, raw=True)
+    print(wrapped(data["text/plain"]))
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """A text as lines that a notebook need not break; from the second one on they may be indented."""
+    return textwrap.fill(text, 96 if language() == "en" else 48, subsequent_indent=indent)  # wide letters

@@ -4,7 +4,8 @@ Colours are Okabe and Ito's palette (https://jfly.uni-koeln.de/color). No meanin
 a series also has a dash or a marker of its own.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,3 +94,26 @@ def line(
     if "markers" in mode:
         trace["marker"] = {"symbol": symbol, "size": size, "color": colour}
     return trace
+
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Traces and layout as Plotly's own dictionaries, and a summary for those who cannot see them."""
+
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    summary: str
+
+    def figure(self) -> "go.Figure":
+        """The Plotly figure, with the summary in ``layout.meta``.
+
+        Raises:
+            ValueError: Plotly does not know a property.
+        """
+        import plotly.graph_objects as go  # explorers do not need it, and it takes a while to import
+
+        return go.Figure(self.data, {**self.layout, "meta": {"summary": self.summary}})

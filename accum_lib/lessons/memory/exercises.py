@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
-from accum_lib.lenses.memory.planner import predicted, smallest_steps
-from accum_lib.lenses.memory.prediction import Prediction
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import mlp
+from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
+from accum_lib.memory.planner import predicted, smallest_steps
+from accum_lib.memory.prediction import Prediction
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import mlp
 from accum_lib.words import _
 
 MODEL = mlp(hidden=2048, layers=3)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import memory as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses.memory.planner import plan, predicted
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload, named
-from accum_lib.records.memory import Peaks
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.memory import figure
+from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.records import Peaks
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload, named
 from accum_lib.words import N_
 
 SIZES = (2, 4, 8, 16, 32, 64)

@@ -7,18 +7,24 @@ frees; so one process measures one update (``measure_apart`` starts it).
 import gc
 import multiprocessing
 import os
+import random
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from accum_lib.accumulate import accumulate, apply_update
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.losses import in_precision
+from accum_lib.machine import one_thread
+from accum_lib.memory.guard import guard
+from accum_lib.memory.records import Pace
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload
 
 MARK = "the update that is measured"
 PRELOADED = ["torch._dynamo"] + [
@@ -91,3 +97,35 @@ def _events(roots: list[Any]) -> Iterator[Any]:
         event = waiting.pop()
         yield event
         waiting.extend(event.children)
+
+
+def pace(
+    workload: Workload, pairs: Sequence[tuple[int, int]], rounds: int = 9, settings: Settings | None = None
+) -> Pace:
+    """Time one update of each (M, K) in every round, in an order drawn anew, so that drift hits all alike.
+
+    Args:
+        workload: what is trained; all pairs share one model.
+        pairs: (M, K) of each.
+        rounds: how often; one more to warm up is not counted.
+        settings: how; AdamW, one parameter after the other, if nothing is said.
+
+    Raises:
+        WouldNotFitError: one of them would not fit into this machine's memory.
+    """
+    settings = settings or Settings(implementation="for-loop")
+    peaks = [guard(workload, m, k, settings).peak_bytes(m, k) for m, k in pairs]
+    order = random.Random(0)
+    seconds = np.zeros((len(pairs), rounds + 1))
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        model = workload.model(settings.checkpointing)
+        optimizer = settings.make_optimizer(model.parameters())
+        data = [[workload.make_batch(m) for _ in range(k)] for m, k in pairs]
+        for turn in range(rounds + 1):
+            for i in order.sample(range(len(pairs)), len(pairs)):
+                started = time.perf_counter()
+                accumulate(model, data[i], workload.loss_sum, lambda batch: 1.0)
+                apply_update(model, optimizer)
+                seconds[i, turn] = time.perf_counter() - started
+    sizes, steps = np.array(pairs).T
+    return Pace(sizes, steps, seconds[:, 1:], np.array(peaks))

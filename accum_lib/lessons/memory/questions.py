@@ -1,11 +1,11 @@
 """What notebook 04 asks: K doubles at fixed M; M halves at fixed B; a second micro-batch."""
 
-from accum_lib.explorers.memory import roberta_base
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.lenses.memory.planner import predicted
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import Workload
-from accum_lib.records.memory import GIB
+from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.memory.explorer import roberta_base
+from accum_lib.memory.planner import predicted
+from accum_lib.memory.records import GIB
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import Workload
 from accum_lib.words import _
 
 SAME = 0.01  # relative: the bytes of a few token ids are not what is asked

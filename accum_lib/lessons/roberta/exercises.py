@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
-from accum_lib.lenses.equivalence import check_case, core_loop
-from accum_lib.lenses.equivalence.case import Case
-from accum_lib.roberta.snippets import case_of
+from accum_lib.check import check_case, core_loop
+from accum_lib.check.case import Case
+from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
+from accum_lib.lessons.roberta.problem import case_of
 from accum_lib.words import _, sentences
 
 CLOSE = 1e-9

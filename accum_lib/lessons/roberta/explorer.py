@@ -3,15 +3,22 @@
 from collections.abc import Callable
 from functools import cache
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import fixed_batch as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses.fixed_batch import fixed_batch
-from accum_lib.problems import Digits, Regression
+import ipywidgets
+from IPython.display import display
+
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.still import show_still
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.roberta import figure
+from accum_lib.lessons.roberta.figure import training_picture as picture
+from accum_lib.lessons.roberta.measure import Rehearsal, fixed_batch, rehearse
+from accum_lib.lessons.roberta.problem import RobertaTask
+from accum_lib.lessons.roberta.record import FixedBatch
 from accum_lib.problems.base import Problem
-from accum_lib.records.fixed_batch import FixedBatch
-from accum_lib.roberta.problem import RobertaTask
-from accum_lib.words import N_, language
+from accum_lib.problems.digits import Digits
+from accum_lib.problems.regression import Regression
+from accum_lib.training.records import Update
+from accum_lib.words import N_, _, language
 
 STEPS = (1, 2, 4, 8)
 UPDATES = 10
@@ -49,3 +56,27 @@ def fixed_batch_explorer() -> GridExplorer:
         return figure.picture(runs_of(model), steps)
 
     return GridExplorer(CONTROLS, picture_of)
+
+
+def train_and_show(epochs: int = 2) -> Rehearsal | None:
+    """Train tiny RoBERTa, then draw loss and held-out accuracy; None if the reader has stopped it."""
+    bar = ipywidgets.IntProgress(description=_("Training"), layout={"width": "24em"})
+    words = ipywidgets.HTML()
+    box = ipywidgets.HBox([bar, words])
+    display({**(box._repr_mimebundle_() or {}), "text/plain": _("Training, with a progress bar.")}, raw=True)
+
+    def tell(update: Update, planned: int) -> None:
+        bar.max, bar.value = planned, update.update
+        words.value = _(
+            "loss {loss:.2f}, {tokens_per_second:,.0f} tokens/s",
+            loss=update.loss,
+            tokens_per_second=update.tokens_per_second,
+        )
+
+    try:
+        done = rehearse(epochs, tell)
+    except KeyboardInterrupt:
+        words.value = _("Stopped. Run this cell again to train anew.")
+        return None
+    show_still(lambda: picture(done.updates, done.training.evaluations, done.majority))
+    return done

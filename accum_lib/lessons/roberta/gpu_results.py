@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from accum_lib.explorers.stills import show_still, wrapped
-from accum_lib.figures import gpu_memory
-from accum_lib.figures.throughput import picture, summary
-from accum_lib.records.memory import GIB
+from accum_lib.lessons.kit.still import show_still, wrapped
+from accum_lib.lessons.memory import figure
+from accum_lib.lessons.roberta.figure import throughput_picture as picture
+from accum_lib.lessons.roberta.figure import throughput_summary as summary
+from accum_lib.memory.records import GIB
 from accum_lib.words import N_, _
 
-SCRIPT = Path(__file__).parents[2] / "tests" / "gpu" / "roberta_lab.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu" / "roberta_lab.py"
 COMMITTED = SCRIPT.with_suffix(".json")
 GRID = SCRIPT.with_name("memory_grid.json")
 OWN = SCRIPT.parents[2] / "build" / "gpu"  # where "make gpu" writes the reader's own
@@ -26,7 +27,7 @@ NONE = N_("""\
 This machine has no GPU, and no results of one have been committed: nobody has run this on a GPU yet,
 so there is nothing to show. On a machine with one:
 
-    python tests/gpu/roberta_lab.py""")
+    python benchmarks/gpu/roberta_lab.py""")
 
 LINES = {  # what each part found, in a sentence
     "equality": N_(
@@ -105,7 +106,7 @@ def show_memory_grid() -> None:
     print(_measured_on(record))
     for row in (r for r in record["cells"] if "failure" in r):
         print(wrapped(f"{row['model']}, M = {row['micro_batch_size']}: {row['failure']}", "    "))
-    show_still(partial(gpu_memory.picture, record["cells"]))
+    show_still(partial(figure.picture, record["cells"]))
 
 
 def show(record: Mapping[str, Any]) -> None:

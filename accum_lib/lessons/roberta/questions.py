@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from accum_lib.explorers.fixed_batch import runs_of
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.records.equivalence import Report
-from accum_lib.records.fixed_batch import FixedBatch
-from accum_lib.roberta.snippets import usual_report
+from accum_lib.check.report import Report
+from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.roberta.explorer import runs_of
+from accum_lib.lessons.roberta.problem import usual_report
+from accum_lib.lessons.roberta.record import FixedBatch
 from accum_lib.words import _
 
 SMALL = 0.001  # a relative error of the gradient that no one would call a fault

@@ -30,3 +30,18 @@ class FixedBatch:
     distances: np.ndarray
     distance_again: float
     batch_norm: bool
+
+
+@dataclass(frozen=True)
+class PrecisionError:
+    """One window's gradient in "fp32" or "bf16", from K micro-batches.
+
+    Attributes:
+        precision: of the forward and backward passes.
+        accumulation_steps: K.
+        relative_error: ||g - exact|| / ||exact||, exact being one big batch in float64.
+    """
+
+    precision: str
+    accumulation_steps: int
+    relative_error: float

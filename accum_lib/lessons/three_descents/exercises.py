@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from accum_lib.accumulate import WindowResult, accumulate
-from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
+from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.problems.regression import Regression
 from accum_lib.words import _
 

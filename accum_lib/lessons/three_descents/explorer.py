@@ -1,9 +1,9 @@
 """The explorer of notebook 01: three descents under M, K, the learning rate, sum or mean, and a budget."""
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import descents as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses.paths import EPOCHS, UPDATES, DescentComparison, surface
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.three_descents import figure, slow_motion
+from accum_lib.lessons.three_descents.measure import EPOCHS, UPDATES, DescentComparison, moments, surface
 from accum_lib.problems.regression import Regression
 from accum_lib.words import N_, _
 
@@ -31,3 +31,23 @@ def descents_explorer(problem: Regression | None = None) -> GridExplorer:
     words = [_("examples ({epochs} epochs)", epochs=EPOCHS), _("updates ({updates})", updates=UPDATES)]
     budget = Control("budget", N_("Compare at equal:"), ("examples", "updates"), "examples", words, "choice")
     return GridExplorer([*CONTROLS, budget], picture_of)
+
+
+SAMPLES, MICRO_BATCH, STEPS, LEARNING_RATE = 44, 4, 4, 0.1  # 11 micro-batches: windows of 4, 4 and 3
+
+
+def moments_explorer() -> GridExplorer:
+    """Watch micro-batches fill the gradient buffer: a real run on 44 samples, M = 4, K = 4."""
+    problem = Regression(num_samples=SAMPLES)
+    story, ground = moments(problem, MICRO_BATCH, STEPS, LEARNING_RATE), surface(problem)
+    inputs = problem.x.numpy()
+    full = STEPS  # the moment at which the first buffer is full tells most: start there
+    control = Control(
+        "moment",
+        N_("Moment"),
+        range(len(story)),
+        full,
+        [_("{number} of {all}", number=i + 1, all=len(story)) for i in range(len(story))],
+        play_ms=900,
+    )
+    return GridExplorer([control], lambda moment: slow_motion.picture(story, moment, inputs, ground))

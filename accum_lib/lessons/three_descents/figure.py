@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
-from accum_lib.records.descents import Comparison, Path, Surface
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.three_descents.record import Comparison, Path, Surface
 from accum_lib.words import _, sentences
 
 LEFT, RIGHT = (0.0, 0.47), (0.57, 1.0)

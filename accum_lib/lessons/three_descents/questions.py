@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.lenses.moments import moments
-from accum_lib.lenses.paths import DescentComparison
+from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.three_descents.measure import DescentComparison, moments
 from accum_lib.problems.regression import Regression
 from accum_lib.words import _
 

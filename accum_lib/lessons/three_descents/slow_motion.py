@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.figures import theme
-from accum_lib.figures.descents import contour, weight_axes
-from accum_lib.figures.picture import Picture
-from accum_lib.records.descents import Moment, Surface
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.three_descents.figure import contour, weight_axes
+from accum_lib.lessons.three_descents.record import Moment, Surface
 from accum_lib.words import _, sentences
 
 SAMPLES, BUFFER, WEIGHTS = (0.0, 0.27), (0.36, 0.62), (0.71, 1.0)

@@ -1,27 +1,27 @@
-"""Does less variance mean better? Races between batch sizes on the digits, many seeds and rates at once.
+"""Notebook 03: what B does to the noise of a gradient, and two published claims, tested."""
 
-``replicas``   many copies of one model, each with its own weights, its own examples and its own learning rate
-``run``        one batch size and one recipe, raced by all of them through ``accumulate``
-``claims``     the races of notebook 03: what was published, at the scale of this machine
-"""
-
-from accum_lib.lenses.races.claims import (
-    BASE_RATES,
-    critical_batch,
-    noise_over_training,
-    race_all,
-    to_target,
+from accum_lib.lessons.variance import questions
+from accum_lib.lessons.variance.exercises import check_beta2, check_noise_scale, check_variance
+from accum_lib.lessons.variance.explorer import (
+    RaceTrack,
+    claims_explorer,
+    guess_explorer,
+    races_explorer,
+    variance_explorer,
 )
-from accum_lib.lenses.races.replicas import Replicas
-from accum_lib.lenses.races.run import Recipe, race
+from accum_lib.lessons.variance.measure import VarianceLab, accumulated_means, draw
 
 __all__ = [
-    "BASE_RATES",
-    "Recipe",
-    "Replicas",
-    "critical_batch",
-    "noise_over_training",
-    "race",
-    "race_all",
-    "to_target",
+    "RaceTrack",
+    "VarianceLab",
+    "accumulated_means",
+    "check_beta2",
+    "check_noise_scale",
+    "check_variance",
+    "claims_explorer",
+    "draw",
+    "guess_explorer",
+    "questions",
+    "races_explorer",
+    "variance_explorer",
 ]

@@ -20,13 +20,12 @@ import numpy as np
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.lenses.races.replicas import TRAIN, Batch, Replicas
-from accum_lib.lenses.races.run import Recipe, evaluations, race
-from accum_lib.lenses.variance import NoiseScaleMonitor, population
+from accum_lib.lessons.variance.race_record import NoiseOverTraining, Race, Races, ToTarget
+from accum_lib.lessons.variance.races import TRAIN, Batch, Recipe, Replicas, evaluations, race
+from accum_lib.machine import one_thread
+from accum_lib.noise import NoiseScaleMonitor, population
 from accum_lib.problems.base import micro_batches
 from accum_lib.problems.digits import Digits
-from accum_lib.records.races import NoiseOverTraining, Race, Races, ToTarget
-from accum_lib.threads import one_thread
 from accum_lib.words import N_
 
 PLAIN = {4: 450, 16: 250, 64: 120, 256: 60, 1024: 40}  # batch size: updates

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from accum_lib.exercises.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
-from accum_lib.lenses.variance import draw, example_gradients, from_gradients, from_window, means
+from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
+from accum_lib.lessons.variance.measure import draw, means
+from accum_lib.noise import example_gradients, from_gradients, from_window
 from accum_lib.problems.digits import Digits
 from accum_lib.words import _, sentences
 

@@ -1,10 +1,18 @@
 """The first explorers of notebook 03: pick the curve, then see what M, K and the way of sampling do to it."""
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import variance as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses.variance import SAMPLINGS, VarianceLab
-from accum_lib.words import N_
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import ipywidgets
+from IPython.display import display
+
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.variance import figure, race_figure
+from accum_lib.lessons.variance.claims import BASE_RATES, race_all, to_target
+from accum_lib.lessons.variance.measure import SAMPLINGS, VarianceLab
+from accum_lib.lessons.variance.race_record import Races
+from accum_lib.words import N_, _
 
 WORDS = (
     N_("shuffled, without replacement"),
@@ -48,3 +56,105 @@ def guess_explorer(lab: VarianceLab | None = None) -> GridExplorer:
     return GridExplorer(
         GUESS_CONTROLS, lambda picked, revealed: figure.guess_picture(guesses, picked, revealed)
     )
+
+
+TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)
+RATES = (None, 0.1, 0.4, 1.6)
+RACE_CONTROLS = [
+    Control("target", N_("Target: held-out loss"), TARGETS, 0.6),
+    Control(
+        "rate",
+        N_("Learning rate:"),
+        RATES,
+        None,
+        (N_("the fastest for each B"), "0.1", "0.4", "1.6"),
+        "choice",
+    ),
+]
+CLAIMS: tuple[tuple[str, int | None], ...] = (("scaling", 1), ("scaling", 0), ("small", None))
+
+
+class Timed(Protocol):
+    """What a run returns: anything that knows the seconds it took."""
+
+    @property
+    def seconds(self) -> float: ...
+
+
+Raced = TypeVar("Raced", bound=Timed)
+ANEW = N_("Stopped. Run this cell again to race anew; the cells below need the races.")
+GO_ON = N_("Stopped. Run this cell again to go on; the cells below need the races.")
+
+
+class RaceTrack(Generic[Raced]):
+    """Run the races under a progress bar. An interrupt of the kernel (■) stops them.
+
+    Args:
+        run: ``run(tell)``, as ``race_all``.
+        stopped: what is said after a stop, marked with ``N_``.
+
+    Attributes:
+        races: what was raced; None until the races are through, and after a stop.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Callable[[float], None]], Raced] = race_all,  # type: ignore[assignment]
+        stopped: str = ANEW,
+    ) -> None:
+        self._run, self._stopped = run, stopped
+        self.races: Raced | None = None
+        self.bar = ipywidgets.FloatProgress(min=0, max=1, layout={"width": "300px"})
+        self.status = ipywidgets.HTML()
+        self.widget = ipywidgets.HBox([self.bar, self.status])
+
+    def show(self) -> "Raced | None":
+        """Display the bar, race, and return what was raced; None if the reader has stopped it."""
+        data = self.widget._repr_mimebundle_() or {}
+        display({**data, "text/plain": _("The races run here, with a progress bar.")}, raw=True)
+        return self.run()
+
+    def run(self) -> "Raced | None":
+        """Race; an interrupt ends it at once, and nothing half-done is kept."""
+        self.races = None
+        self._say(_("Racing … (interrupt the kernel, ■, to stop)"))
+        try:
+            races = self.races = self._run(self._tell)
+        except KeyboardInterrupt:
+            self._say(_(self._stopped))
+        else:
+            self._say(_("Done in {seconds:.0f} s.", seconds=races.seconds))
+        return self.races
+
+    def _tell(self, share: float) -> None:
+        self.bar.value = share
+
+    def _say(self, words: str) -> None:
+        self.status.value = f"<span role='status'>{words}</span>"
+
+
+def races_explorer(races: Races | None = None) -> GridExplorer:
+    """Which batch size reaches a held-out loss with fewest updates, and which with fewest examples.
+
+    Raises:
+        ValueError: the races were stopped.
+    """
+    races = races or race_all()
+
+    def picture_of(target: float, rate: float | None) -> Picture:
+        return race_figure.picture(races.plain, to_target(races.plain, target, rate), races.noise, rate)
+
+    return GridExplorer(RACE_CONTROLS, picture_of)
+
+
+def claims_explorer(races: Races | None = None) -> GridExplorer:
+    """Two published claims: final held-out loss against B for three recipes each."""
+    races = races or race_all()
+
+    def picture_of(claim: tuple[str, int | None]) -> Picture:
+        name, rate = claim
+        return race_figure.claims_picture(getattr(races, name), rate)
+
+    words = [_("scaling from {rate} (Goyal)", rate=rate) for rate in reversed(BASE_RATES)]
+    words.append(_("small batches (Marek)"))
+    return GridExplorer([Control("claim", N_("Claim:"), CLAIMS, CLAIMS[0], words, "choice")], picture_of)

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
-from accum_lib.records.variance import Guesses, MiniBatches, VarianceCurve
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.variance.record import Guesses, MiniBatches, VarianceCurve
 from accum_lib.words import N_, _, listed
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)

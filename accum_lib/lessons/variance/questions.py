@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.figures.variance import GUESSES
-from accum_lib.lenses.races import to_target
-from accum_lib.lenses.variance import VarianceLab
-from accum_lib.records.races import Races
+from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.variance.claims import to_target
+from accum_lib.lessons.variance.figure import GUESSES
+from accum_lib.lessons.variance.measure import VarianceLab
+from accum_lib.lessons.variance.race_record import Races
 from accum_lib.words import _, listed
 
 SMALL, LARGE, TARGET = 64, 1024, 0.6

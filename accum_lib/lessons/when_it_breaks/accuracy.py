@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from accum_lib.check.faults import loops
+from accum_lib.check.faults.models import digits_cnn
+from accum_lib.check.loop import Loop
 from accum_lib.descent import descend
-from accum_lib.lenses.equivalence.calling import Loop
-from accum_lib.pitfalls import loops
-from accum_lib.pitfalls.models import digits_cnn
-from accum_lib.pitfalls.observe import Pages, train
+from accum_lib.lessons.when_it_breaks.observe import Pages, train
+from accum_lib.lessons.when_it_breaks.record import AccuracyTrial
+from accum_lib.machine import one_thread
 from accum_lib.problems.digits import Digits
-from accum_lib.records.pitfalls import AccuracyTrial
-from accum_lib.threads import one_thread
 from accum_lib.words import _
 
 SEEDS, EPOCHS, HELD_OUT = 3, 3, 397

@@ -7,13 +7,13 @@ import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 
-from accum_lib.lenses.equivalence import Case, check_case
-from accum_lib.lenses.equivalence.calling import Loop, call_loop, wishes_of
-from accum_lib.lenses.equivalence.standard import COUNTS, token_case
-from accum_lib.pitfalls import loops
-from accum_lib.pitfalls.catalogue import FAULTS
-from accum_lib.records.equivalence import Report
-from accum_lib.records.pitfalls import Clues
+from accum_lib.check import Case, check_case
+from accum_lib.check.case import COUNTS, token_case
+from accum_lib.check.faults import loops
+from accum_lib.check.faults.catalogue import FAULTS
+from accum_lib.check.loop import Loop, call_loop, wishes_of
+from accum_lib.check.report import Report
+from accum_lib.lessons.when_it_breaks.record import Clues
 from accum_lib.words import N_
 
 HAPPENINGS = (

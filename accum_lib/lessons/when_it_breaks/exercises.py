@@ -1,11 +1,11 @@
 """Exercises of notebook 05: loops to repair."""
 
-from accum_lib.exercises.equivalence import grade_loop
-from accum_lib.exercises.feedback import Feedback, not_yet, right, runs
-from accum_lib.lenses.equivalence import check_case
-from accum_lib.lenses.equivalence.calling import Loop, wishes_of
-from accum_lib.lenses.equivalence.standard import COUNTS, token_case
-from accum_lib.records.equivalence import Report
+from accum_lib.check import check_case
+from accum_lib.check.case import COUNTS, token_case
+from accum_lib.check.loop import Loop, wishes_of
+from accum_lib.check.report import Report
+from accum_lib.lessons.equivalence.exercises import grade_loop
+from accum_lib.lessons.kit.feedback import Feedback, not_yet, right, runs
 from accum_lib.words import _
 
 

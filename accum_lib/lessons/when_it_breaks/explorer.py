@@ -9,15 +9,15 @@ from functools import cache
 import ipywidgets
 from IPython.display import display
 
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures import pitfalls as figure
-from accum_lib.figures.picture import Picture
-from accum_lib.lenses.equivalence import check_case
-from accum_lib.lenses.equivalence.calling import Loop
-from accum_lib.pitfalls.catalogue import FAULTS
-from accum_lib.pitfalls.clues import clues, mysteries, scene
-from accum_lib.pitfalls.observe import OBSERVATIONS, sightings
-from accum_lib.records.pitfalls import Sightings
+from accum_lib.check import check_case
+from accum_lib.check.faults.catalogue import FAULTS
+from accum_lib.check.loop import Loop
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.when_it_breaks import figure
+from accum_lib.lessons.when_it_breaks.clues import clues, mysteries, scene
+from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, sightings
+from accum_lib.lessons.when_it_breaks.record import Sightings
 from accum_lib.words import N_, _, clauses
 
 RIGHT = "right"

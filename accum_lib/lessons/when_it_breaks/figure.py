@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
-from accum_lib.records.pitfalls import Clues, Sightings
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.when_it_breaks.record import Clues, Sightings
 from accum_lib.words import N_, _, clauses, listed, sentences
 
 LEFT, RIGHT = (0.0, 0.46), (0.58, 1.0)

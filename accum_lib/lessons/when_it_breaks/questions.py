@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from accum_lib.explorers.bug_hunt import all_sightings
-from accum_lib.explorers.prediction import Prediction
-from accum_lib.records.pitfalls import Sightings
+from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.when_it_breaks.explorer import all_sightings
+from accum_lib.lessons.when_it_breaks.record import Sightings
 from accum_lib.words import _
 
 

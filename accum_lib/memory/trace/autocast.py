@@ -5,7 +5,7 @@ applied here. The list of operators that it knows at all is asked of PyTorch its
 are not named below run in float32.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
@@ -13,9 +13,49 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.library import Library, fallthrough_kernel
 
-from accum_lib.lenses.memory.interception import below
-from accum_lib.lenses.memory.shapes import tensors_in
+from accum_lib.memory.trace.shapes import tensors_in
+
+KEY_NAME = "AutocastPrivateUse1"
+KEY = torch._C.DispatchKey.AutocastPrivateUse1  # type: ignore[attr-defined]
+
+
+@contextmanager
+def answering(functions: Mapping[str, Callable]) -> Iterator[None]:
+    """While this is open, ``functions["dropout"]`` is called for ``aten::dropout``, and so on.
+
+    All other operators are as ever. A function that calls the operator which it answers for does so
+    through ``below``, else it would be called again.
+    """
+    ours, others = Library("aten", "IMPL"), Library("_", "IMPL")
+    try:
+        others.fallback(fallthrough_kernel, KEY_NAME)
+        for name, function in functions.items():
+            ours.impl(name, function, KEY_NAME)
+        with _key_switched_on():
+            yield
+    finally:
+        ours._destroy()
+        others._destroy()
+
+
+def below(operator: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Call PyTorch's own implementation."""
+    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(KEY)):
+        return operator(*args, **kwargs)
+
+
+@contextmanager
+def _key_switched_on() -> Iterator[None]:
+    torch._C._dispatch_tls_set_dispatch_key_excluded(KEY, False)
+    torch._C._dispatch_tls_set_dispatch_key_included(KEY, True)
+    try:
+        yield
+    finally:
+        torch._C._dispatch_tls_set_dispatch_key_included(KEY, False)
+        torch._C._dispatch_tls_set_dispatch_key_excluded(KEY, True)
+
 
 CARRIER = "cpu"  # the trace opens autocast for this device, whatever it speaks for: it is always there
 LOWER = (

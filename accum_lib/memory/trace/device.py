@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from accum_lib.lenses.memory.autocast import Casts, is_on
-from accum_lib.lenses.memory.errors import untraceable
-from accum_lib.lenses.memory.shapes import Operator
+from accum_lib.memory.trace.autocast import Casts, is_on
+from accum_lib.memory.trace.errors import untraceable
+from accum_lib.memory.trace.shapes import Operator
 
 
 class Scratch(NamedTuple):

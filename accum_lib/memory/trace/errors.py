@@ -1,7 +1,14 @@
 """What can go wrong with a trace, in words that say what to do instead."""
 
+import contextlib
+import pathlib
 import sys
 import types
+
+import torch
+
+ENGINE = pathlib.Path(__file__).parents[1]
+PASSED_OVER = (str(ENGINE), str(pathlib.Path(torch.__file__).parent), contextlib.__file__)
 
 
 class UntraceableError(ValueError):
@@ -21,8 +28,8 @@ def where() -> str:
     """File and line of the innermost call that is neither PyTorch's nor the trace's own."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(("torch.", "accum_lib.lenses.memory", "contextlib")) and name != "torch":
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        file = frame.f_code.co_filename
+        if not file.startswith(PASSED_OVER):
+            return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return "an unknown place"

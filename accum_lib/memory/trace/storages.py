@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from accum_lib.lenses.memory import values
-from accum_lib.lenses.memory.devices import Device, Scratch
-from accum_lib.lenses.memory.errors import untraceable
-from accum_lib.lenses.memory.shapes import Operator, Shapes, tensors_in
+from accum_lib.memory.trace import shapes
+from accum_lib.memory.trace.device import Device, Scratch
+from accum_lib.memory.trace.errors import untraceable
+from accum_lib.memory.trace.shapes import Operator, Shapes, tensors_in
 
 aten = torch.ops.aten
 COUNTED_EACH_TIME = (aten.convolution.default, aten.convolution_backward.default)  # strides matter, too
@@ -147,7 +147,7 @@ class StorageFollower(TorchDispatchMode):
                 "has an output whose shape depends on values, or no meta kernel",
                 "Give the model inputs of fixed shape there, or measure it instead of predicting it",
             ) from error
-        values.carry(operator, args, kwargs, outputs)
+        shapes.carry(operator, args, kwargs, outputs)
         return self.device.true_outputs(operator, args, outputs)
 
     def _count_flops(self, operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any) -> int:
@@ -164,8 +164,8 @@ class StorageFollower(TorchDispatchMode):
 
     def _read(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Any:
         try:
-            return operator(values.value_of(args[0]), *args[1:], **kwargs)
-        except values.UnknownValueError:
+            return operator(shapes.value_of(args[0]), *args[1:], **kwargs)
+        except shapes.UnknownValueError:
             if self.any_number_will_do:
                 return operator(torch.ones(args[0].shape, dtype=args[0].dtype), *args[1:], **kwargs)
             raise untraceable(

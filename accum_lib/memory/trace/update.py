@@ -6,19 +6,42 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from accum_lib.accumulate import Ranks, accumulate, apply_update
-from accum_lib.lenses.memory import autocast, values
-from accum_lib.lenses.memory.categories import categories
-from accum_lib.lenses.memory.devices import Device
-from accum_lib.lenses.memory.interception import answering
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.storages import StorageFollower, Tape
-from accum_lib.lenses.memory.workloads import Workload
 from accum_lib.losses import in_precision
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.trace import autocast, shapes
+from accum_lib.memory.trace.autocast import answering
+from accum_lib.memory.trace.device import Device
+from accum_lib.memory.trace.storages import StorageFollower, Tape
+from accum_lib.memory.workloads import Workload
+
+
+def categories(tape: Tape) -> np.ndarray:
+    """(storages,) the category of each.
+
+    A storage that nobody has named and that is alive when its micro-batch's backward pass begins is an
+    *activation*: the forward pass kept it. Any other is a *temporary*: it comes and goes within one pass,
+    like the gradients of activations, or within the update.
+    """
+    named = tape.category
+    kept = np.zeros(len(named), dtype=bool)
+    for name, event, _ in tape.marks:
+        if name == "backward":
+            kept |= _alive_at(tape, event)
+    return np.where(named != "", named, np.where(kept, "activations", "temporaries"))
+
+
+def _alive_at(tape: Tape, event: int) -> np.ndarray:
+    """(storages,) born, and not dead, before this event."""
+    alive = np.zeros(len(tape.nbytes), dtype=int)
+    np.add.at(alive, tape.storage[:event], tape.sign[:event])
+    return alive > 0
+
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ONE = {dtype: torch.ones((), dtype=dtype) for dtype in FLOATS}
@@ -75,7 +98,7 @@ def to_meta(batch: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
         meta = torch.empty_like(leaf, device="meta")
-        return meta if leaf.dtype.is_floating_point else values.give(meta, leaf)
+        return meta if leaf.dtype.is_floating_point else shapes.give(meta, leaf)
 
     return tree_map(move, plain)
 
@@ -131,7 +154,7 @@ def _watched(loss_sum: Callable, follower: StorageFollower) -> Callable:
         follower.mark("forward")
         loss = loss_sum(model, batch)
         follower.mark("backward")
-        return values.give(loss, ONE[loss.dtype])  # the core reads it: any number will do
+        return shapes.give(loss, ONE[loss.dtype])  # the core reads it: any number will do
 
     return watched
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +11,38 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.losses import IGNORE_INDEX, count_tokens
-from accum_lib.roberta.data import Example
-from accum_lib.roberta.masking import mask_tokens
+from accum_lib.training.data.texts import Example
+
+MASKED, AS_MASK, AS_OTHER = 0.15, 0.8, 0.1
+
+
+def mask_tokens(
+    tokens: Sequence[int], special: Collection[int], mask_id: int, vocabulary: Sequence[int], key: str
+) -> tuple[list[int], list[int]]:
+    """The tokens with some hidden, and labels: the hidden tokens, and -100 elsewhere.
+
+    At least one token is hidden if there is any that is not special, or short texts would teach nothing.
+
+    Args:
+        tokens: of one example, with special tokens.
+        special: ids that are never hidden.
+        mask_id: of ``<mask>``.
+        vocabulary: what a token may be replaced by.
+        key: the same key gives the same masks, on every machine.
+    """
+    dice = random.Random(key)
+    places = [i for i, token in enumerate(tokens) if token not in special]
+    number = min(len(places), max(1, int(MASKED * len(places) + dice.random())))
+    inputs, labels = list(tokens), [IGNORE_INDEX] * len(tokens)
+    for i in dice.sample(places, number):
+        labels[i] = tokens[i]
+        fate = dice.random()
+        if fate < AS_MASK:
+            inputs[i] = mask_id
+        elif fate < AS_MASK + AS_OTHER:
+            inputs[i] = dice.choice(vocabulary)
+    return inputs, labels
+
 
 HELD_OUT = -1  # the "epoch" of evaluations: their masks are the same every time
 FILLERS = {"input_ids": 0, "attention_mask": 0, "token_type_ids": 0, "labels": IGNORE_INDEX}

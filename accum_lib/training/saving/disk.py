@@ -5,10 +5,10 @@ from pathlib import Path
 
 from torch import nn
 
-from accum_lib.records.memory import GIB
-from accum_lib.roberta.checkpoints import KEEP
-from accum_lib.roberta.machinery import planned_windows, windows_per_epoch
-from accum_lib.roberta.settings import TrainingSettings
+from accum_lib.memory.records import GIB
+from accum_lib.training.machinery import planned_windows, windows_per_epoch
+from accum_lib.training.saving.checkpoints import KEEP
+from accum_lib.training.settings import TrainingSettings
 
 
 def run_bytes(model: nn.Module, settings: TrainingSettings, num_samples: int) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from accum_lib.roberta import checkpoints, random_state
-from accum_lib.roberta.machinery import Machinery
-from accum_lib.roberta.settings import TrainingSettings, differences
-from accum_lib.roberta.tasks import Task
+from accum_lib.training.data.tasks import Task
+from accum_lib.training.machinery import Machinery
+from accum_lib.training.saving import checkpoints, random_state
+from accum_lib.training.settings import TrainingSettings, differences
 
 FOLDER = "checkpoints"
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from accum_lib.lenses.equivalence import Case, check_case, explain
-from accum_lib.pitfalls import FAULTS, LIMITS, loops, models
-from accum_lib.pitfalls.observe import OBSERVATIONS, Pages, sightings
+from accum_lib.check import Case, check_case, explain
+from accum_lib.check.faults import FAULTS, LIMITS, loops, models
+from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, Pages, sightings
 
 EVERY = FAULTS + LIMITS
 by_code = pytest.mark.parametrize("fault", EVERY, ids=lambda fault: fault.code)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.adapters import cases, transformers_trainer
-from accum_lib.lenses.equivalence import check_case
-from accum_lib.scoreboard import CONTESTANTS, Contestant, scoreboard, table
+from accum_lib.check import check_case
+from accum_lib.check.frameworks import cases, transformers_trainer
+from accum_lib.check.frameworks.scoreboard import CONTESTANTS, Contestant, scoreboard, table
 
 CHEAP = [cases.digits(), cases.token_classification()]
 

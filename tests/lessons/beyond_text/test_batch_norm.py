@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accum_lib.lenses import batch_norm as lens
+from accum_lib.lessons.beyond_text import measure as lens
 from accum_lib.problems.digits import Digits, FrozenBatchNorm
 
 

@@ -3,14 +3,13 @@
 import pytest
 from asking import asked
 
-from accum_lib.explorers import norm_explorer, speech_explorer, weighting_explorer
-from accum_lib.explorers.questions import beyond as questions
-from accum_lib.lenses import batch_norm
+from accum_lib.lessons.beyond_text import measure, questions
+from accum_lib.lessons.beyond_text.explorer import norm_explorer, speech_explorer, weighting_explorer
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch) -> None:
-    monkeypatch.setattr(batch_norm, "WINDOWS", 1)
+    monkeypatch.setattr(measure, "WINDOWS", 1)
 
 
 @pytest.mark.parametrize("make", [norm_explorer, weighting_explorer])
@@ -51,6 +50,6 @@ def test_the_verdicts_follow_the_run_and_not_the_script(monkeypatch) -> None:
     assert "As you predicted." in asked(questions.unmasked_padding(), 0)
     monkeypatch.setattr(questions, "weigh", lambda name: real("window"))
     assert "As you predicted." in asked(questions.lone_syllable(), 0)
-    exact = batch_norm.norm_errors("group")
+    exact = measure.norm_errors("group")
     monkeypatch.setattr(questions, "norm_errors", lambda norm: exact)
     assert "As you predicted." in asked(questions.halved_batch(), 0)

@@ -6,11 +6,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from accum_lib.figures import beyond as figure
-from accum_lib.figures.still import png
+from accum_lib.lessons.beyond_text import figure
+from accum_lib.lessons.beyond_text.record import NormErrors, SpeechRun, Weighting
+from accum_lib.lessons.kit.still import png
 from accum_lib.problems.audio import NAMES
-from accum_lib.records.batch_norm import NormErrors
-from accum_lib.records.speech import SpeechRun, Weighting
 
 SIZES = np.array([1, 4, 8])
 NOTHING = np.full(3, np.nan)

@@ -6,14 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from accum_lib.lenses.advice import Chooser, advise, known_noise, landscape
-from accum_lib.lenses.advice import choose as module
-from accum_lib.lenses.memory.cards import processor
-from accum_lib.lenses.memory.planner import predicted
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import mlp
-from accum_lib.records.advice import TimeModel
-from accum_lib.records.variance import NoiseScale
+from accum_lib.lessons.choose_k import choose as module
+from accum_lib.lessons.choose_k.choose import Chooser, advise, known_noise, landscape
+from accum_lib.lessons.choose_k.record import TimeModel
+from accum_lib.memory.cards import processor
+from accum_lib.memory.planner import predicted
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import mlp
+from accum_lib.noise.records import NoiseScale
 
 WORKLOAD, SETTINGS = mlp(hidden=64), Settings("sgd", "for-loop")
 PREDICTION = predicted(WORKLOAD, SETTINGS, device="cpu")

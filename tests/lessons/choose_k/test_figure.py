@@ -5,14 +5,20 @@ import pytest
 from asking import asked
 from made_trials import NOISE, trial
 
-from accum_lib.explorers import advice as module
-from accum_lib.explorers import choose_k_explorer, trial_explorer, trial_track
-from accum_lib.explorers.advice import CARDS, times_from
-from accum_lib.explorers.questions import advice as questions
-from accum_lib.figures import advice as figure
-from accum_lib.figures.still import png
-from accum_lib.lenses.advice import HERE, AdviceTrial, known_noise
-from accum_lib.records.advice import TimeModel, Trials
+from accum_lib.lessons.choose_k import explorer as module
+from accum_lib.lessons.choose_k import figure, questions
+from accum_lib.lessons.choose_k.choose import known_noise
+from accum_lib.lessons.choose_k.explorer import (
+    CARDS,
+    choose_k_explorer,
+    times_from,
+    trial_explorer,
+    trial_track,
+)
+from accum_lib.lessons.choose_k.record import TimeModel, Trials
+from accum_lib.lessons.choose_k.subjects import HERE
+from accum_lib.lessons.choose_k.trial import AdviceTrial
+from accum_lib.lessons.kit.still import png
 
 ONES = np.ones(2)
 TIMES = {name: TimeModel("cpu", 2e-3, 3e-4, 2e-3, ONES, ONES, ONES) for name in HERE}

@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 from made_trials import NOISE, trial
 
-from accum_lib.lenses.advice import AdviceTrial, known_noise, pilot, subject, verdicts
-from accum_lib.lenses.advice import trial as module
-from accum_lib.lenses.advice.trial import loss_at, race_texts, steps_around
-from accum_lib.lenses.advice.verdicts import mean_interval
-from accum_lib.lenses.variance import population
+from accum_lib.lessons.choose_k import trial as module
+from accum_lib.lessons.choose_k.choose import known_noise
+from accum_lib.lessons.choose_k.subjects import pilot, subject
+from accum_lib.lessons.choose_k.trial import (
+    AdviceTrial,
+    loss_at,
+    mean_interval,
+    race_texts,
+    steps_around,
+    verdicts,
+)
+from accum_lib.lessons.variance.race_record import Race
+from accum_lib.noise import population
 from accum_lib.problems.roberta import Roberta
-from accum_lib.records.races import Race
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from accum_lib.lenses.advice import examples_factor, fit_times, measure_times, updates_factor
-from accum_lib.lenses.advice.times import PAIRS
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import mlp
+from accum_lib.lessons.choose_k.costs import PAIRS, examples_factor, fit_times, measure_times, updates_factor
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import mlp
 
 NOISE, GRADIENT = 40.0, 1.0  # tr(Sigma) / |G|^2, and |G|^2
 

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from accum_lib.explorers import forecast_explorer, traffic_explorer
-from accum_lib.explorers.questions import communication as questions
-from accum_lib.figures import communication as figure
-from accum_lib.figures.still import png
-from accum_lib.lenses.communication import Lab, forecast
-from accum_lib.lenses.communication.measure import STEPS
-from accum_lib.records.communication import Network, Span, Traffic, Workload
+from accum_lib.lessons.distributed import figure, questions
+from accum_lib.lessons.distributed.explorer import forecast_explorer, traffic_explorer
+from accum_lib.lessons.distributed.measure import STEPS, Lab
+from accum_lib.lessons.distributed.networks import forecast
+from accum_lib.lessons.distributed.record import Network, Span, Traffic, Workload
+from accum_lib.lessons.kit.still import png
 
 SPANS = (
     Span("forward", 0.0, 0.01),

@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 
 from accum_lib.distributed import launch
-from accum_lib.lenses.communication import NotPermittedError, fit, forecast, measure_slowed, network_from
-from accum_lib.lenses.communication import slow_network as slow
-from accum_lib.lenses.communication.meter import busy_seconds, exposed_seconds
-from accum_lib.records.communication import Network, Span, Traffic, Workload
+from accum_lib.lessons.distributed import networks as slow
+from accum_lib.lessons.distributed.measure import busy_seconds, exposed_seconds
+from accum_lib.lessons.distributed.networks import (
+    NotPermittedError,
+    fit,
+    forecast,
+    measure_slowed,
+    network_from,
+)
+from accum_lib.lessons.distributed.record import Network, Span, Traffic, Workload
 
 PARAMETERS = 4 * 5 + 5 + 5 * 3 + 3  # of reference.py's model
 BYTES = 8 * PARAMETERS  # float64

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from accum_lib.lenses.equivalence.standard import token_batch, token_model
-from accum_lib.lenses.rounding import FORMATS, REDUCTIONS, STEPS, microscope
+from accum_lib.check.case import token_batch, token_model
+from accum_lib.lessons.equivalence.measure import FORMATS, REDUCTIONS, STEPS, microscope
 
 
 def by_hand(k: int, reduction: str) -> float:

@@ -6,18 +6,18 @@ from collections import Counter
 
 import pytest
 
-from accum_lib import exercises
-from accum_lib.explorers import Prediction
-from accum_lib.lenses.communication import Lab
-from accum_lib.lessons import Lesson, lessons, read
+from accum_lib import lessons as exercises
+from accum_lib.lessons.distributed.measure import Lab
+from accum_lib.lessons.kit.contents import Lesson, lessons, read
+from accum_lib.lessons.kit.quiz import Prediction
 
-NOTEBOOKS = pathlib.Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = pathlib.Path(__file__).resolve().parents[3] / "notebooks"
 OPENING = (
     "# 01 · Title\n\n**Question.** Is it\nso?\n\n**Goals**\n- one\n\n**Time:** 30 minutes. **Before:** 00."
 )
 ZH = "# 01 · 标题\n\n**问题。** 是\n这样吗？\n\n**目标**\n- 一\n\n**时间：** 30 分钟。"
 CODE = """
-from accum_lib.explorers.questions import memory as questions
+from accum_lib.lessons import memory as questions
 questions.asked(lab, [1, 2]).show()
 questions.asked_over_lines(
     M=4,
@@ -74,14 +74,14 @@ def test_a_question_records_itself_under_the_name_that_the_map_looks_for(monkeyp
     for lesson in lessons(NOTEBOOKS):
         for name in lesson.predictions:
             topic, _, function = name.partition(".")
-            ask = getattr(__import__(f"accum_lib.explorers.questions.{topic}", fromlist=[topic]), function)
+            ask = getattr(__import__(f"accum_lib.lessons.{topic}", fromlist=[topic]), function)
             ask(*[_Anything()] * required(ask))
             assert named[-1] == name
     assert len(named) == len(set(named))
 
 
 def name_of(question, options, answer, name=None):
-    from accum_lib.explorers.prediction import _name_of
+    from accum_lib.lessons.kit.quiz import _name_of
 
     return name or _name_of(answer)
 

@@ -5,9 +5,9 @@ import base64
 import numpy as np
 import pytest
 
-from accum_lib.explorers import descents_explorer, moments_explorer
-from accum_lib.explorers.grid import Control, GridExplorer
-from accum_lib.figures.picture import Picture
+from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.three_descents.explorer import descents_explorer, moments_explorer
 
 CONTROLS = [Control("a", "A", (1, 2, 3), 2), Control("b", "B", ("x", "y"), "x", kind="choice")]
 LAYOUT = {

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from accum_lib import progress
-from accum_lib.explorers.lesson_map import as_html, as_text, progress_map, state, suggestion
-from accum_lib.lessons import Lesson, lessons
-from accum_lib.progress import Progress
+from accum_lib.lessons.kit import progress
+from accum_lib.lessons.kit.contents import Lesson, lessons
+from accum_lib.lessons.kit.lesson_map import as_html, as_text, progress_map, state, suggestion
+from accum_lib.lessons.kit.progress import Progress
 
-NOTEBOOKS = pathlib.Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = pathlib.Path(__file__).resolve().parents[3] / "notebooks"
 ONE = Lesson("00_one.ipynb", "One", "Is `a` < *b*?", 10, ("t.p",), ())
 NONE = "0 of 2 predictions made (right: 0), 0 of 2 exercises solved."
 TWO = Lesson("01_two.ipynb", "Two", "And then?", 20, ("t.q", "t.r"), ("check_a", "check_b"))
@@ -58,7 +58,7 @@ def test_marks_are_for_the_eye_and_words_for_everybody() -> None:
 def test_it_follows_the_file(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "progress.json"))
     shown = []
-    monkeypatch.setattr("accum_lib.explorers.lesson_map.display", lambda data, raw: shown.append(data))
+    monkeypatch.setattr("accum_lib.lessons.kit.lesson_map.display", lambda data, raw: shown.append(data))
     progress_map(NOTEBOOKS)
     progress.record_exercise("check_weight")
     progress_map(NOTEBOOKS)

@@ -8,12 +8,12 @@ from functools import wraps
 
 import pytest
 
-from accum_lib import progress
-from accum_lib.exercises import check_weight
-from accum_lib.exercises.feedback import not_yet, right, runs
-from accum_lib.explorers import Prediction
-from accum_lib.explorers.questions import descents
-from accum_lib.progress import Progress, ProgressError
+from accum_lib.lessons.kit import progress
+from accum_lib.lessons.kit.feedback import not_yet, right, runs
+from accum_lib.lessons.kit.progress import Progress, ProgressError
+from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.three_descents import questions
+from accum_lib.lessons.three_descents.exercises import check_weight
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def test_reset_forgets_everything(file) -> None:
 
 
 def test_a_prediction_is_recorded_after_the_reveal() -> None:
-    prediction = descents.full_buffer()
+    prediction = questions.full_buffer()
     prediction.choice.value = 0
     assert progress.load() == Progress()
     assert "<p>" not in answered(prediction, 0)

@@ -3,9 +3,9 @@
 import pytest
 from asking import asked
 
-from accum_lib.explorers import Prediction
-from accum_lib.explorers.questions import descents as questions
-from accum_lib.lenses.paths import DescentComparison
+from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.three_descents import questions
+from accum_lib.lessons.three_descents.measure import DescentComparison
 from accum_lib.problems.regression import Regression
 
 

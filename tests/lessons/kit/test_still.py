@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.font_manager import fontManager
 
-from accum_lib.explorers.stills import still
-from accum_lib.figures import still as module
-from accum_lib.figures import theme
-from accum_lib.figures.picture import Picture
+from accum_lib.lessons.kit import still as module
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.still import still
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.words import _, speaking
 
 
@@ -23,7 +23,7 @@ def labels(monkeypatch):
                         if name == "zh" else {})  # fmt: skip
     drawn = []
     monkeypatch.setattr(
-        "accum_lib.explorers.stills.png", lambda p: drawn.append(p.layout["xaxis"]["title"]["text"]) or b""
+        "accum_lib.lessons.kit.still.png", lambda p: drawn.append(p.layout["xaxis"]["title"]["text"]) or b""
     )
     return drawn
 

@@ -5,14 +5,13 @@ from itertools import pairwise
 import pytest
 from memory_cases import workload
 
-from accum_lib.explorers import memory as explorers
-from accum_lib.explorers.questions import memory as questions
-from accum_lib.figures import memory as figure
-from accum_lib.figures.still import png
-from accum_lib.lenses.memory.planner import plan, predicted
-from accum_lib.lenses.memory.settings import Settings
-from accum_lib.lenses.memory.workloads import mlp
-from accum_lib.records.memory import GIB
+from accum_lib.lessons.kit.still import png
+from accum_lib.lessons.memory import explorer as explorers
+from accum_lib.lessons.memory import figure, questions
+from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.records import GIB
+from accum_lib.memory.settings import Settings
+from accum_lib.memory.workloads import mlp
 
 SMALL = workload("RoBERTa")
 

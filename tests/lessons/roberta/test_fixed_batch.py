@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from accum_lib import apply_update
-from accum_lib.figures.fixed_batch import picture
-from accum_lib.figures.still import png
-from accum_lib.lenses import fixed_batch as lens
-from accum_lib.problems import Digits
+from accum_lib.lessons.kit.still import png
+from accum_lib.lessons.roberta import measure as lens
+from accum_lib.lessons.roberta.figure import picture
 from accum_lib.problems.base import micro_batches
+from accum_lib.problems.digits import Digits
 from accum_lib.problems.roberta import Roberta
 
 SETTINGS = {"batch_size": 8, "steps": (1, 2, 8), "updates": 4}

@@ -2,8 +2,8 @@
 
 import torch
 
-from accum_lib.lenses.mixed_precision import precision_errors
-from accum_lib.problems import Digits
+from accum_lib.lessons.roberta.measure import precision_errors
+from accum_lib.problems.digits import Digits
 from accum_lib.problems.roberta import Roberta
 
 

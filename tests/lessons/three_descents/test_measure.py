@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accum_lib.lenses.paths import EPOCHS, UPDATES, DescentComparison, surface
+from accum_lib.lessons.three_descents.measure import EPOCHS, UPDATES, DescentComparison, surface
 from accum_lib.problems.regression import Regression
 
 

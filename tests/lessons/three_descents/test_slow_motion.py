@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from accum_lib.descent import accumulated
-from accum_lib.lenses.moments import moments
+from accum_lib.lessons.three_descents.measure import moments
 from accum_lib.problems.regression import Regression
 
 N, M, K, RATE = 44, 4, 4, 0.1  # 11 micro-batches: windows of 4, 4 and 3

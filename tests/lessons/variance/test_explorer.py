@@ -4,9 +4,15 @@ import pytest
 from asking import asked
 from made_races import races
 
-from accum_lib.explorers import RaceTrack, claims_explorer, guess_explorer, races_explorer, variance_explorer
-from accum_lib.explorers.questions import variance as questions
-from accum_lib.lenses.variance import VarianceLab
+from accum_lib.lessons.variance import questions
+from accum_lib.lessons.variance.explorer import (
+    RaceTrack,
+    claims_explorer,
+    guess_explorer,
+    races_explorer,
+    variance_explorer,
+)
+from accum_lib.lessons.variance.measure import VarianceLab
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from made_races import races
 
-from accum_lib.figures import races as races_figure
-from accum_lib.figures import variance as figure
-from accum_lib.figures.still import png
-from accum_lib.lenses.races import to_target
-from accum_lib.lenses.variance import VarianceLab
+from accum_lib.lessons.kit.still import png
+from accum_lib.lessons.variance import figure
+from accum_lib.lessons.variance import race_figure as races_figure
+from accum_lib.lessons.variance.claims import to_target
+from accum_lib.lessons.variance.measure import VarianceLab
 
 LAB = VarianceLab(num_samples=64, draws=60)
 

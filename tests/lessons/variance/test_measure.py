@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from accum_lib.lenses.variance import SAMPLINGS, VarianceLab, accumulated_means, draw, law
-from accum_lib.problems import Digits
+from accum_lib.lessons.variance.measure import SAMPLINGS, VarianceLab, accumulated_means, draw
+from accum_lib.noise import law
+from accum_lib.problems.digits import Digits
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import torch
 from reference import relative_error
 
 from accum_lib.accumulate import accumulate
-from accum_lib.lenses.races import Recipe, Replicas, critical_batch, race, to_target
-from accum_lib.lenses.races import claims as module
-from accum_lib.lenses.races.claims import held_in_examples, race_all
-from accum_lib.problems import Digits
-from accum_lib.records.races import Race
-from accum_lib.threads import one_thread
+from accum_lib.lessons.variance import claims as module
+from accum_lib.lessons.variance.claims import critical_batch, held_in_examples, race_all, to_target
+from accum_lib.lessons.variance.race_record import Race
+from accum_lib.lessons.variance.races import Recipe, Replicas, race
+from accum_lib.machine import one_thread
+from accum_lib.problems.digits import Digits
 
 RATES, SEEDS = (0.1, 0.4), 3
 

@@ -1,7 +1,7 @@
 """Where accumulation leaves the accuracy alone, and where not."""
 
-from accum_lib.pitfalls.accuracy import accuracy_trials
-from accum_lib.pitfalls.models import every_model
+from accum_lib.check.faults.models import every_model
+from accum_lib.lessons.when_it_breaks.accuracy import accuracy_trials
 
 
 def test_the_claim_holds_for_right_updates_and_fails_for_others() -> None:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from accum_lib.figures.pitfalls import clues_picture
-from accum_lib.pitfalls import FAULTS, loops
-from accum_lib.pitfalls.clues import ALIBIS, clues, mysteries
+from accum_lib.check.faults import FAULTS, loops
+from accum_lib.lessons.when_it_breaks.clues import ALIBIS, clues, mysteries
+from accum_lib.lessons.when_it_breaks.figure import clues_picture
 
 
 def test_every_fault_and_some_right_loops_are_hidden_there_once() -> None:

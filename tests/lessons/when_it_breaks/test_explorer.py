@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from accum_lib.explorers import BugHunt, sightings_explorer
-from accum_lib.explorers.bug_hunt import difference
-from accum_lib.explorers.questions import equivalence, pitfalls
-from accum_lib.pitfalls import FAULTS, loops
-from accum_lib.pitfalls.observe import OBSERVATIONS, UNITS
-from accum_lib.records.pitfalls import Sightings
+from accum_lib.check.faults import FAULTS, loops
+from accum_lib.lessons.equivalence import questions
+from accum_lib.lessons.when_it_breaks import questions as pitfalls
+from accum_lib.lessons.when_it_breaks.explorer import BugHunt, difference, sightings_explorer
+from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, UNITS
+from accum_lib.lessons.when_it_breaks.record import Sightings
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def test_the_matrix_draws_every_fault_under_every_observation() -> None:
 
 
 def test_the_predictions_take_their_answers_from_runs() -> None:
-    lonely = equivalence.lonely_token()._answer()
+    lonely = questions.lonely_token()._answer()
     assert lonely[0] == 1
     assert "2.000" in lonely[1]
-    right, words = equivalence.coarse_buffer(32)._answer()
+    right, words = questions.coarse_buffer(32)._answer()
     assert right in (0, 1)
     assert "float32 buffer" in words
     assert pitfalls.seen_in_the_loss(made_up)._answer()[0] == 2

@@ -6,12 +6,10 @@ import pytest
 import torch
 from small_training import made_data, made_tokenizer
 
-from accum_lib.roberta.data import Example
-from accum_lib.roberta.masking import mask_tokens
-from accum_lib.roberta.order import epoch_windows
-from accum_lib.roberta.settings import TrainingSettings
-from accum_lib.roberta.sizes import batch_sizes, cut, halved
-from accum_lib.roberta.tasks import Classification, MaskedLanguageModelling
+from accum_lib.training.data.batches import batch_sizes, cut, epoch_windows, halved
+from accum_lib.training.data.tasks import Classification, MaskedLanguageModelling, mask_tokens
+from accum_lib.training.data.texts import Example
+from accum_lib.training.settings import TrainingSettings
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from accum_lib.roberta import load_data
-from accum_lib.roberta.docstrings import (
+from accum_lib.training import load_data
+from accum_lib.training.data.docstrings import (
     ALIKE,
     LONGEST,
     SHORTEST,
@@ -120,7 +120,7 @@ def test_a_fraction_out_of_range_is_refused(fraction) -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, accum_lib.roberta.docstrings, accum_lib.roberta.files, accum_lib.roberta.glue; \
+    code = "import sys; from accum_lib.training.data import docstrings, files, glue; \
 print([m for m in ('sklearn', 'transformers', 'datasets', 'pyarrow', 'tokenizers') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
@@ -157,12 +157,12 @@ def test_what_others_put_into_modules_and_classes_changes_nothing(monkeypatch) -
 
 def test_a_process_that_fails_says_why(monkeypatch) -> None:
     collect_apart.cache_clear()
-    monkeypatch.setattr("accum_lib.roberta.docstrings.__name__", "accum_lib.no_such_module")
+    monkeypatch.setattr("accum_lib.training.data.docstrings.__name__", "accum_lib.no_such_module")
     with pytest.raises(RuntimeError, match=r"could not be read: ModuleNotFoundError.*no_such_module"):
         load_docstrings()
 
 
 def test_without_docstrings_it_says_so() -> None:
-    code = "from accum_lib.roberta.docstrings import load_docstrings; load_docstrings()"
+    code = "from accum_lib.training.data.docstrings import load_docstrings; load_docstrings()"
     answer = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
     assert "since Python was started with -OO" in answer.stderr

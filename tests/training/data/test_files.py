@@ -8,8 +8,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from accum_lib.roberta import Example, load_data
-from accum_lib.roberta.files import Columns, load_file
+from accum_lib.training import Example, load_data
+from accum_lib.training.data.files import Columns, load_file
 
 ROWS = [{"text": f"text number {i}, with a comma", "label": ("spam", "ham")[i % 2]} for i in range(20)]
 

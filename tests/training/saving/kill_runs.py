@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from small_training import make_trainer, same_bits, small_model
 
-from accum_lib.roberta import checkpoints, random_state, resumption
-from accum_lib.roberta.trainer import Trainer
+from accum_lib.training.saving import checkpoints, random_state, resumption
+from accum_lib.training.trainer import Trainer
 
 SETTINGS = dict(save_every=1, epochs=1, micro_batch_size=4, accumulation_steps=2)  # twelve windows
 FORK = multiprocessing.get_context("fork")

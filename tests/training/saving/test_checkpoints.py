@@ -8,9 +8,9 @@ import pytest
 import torch
 from small_training import made_data, make_trainer, parameters, same_bits
 
-from accum_lib.roberta import checkpoints, resumption
-from accum_lib.roberta.checkpoints import FILES, MANIFEST, CheckpointError, NotSavedError
-from accum_lib.roberta.logs import read_log
+from accum_lib.training.logs import read_log
+from accum_lib.training.saving import checkpoints, resumption
+from accum_lib.training.saving.checkpoints import FILES, MANIFEST, CheckpointError, NotSavedError
 
 SETTINGS = dict(dtype=torch.float32, save_every=1, epochs=2)  # six windows
 

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from accum_lib.roberta import lock
-from accum_lib.roberta.lock import FolderInUseError, only_run_in
+from accum_lib.training.saving import lock
+from accum_lib.training.saving.lock import FolderInUseError, only_run_in
 
 pytestmark = pytest.mark.skipif(lock.fcntl is None, reason="this system has no such locks")
 
 HOLD = """
 import sys
-from accum_lib.roberta.lock import only_run_in
+from accum_lib.training.saving.lock import only_run_in
 with only_run_in(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,9 +10,10 @@ import pytest
 import torch
 from small_training import make_trainer, parameters, same_bits
 
-from accum_lib.roberta import checkpoints, machinery, resumption
-from accum_lib.roberta.checkpoints import CheckpointError
-from accum_lib.roberta.logs import read_log
+from accum_lib.training import machinery
+from accum_lib.training.logs import read_log
+from accum_lib.training.saving import checkpoints, resumption
+from accum_lib.training.saving.checkpoints import CheckpointError
 
 SETTINGS = dict(dtype=torch.float32, save_every=1, epochs=2)  # six windows
 
@@ -146,7 +147,7 @@ def test_what_was_loaded_is_not_held_beside_the_model(tmp_path, monkeypatch) -> 
 
 
 def state_of_another_seed() -> dict:
-    from accum_lib.roberta import random_state
+    from accum_lib.training.saving import random_state
 
     with random_state.preserved():
         random_state.seed_all(1)
@@ -290,7 +291,7 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
 
 
 def test_all_generators_are_put_back() -> None:
-    from accum_lib.roberta import random_state
+    from accum_lib.training.saving import random_state
 
     def draws() -> list:
         return [random.random(), random.gauss(0, 1), *np.random.standard_normal(3), *torch.rand(3).tolist()]

@@ -1,1 +1,0 @@
-"""What is drawn: plain data in, a picture out."""

@@ -1,1 +1,0 @@
-"""What is measured: each lens looks at real runs of the core and fills plain records."""

@@ -1,0 +1,1 @@
+"""What all lessons share: the grid of settings, quizzes, stills, feedback, progress, the map."""

@@ -1,0 +1,150 @@
+"""A plan in sentences: which way is best, why it fits or does not, and what would help."""
+
+import math
+from collections.abc import Sequence
+
+from accum_lib.memory.cards import UTILISATION
+from accum_lib.memory.prediction import Prediction, leanest
+from accum_lib.memory.records import GIB, Option, Plan
+from accum_lib.memory.settings import Settings
+from accum_lib.words import N_, _, listed, sentences
+
+
+def rank(option: Option) -> tuple:
+    """What fits comes first, the fastest of it before, then what changes least."""
+    changes = option.checkpointing + (option.precision != "fp32") + (option.optimizer != "adamw")
+    if not option.fits:
+        return True, option.peak_bytes, changes
+    if option.seconds is None:  # without a card's speed: recomputing costs a third, a micro-batch less
+        return False, option.checkpointing, option.accumulation_steps, changes
+    return False, option.seconds, changes
+
+
+def reason(
+    found: tuple[int, int] | None, largest: int, peak: int, reserved: int, floor: int, limit: int
+) -> str:
+    if found and found[1] == 1:
+        return _("the whole batch fits: no accumulation is needed")
+    if found:
+        return _(
+            "with accumulation up to {largest} examples fit at once, so K = {k} is the smallest",
+            largest=largest,
+            k=found[1],
+        )
+    if floor > limit:
+        return _("{floor} of it is there however small M is: accumulation cannot help", floor=gib(floor))
+    if peak > limit:
+        return _(
+            "not even one example fits ({peak}): accumulation cannot help, checkpointing may", peak=gib(peak)
+        )
+    if reserved > limit:
+        return _("{reserved} would be taken from the card for it, in pieces", reserved=gib(reserved))
+    return _("no M makes up B: the model refuses such batches, or the window's inputs do not fit")
+
+
+def verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit: int) -> str:
+    """About the first option, which is the one as asked for."""
+    asked, others = options[0], [o for o in options[1:] if o.fits]
+    what = describe(asked)
+    if asked.accumulation_steps == 1:
+        return _("{what}: the whole batch fits, so accumulation would only take time.", what=what)
+    if asked.fits:
+        return _(
+            "{what}: accumulation makes it fit, in {k} micro-batches.", what=what, k=asked.accumulation_steps
+        )
+    if asked.reserved_bytes <= limit:  # and so is the peak
+        return f"{what}: {asked.reason}."
+    why = _(
+        "Accumulation cannot help {what}: {peak} are needed even for the smallest micro-batch, {floor} of "
+        "it whatever M is, and {limit} are allowed.",
+        what=what,
+        peak=gib(asked.reserved_bytes),
+        floor=gib(asked.floor_bytes),
+        limit=gib(limit),
+    )
+    if others:
+        best = min(others, key=rank)
+        m, k = best.micro_batch_size, best.accumulation_steps
+        return _("{why} What helps: {way} (M = {m}, K = {k}).", why=why, way=describe(best), m=m, k=k)
+    return sentences(why, _sharding(min(predictions, key=leanest), limit))
+
+
+def _sharding(prediction: Prediction, limit: int) -> str:
+    """How many cards could share what is always there (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054)."""
+    shared, least = prediction.resident_bytes(), leanest(prediction)
+    if least - shared >= limit:
+        return _("No way was found: what one example needs beside the weights exceeds the card. Shorten it.")
+    cards = max(2, math.ceil(shared / (limit - (least - shared))))
+    return _(
+        "No leaner way tried here fits either. Sharding parameters, gradients and optimizer state ({shared} "
+        "with {way}) over at least {cards} cards would.",
+        shared=gib(shared),
+        way=describe(prediction.settings),
+        cards=cards,
+    )
+
+
+def describe(way: Option | Settings) -> str:
+    """An option or settings in a few words."""
+    how = "" if way.implementation == "foreach" else f" ({way.implementation})"
+    words = [way.precision, f"{_(NAMES.get(way.optimizer, way.optimizer))}{how}"]
+    return listed([*words, *([_("checkpointing")] if way.checkpointing else [])])
+
+
+NAMES = {"adamw": "AdamW", "sgd": "SGD", "momentum": N_("SGD with momentum"), "adafactor": "Adafactor"}
+
+
+def gib(nbytes: float) -> str:
+    """Bytes in words."""
+    return f"{nbytes / GIB:.2f} GiB"
+
+
+def explain(found: Plan) -> str:
+    """A plan as text: the verdict, the options in order, and how to take the first."""
+    head = _(
+        "{model}, B = {b}, on {card}: {usable} usable, {limit} with a margin of {margin:.0%}.\n{verdict}\n",
+        model=found.model,
+        b=found.effective_batch_size,
+        card=found.card,
+        usable=gib(found.usable_bytes),
+        limit=gib(found.limit_bytes),
+        margin=found.margin,
+        verdict=found.verdict,
+    )
+    rows = [
+        ("", "M", "K", _("peak GiB"), _("reserved"), _("floor, K > 1"), _("s/update"), _("why")),
+        *map(_row, found.options),
+    ]
+    last = len(rows[0]) - 1
+    widths = [max(len(row[i]) for row in rows) for i in range(last)]
+    table = "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, last)), row[last]])
+        for row in rows
+    )
+    return f"{head}\n{table}\n\n{_last_words(found)}"
+
+
+def _row(o: Option) -> tuple[str, ...]:
+    m, k = (str(o.micro_batch_size), str(o.accumulation_steps)) if o.fits else ("-", "-")
+    seconds = "-" if o.seconds is None else f"~{o.seconds:.2g}"
+    sizes = (f"{nbytes / GIB:.2f}" for nbytes in (o.peak_bytes, o.reserved_bytes, o.floor_bytes))
+    return describe(o), m, k, *sizes, seconds, o.reason
+
+
+def _last_words(found: Plan) -> str:
+    best = found.best
+    if best is None:
+        return _("Nothing fits.")
+    m, k, batch = best.micro_batch_size, best.accumulation_steps, found.effective_batch_size
+    last = batch - m * (k - 1)
+    rest = "" if last == m else _(" (the last of them {last})", last=last)
+    take = _("Take {way}: micro-batches of M = {m}{rest}, K = {k}.", way=describe(best), m=m, rest=rest, k=k)
+    notes = [_("Peaks are predictions from a trace.")]
+    if best.seconds is not None:
+        notes.append(
+            _(
+                "Times are estimates, {share:.0%} of data sheets' arithmetic, not measurements.",
+                share=UTILISATION,
+            )
+        )
+    return sentences(take, *notes)
