@@ -1,9 +1,9 @@
 """Answer a prediction as a reader does."""
 
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 
 
-def asked(prediction: Prediction, guess: int) -> str:
+def asked(prediction: Quiz, guess: int) -> str:
     """Pick an option, press the button; the reply, with no error swallowed on the way."""
     prediction.choice.value = guess
     prediction.button.click()

@@ -94,7 +94,7 @@ from accum_lib.lessons.kit.lesson_map import progress_map
 progress_map()
 
 # %% [markdown]
-# To begin anew: `from accum_lib import progress; progress.reset()`.
+# To start over: `from accum_lib.lessons.kit import progress; progress.reset()`.
 #
 # The library is short and meant to be read. Begin with `accum_lib/accumulate.py`, which everything
 # here runs through; `accum_lib/descent.py` is the loop around it.

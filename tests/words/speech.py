@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from accum_lib.lessons.kit.grid import GridExplorer
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.problems.audio import NAMES as SYLLABLES
 
@@ -51,7 +51,7 @@ def of_explorer(explorer: GridExplorer) -> Iterator[str]:
             yield from of_picture(explorer.picture())
 
 
-def of_prediction(prediction: Prediction) -> Iterator[str]:
+def of_prediction(prediction: Quiz) -> Iterator[str]:
     """The question, its options, the button, and the replies to a right and to a wrong guess."""
     yield prediction._question
     yield from prediction._options

@@ -5,12 +5,12 @@ import torch
 
 from accum_lib.lessons.beyond_text.measure import SPEECH_SIZES as SIZES
 from accum_lib.lessons.beyond_text.measure import norm_errors, weigh
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.problems.audio import Audio
 from accum_lib.words import _
 
 
-def halved_batch() -> Prediction:
+def halved_batch() -> Quiz:
     """How far BatchNorm's gradient is from one big batch's when the batch is only cut in half."""
 
     def answer() -> tuple[int, str]:
@@ -27,17 +27,18 @@ def halved_batch() -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "64 images through a CNN with BatchNorm, cut into two micro-batches of 32. The losses are "
             "weighed rightly, in float64. How far is the gradient from one big batch's?"
         ),
         [_("rounding"), _("less than a tenth of a percent"), _("some percent"), _("about half")],
         answer,
+        name="beyond.halved_batch",
     )
 
 
-def lone_syllable() -> Prediction:
+def lone_syllable() -> Quiz:
     """What a syllable weighs in an utterance of one beside one in an utterance of eight."""
 
     def answer() -> tuple[int, str]:
@@ -55,17 +56,18 @@ def lone_syllable() -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "ctc_loss(reduction='mean') over utterances of 1 to 8 syllables. What does the syllable of an "
             "utterance of one weigh, compared with each syllable of an utterance of eight?"
         ),
         [_("the same"), _("eight times as much"), _("an eighth")],
         answer,
+        name="beyond.lone_syllable",
     )
 
 
-def unmasked_padding() -> Prediction:
+def unmasked_padding() -> Quiz:
     """Whether a net that does not mask its padding gives the same gradient for every M."""
 
     def answer() -> tuple[int, str]:
@@ -82,7 +84,7 @@ def unmasked_padding() -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "two convolutions over time read utterances padded with zeros to the longest of their "
             "micro-batch. The loss looks at real frames only, and is weighed rightly. Does the gradient "
@@ -90,4 +92,5 @@ def unmasked_padding() -> Prediction:
         ),
         [_("no: zeros add nothing, and the loss does not see them"), _("yes, it does")],
         answer,
+        name="beyond.unmasked_padding",
     )

@@ -5,13 +5,13 @@ import numpy as np
 from accum_lib.lessons.choose_k.choose import advise, known_noise
 from accum_lib.lessons.choose_k.record import Trials
 from accum_lib.lessons.choose_k.subjects import subject
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.words import _, clauses
 
 SMALL_CARD, LARGE_CARD, NOISE = "RTX 4060", "A100 40GB", 1000.0
 
 
-def larger_card(num_samples: int = 100_000) -> Prediction:
+def larger_card(num_samples: int = 100_000) -> Quiz:
     """What happens to B, M and K if the card grows and the data stay."""
 
     def answer() -> tuple[int, str]:
@@ -41,7 +41,7 @@ def larger_card(num_samples: int = 100_000) -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "RoBERTa-base moves from an {small} to an {large}. The data stay, and so does their "
             "noise scale of about {noise:,.0f} examples. What should change?",
@@ -51,10 +51,11 @@ def larger_card(num_samples: int = 100_000) -> Prediction:
         ),
         [_("K stays, so B grows"), _("B stays, so K falls"), _("neither B nor K")],
         answer,
+        name="advice.larger_card",
     )
 
 
-def four_times_the_steps(trials: Trials | None) -> Prediction:
+def four_times_the_steps(trials: Trials | None) -> Quiz:
     """How many updates four times the advised K saves on the digits.
 
     Raises:
@@ -83,7 +84,7 @@ def four_times_the_steps(trials: Trials | None) -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "the digits, M = {m}. K = {advised} was advised; K = {more} is four times that, each "
             "with its best learning rate. To a held-out loss of {target:g}, K = {more} needs …",
@@ -98,4 +99,5 @@ def four_times_the_steps(trials: Trials | None) -> Prediction:
             _("hardly fewer updates"),
         ],
         answer,
+        name="advice.four_times_the_steps",
     )

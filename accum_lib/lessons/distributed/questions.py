@@ -3,14 +3,14 @@
 import numpy as np
 
 from accum_lib.lessons.distributed.measure import Lab
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.words import N_, _, listed
 
 OPTIONS = [N_("4 and 16 times fewer"), N_("2 and 4 times fewer"), N_("the same"), N_("4 and 16 times more")]
 RATIOS = np.array([1 / 16, 1 / 4, 1, 16])
 
 
-def bytes_in_every_pass(lab: Lab) -> Prediction:
+def bytes_in_every_pass(lab: Lab) -> Quiz:
     """How the bytes for each example change from K = 1 to 4 and 16 if every pass sends them."""
     return _bytes_per_example(
         lab,
@@ -24,7 +24,7 @@ def bytes_in_every_pass(lab: Lab) -> Prediction:
     )
 
 
-def bytes_in_the_last_pass(lab: Lab) -> Prediction:
+def bytes_in_the_last_pass(lab: Lab) -> Quiz:
     """The same if only a window's last pass sends them."""
     return _bytes_per_example(
         lab,
@@ -38,7 +38,7 @@ def bytes_in_the_last_pass(lab: Lab) -> Prediction:
     )
 
 
-def _bytes_per_example(lab: Lab, every_micro_batch: bool, name: str, question: str) -> Prediction:
+def _bytes_per_example(lab: Lab, every_micro_batch: bool, name: str, question: str) -> Quiz:
     def answer() -> tuple[int, str]:
         found = [lab.at(k, every_micro_batch) for k in (1, 4, 16)]
         ratio = found[2].bytes_per_example / found[0].bytes_per_example
@@ -63,10 +63,10 @@ def _bytes_per_example(lab: Lab, every_micro_batch: bool, name: str, question: s
             )
         )
 
-    return Prediction(question, [_(option) for option in OPTIONS], answer, name)
+    return Quiz(question, [_(option) for option in OPTIONS], answer, name)
 
 
-def fixed_batch(lab: Lab) -> Prediction:
+def fixed_batch(lab: Lab) -> Quiz:
     """What becomes of a whole training's traffic at fixed B and as many updates, if K grows and M shrinks."""
 
     def answer() -> tuple[int, str]:
@@ -83,11 +83,12 @@ def fixed_batch(lab: Lab) -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "the effective batch B and the number of updates stay. K goes from 1 to 4, M becomes a quarter. "
             "With averaging in the last pass, the whole training sends …"
         ),
         [_("a quarter of the bytes"), _("the same bytes"), _("four times the bytes")],
         answer,
+        name="communication.fixed_batch",
     )

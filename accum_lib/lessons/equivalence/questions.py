@@ -6,11 +6,11 @@ from accum_lib.check import check_case
 from accum_lib.check.case import token_case
 from accum_lib.check.faults import loops
 from accum_lib.lessons.equivalence.measure import microscope
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.words import _
 
 
-def lonely_token() -> Prediction:
+def lonely_token() -> Quiz:
     """What one token weighs in a mean of means beside a micro-batch of three."""
 
     def answer() -> tuple[int, str]:
@@ -26,17 +26,18 @@ def lonely_token() -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "two micro-batches count 1 and 3 tokens; each mean loss is divided by K = 2. What does the "
             "lonely token weigh in the update, compared with one big batch of the same four tokens?"
         ),
         [_("as much as it should"), _("twice as much"), _("four times as much")],
         answer,
+        name="equivalence.lonely_token",
     )
 
 
-def coarse_buffer(steps: int = 128) -> Prediction:
+def coarse_buffer(steps: int = 128) -> Quiz:
     """How the error grows when K gradients are added up in bfloat16 instead of float32."""
 
     def answer() -> tuple[int, str]:
@@ -58,7 +59,7 @@ def coarse_buffer(steps: int = 128) -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "gradients are added up in a bfloat16 buffer, which keeps 8 bits. From K = 1 to K = {steps} the "
             "update's relative error grows …",
@@ -70,4 +71,5 @@ def coarse_buffer(steps: int = 128) -> Prediction:
             _("about 100 times, as K"),
         ],
         answer,
+        name="equivalence.coarse_buffer",
     )

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 ASKED = re.compile(r"^questions\.(\w+)\(.*?\)\.show\(\)", re.MULTILINE | re.DOTALL)
-TOPIC = re.compile(r"^from accum_lib\.explorers\.questions import (\w+) as questions", re.MULTILINE)
+TOPICS = {  # under which name the reader's progress keeps a notebook's predictions
+    "00_start_here": "descents",
+    "01_three_descents": "descents",
+    "02_equivalence": "equivalence",
+    "03_variance": "variance",
+    "04_memory": "memory",
+    "05_when_it_breaks": "pitfalls",
+    "06_roberta": "roberta",
+    "07_beyond_text": "beyond",
+    "08_distributed": "communication",
+    "09_choose_k": "advice",
+}
 CHECKED = re.compile(r"^(check_\w+)\(", re.MULTILINE)
 NAMED = re.compile(r"[0-9][0-9]_\w+\.ipynb")  # 00_start_here.ipynb: not a copy that the reader has made
 
@@ -23,7 +34,7 @@ class Lesson:
     Attributes:
         file: the notebook's file name.
         title, question, minutes: as its first cell says.
-        predictions: the questions that it asks, by module and function, such as "descents.full_buffer".
+        predictions: the questions that it asks, by topic and function, such as "descents.full_buffer".
         exercises: the checks that grade its exercises.
     """
 
@@ -48,8 +59,8 @@ def read(path: pathlib.Path) -> Lesson:
     """One notebook's entry."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = "\n".join(_source(cell) for cell in cells if cell["cell_type"] == "code")
-    topic = TOPIC.search(code)
-    asked = [f"{topic[1]}.{name}" for name in ASKED.findall(code)] if topic else []
+    topic = TOPICS.get(path.stem, path.stem)
+    asked = [f"{topic}.{name}" for name in ASKED.findall(code)]
     return Lesson(
         path.name, *_opening(path.name, _source(cells[0])), _once(asked), _once(CHECKED.findall(code))
     )

@@ -56,7 +56,7 @@ def load() -> Progress:
         raise ProgressError(
             _(
                 "Your progress in {path} cannot be read ({kind}), so nothing is added to it. To "
-                "begin anew, run: from accum_lib import progress; progress.reset()",
+                "start over, run: from accum_lib.lessons.kit import progress; progress.reset()",
                 path=path(),
                 kind=type(error).__name__,
             )

@@ -1,4 +1,4 @@
-"""A prediction: the reader commits to a guess before the answer is computed and shown.
+"""A quiz: the reader predicts, and only then is the answer computed and shown.
 
 A demonstration without a prediction teaches about as much as none (Crouch et al. 2004, doi
 10.1119/1.1707018), so every lesson asks first.
@@ -14,7 +14,7 @@ from accum_lib.lessons.kit import progress
 from accum_lib.words import _, sentences
 
 
-class Prediction:
+class Quiz:
     """Options to choose from, and a button that then computes the answer.
 
     Args:
@@ -22,8 +22,8 @@ class Prediction:
         options: the possible guesses.
         answer: computes ``(index of the right option, explanation)`` from a real run; called only when
             the reader has guessed.
-        name: what the reader's progress calls the question, such as "descents.full_buffer". Those in
-            ``questions/`` need not say it; others are not recorded unless they do.
+        name: the key in the reader's progress, such as "descents.full_buffer". It stays what it is, or the
+            reader's file would no longer count; None records nothing.
 
     Attributes:
         errors: exceptions that were shown to the reader in words (Jupyter swallows them in callbacks).
@@ -37,7 +37,7 @@ class Prediction:
         name: str | None = None,
     ) -> None:
         self._question, self._options, self._answer = question, list(options), answer
-        self.name = name or _name_of(answer)
+        self.name = name
         self.errors: list[BaseException] = []
         self.choice = ipywidgets.RadioButtons(
             options=[(label, index) for index, label in enumerate(options)],
@@ -94,10 +94,3 @@ class Prediction:
         """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""
         note = self.name and progress.record_prediction(self.name, self.choice.value == right)
         return f"<p>{html.escape(note)}</p>" if note else ""
-
-
-def _name_of(answer: Callable[[], tuple[int, str]]) -> str | None:
-    """A question in ``questions/`` goes by its module and the function that asks it."""
-    package, _dot, topic = answer.__module__.rpartition(".")
-    asks = answer.__qualname__.partition(".")[0]
-    return f"{topic}.{asks}" if package == "accum_lib.lessons" else None

@@ -1,6 +1,6 @@
 """What notebook 04 asks: K doubles at fixed M; M halves at fixed B; a second micro-batch."""
 
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.memory.explorer import roberta_base
 from accum_lib.memory.planner import predicted
 from accum_lib.memory.records import GIB
@@ -11,7 +11,7 @@ from accum_lib.words import _
 SAME = 0.01  # relative: the bytes of a few token ids are not what is asked
 
 
-def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) -> Prediction:
+def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) -> Quiz:
     """What becomes of the peak if K goes from 2 to 4 and M stays."""
 
     def answer() -> tuple[int, str]:
@@ -30,7 +30,7 @@ def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) 
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "RoBERTa-base, M = {m}. K goes from 2 to 4, so an update sees twice as many examples. The peak "
             "of memory …",
@@ -38,10 +38,11 @@ def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) 
         ),
         [_("doubles"), _("grows by one more set of gradients"), _("stays the same"), _("falls")],
         answer,
+        name="memory.doubled_steps",
     )
 
 
-def halved_micro_batch(workload: Workload | None = None, effective_batch_size: int = 32) -> Prediction:
+def halved_micro_batch(workload: Workload | None = None, effective_batch_size: int = 32) -> Quiz:
     """What becomes of the peak if B stays, M halves and K goes from 1 to 2."""
     half = effective_batch_size // 2
 
@@ -60,7 +61,7 @@ def halved_micro_batch(workload: Workload | None = None, effective_batch_size: i
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "RoBERTa-base, B = {batch} stays, and instead of one batch there are K = 2 micro-batches of M = "
             "{half}. The peak of memory …",
@@ -69,4 +70,5 @@ def halved_micro_batch(workload: Workload | None = None, effective_batch_size: i
         ),
         [_("halves"), _("falls, but by less than half"), _("stays the same"), _("grows")],
         answer,
+        name="memory.halved_micro_batch",
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from accum_lib.check.report import Report
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.roberta.explorer import runs_of
 from accum_lib.lessons.roberta.problem import usual_report
 from accum_lib.lessons.roberta.record import FixedBatch
@@ -12,7 +12,7 @@ from accum_lib.words import _
 SMALL = 0.001  # a relative error of the gradient that no one would call a fault
 
 
-def usual_snippet(report: Callable[[str], Report] = usual_report) -> Prediction:
+def usual_snippet(report: Callable[[str], Report] = usual_report) -> Quiz:
     """On which task the usual snippet's whole windows have the gradient of one big batch."""
 
     def answer() -> tuple[int, str]:
@@ -28,7 +28,7 @@ def usual_snippet(report: Callable[[str], Report] = usual_report) -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "the usual snippet divides each micro-batch's mean loss by K. In a whole window of K "
             "micro-batches, with texts of many lengths, that gives the gradient of one big batch …"
@@ -40,6 +40,7 @@ def usual_snippet(report: Callable[[str], Report] = usual_report) -> Prediction:
             _("for neither"),
         ],
         answer,
+        name="roberta.usual_snippet",
     )
 
 
@@ -48,7 +49,7 @@ def whole_window_error(report: Report) -> float:
     return max(check.relative_error for check in report.updates if check.epoch == 0)
 
 
-def dropout(runs: Callable[[], FixedBatch] = lambda: runs_of("dropout")) -> Prediction:
+def dropout(runs: Callable[[], FixedBatch] = lambda: runs_of("dropout")) -> Quiz:
     """Whether K changes a run with dropout more than other masks do."""
 
     def answer() -> tuple[int, str]:
@@ -66,7 +67,7 @@ def dropout(runs: Callable[[], FixedBatch] = lambda: runs_of("dropout")) -> Pred
             )
         )
 
-    return Prediction(
+    return Quiz(
         _("with dropout, each forward pass draws its own masks. One big batch and K = 8 micro-batches end …"),
         [
             _("at the same weights, up to rounding"),
@@ -74,4 +75,5 @@ def dropout(runs: Callable[[], FixedBatch] = lambda: runs_of("dropout")) -> Pred
             _("much further apart than those"),
         ],
         answer,
+        name="roberta.dropout",
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.three_descents.measure import DescentComparison, moments
 from accum_lib.problems.regression import Regression
 from accum_lib.words import _
@@ -10,7 +10,7 @@ from accum_lib.words import _
 ROUNDING = 1e-9  # relative; float64 rounds by 1e-16 a step, and none of these runs makes a million steps
 
 
-def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Prediction:
+def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Quiz:
     """Notebook 00: what the gradient buffer holds when the window's last micro-batch has passed."""
     size = micro_batch_size * accumulation_steps
 
@@ -35,7 +35,7 @@ def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Predi
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "when the last of {k} micro-batches has passed, the gradient buffer holds, compared with the "
             "gradient of one big batch of the same {size} examples …",
@@ -48,10 +48,11 @@ def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Predi
             _("about the same, but noisier"),
         ],
         answer,
+        name="descents.full_buffer",
     )
 
 
-def summed_step(comparison: DescentComparison) -> Prediction:
+def summed_step(comparison: DescentComparison) -> Quiz:
     """Notebook 01: how long the first step is if two gradients are summed and not averaged."""
 
     def answer() -> tuple[int, str]:
@@ -71,14 +72,15 @@ def summed_step(comparison: DescentComparison) -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _("K = 2 gradients are summed instead of averaged, and the learning rate stays. The first step is …"),
         [_("the same"), _("half as long"), _("twice as long")],
         answer,
+        name="descents.summed_step",
     )
 
 
-def same_path(comparison: DescentComparison) -> Prediction:
+def same_path(comparison: DescentComparison) -> Quiz:
     """Notebook 01: whether accumulation with M = 50, K = 4 goes where mini-batches of 200 go."""
 
     def answer() -> tuple[int, str]:
@@ -96,7 +98,7 @@ def same_path(comparison: DescentComparison) -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _("accumulated descent with M = 50, K = 4, beside mini-batches of B = 200 without accumulation …"),
         [
             _("follows the same path"),
@@ -104,6 +106,7 @@ def same_path(comparison: DescentComparison) -> Prediction:
             _("is noisier, since M is smaller"),
         ],
         answer,
+        name="descents.same_path",
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.variance.claims import to_target
 from accum_lib.lessons.variance.figure import GUESSES
 from accum_lib.lessons.variance.measure import VarianceLab
@@ -12,7 +12,7 @@ from accum_lib.words import _, listed
 SMALL, LARGE, TARGET = 64, 1024, 0.6
 
 
-def variance_against_steps(lab: VarianceLab) -> Prediction:
+def variance_against_steps(lab: VarianceLab) -> Quiz:
     """How the variance of the window's gradient changes as K grows and M stays."""
 
     def answer() -> tuple[int, str]:
@@ -28,7 +28,7 @@ def variance_against_steps(lab: VarianceLab) -> Prediction:
         )
 
     people = lab.population
-    return Prediction(
+    return Quiz(
         _(
             "micro-batches of M = 32 out of N = {num_samples} examples, shuffled. As K goes from 1 to 16, "
             "the variance of the accumulated gradient …",
@@ -36,10 +36,11 @@ def variance_against_steps(lab: VarianceLab) -> Prediction:
         ),
         [_(guess) for guess in GUESSES],
         answer,
+        name="variance.variance_against_steps",
     )
 
 
-def sixteen_times_the_batch(races: Races) -> Prediction:
+def sixteen_times_the_batch(races: Races) -> Quiz:
     """What K sixteen times as large saves in updates, each batch size at its best rate."""
     ratio = LARGE // SMALL
 
@@ -61,7 +62,7 @@ def sixteen_times_the_batch(races: Races) -> Prediction:
             )
         )
 
-    return Prediction(
+    return Quiz(
         _(
             "from B = {small} to B = {large}, each with its best learning rate: to reach a held-out loss of "
             "{target}, the larger batch needs …",
@@ -75,4 +76,5 @@ def sixteen_times_the_batch(races: Races) -> Prediction:
             _("hardly fewer updates"),
         ],
         answer,
+        name="variance.sixteen_times_the_batch",
     )

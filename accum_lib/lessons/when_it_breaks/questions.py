@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.when_it_breaks.explorer import all_sightings
 from accum_lib.lessons.when_it_breaks.record import Sightings
 from accum_lib.words import _
 
 
-def seen_in_the_loss(found: Callable[[], Sightings] = all_sightings) -> Prediction:
+def seen_in_the_loss(found: Callable[[], Sightings] = all_sightings) -> Quiz:
     """How many of the catalogue's faults make a loss curve that stands out."""
 
     def answer() -> tuple[int, str]:
@@ -25,14 +25,15 @@ def seen_in_the_loss(found: Callable[[], Sightings] = all_sightings) -> Predicti
             )
         )
 
-    return Prediction(
+    return Quiz(
         _("of fifteen loops with a fault in their accumulation, how many does the loss curve give away?"),
         [_("nearly all"), _("about half"), _("a few")],
         answer,
+        name="pitfalls.seen_in_the_loss",
     )
 
 
-def hidden_by_adam(found: Callable[[], Sightings] = all_sightings) -> Prediction:
+def hidden_by_adam(found: Callable[[], Sightings] = all_sightings) -> Quiz:
     """How far off a gradient K times too small takes the weights under Adam, and under SGD."""
 
     def answer() -> tuple[int, str]:
@@ -52,8 +53,9 @@ def hidden_by_adam(found: Callable[[], Sightings] = all_sightings) -> Prediction
             )
         )
 
-    return Prediction(
+    return Quiz(
         _("each gradient is K = 5 times too small. Compared with SGD, weights trained with Adam end up …"),
         [_("as far off"), _("a few times less far off"), _("hardly off at all")],
         answer,
+        name="pitfalls.hidden_by_adam",
     )

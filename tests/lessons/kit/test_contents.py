@@ -5,11 +5,11 @@ import pathlib
 from collections import Counter
 
 import pytest
+from course import CHECKS, QUESTIONS
 
-from accum_lib import lessons as exercises
 from accum_lib.lessons.distributed.measure import Lab
 from accum_lib.lessons.kit.contents import Lesson, lessons, read
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 
 NOTEBOOKS = pathlib.Path(__file__).resolve().parents[3] / "notebooks"
 OPENING = (
@@ -17,7 +17,7 @@ OPENING = (
 )
 ZH = "# 01 · 标题\n\n**问题。** 是\n这样吗？\n\n**目标**\n- 一\n\n**时间：** 30 分钟。"
 CODE = """
-from accum_lib.lessons import memory as questions
+
 questions.asked(lab, [1, 2]).show()
 questions.asked_over_lines(
     M=4,
@@ -36,9 +36,9 @@ def notebook(path: pathlib.Path, opening: str, *code: str) -> pathlib.Path:
 @pytest.mark.parametrize(("opening", "words"), [(OPENING, ("01 · Title", "Is it so?")),
                                                 (ZH, ("01 · 标题", "是 这样吗？"))])  # fmt: skip
 def test_a_notebook_is_read(tmp_path, opening, words) -> None:
-    path = notebook(tmp_path / "01_one.ipynb", opening, CODE, "check_it(f)\ncheck_it(f)\n  check_not(f)")
+    path = notebook(tmp_path / "04_memory.ipynb", opening, CODE, "check_it(f)\ncheck_it(f)\n  check_not(f)")
     asked = ("memory.asked", "memory.asked_over_lines")
-    assert read(path) == Lesson("01_one.ipynb", *words, 30, asked, ("check_it",))
+    assert read(path) == Lesson("04_memory.ipynb", *words, 30, asked, ("check_it",))
 
 
 def test_copies_are_passed_over_and_the_order_is_that_of_the_names(tmp_path) -> None:
@@ -64,26 +64,20 @@ def test_every_notebook_of_the_project_is_there() -> None:
 def test_every_check_belongs_to_one_notebook() -> None:
     """A right answer is recorded under its check's name alone."""
     used = Counter(name for lesson in lessons(NOTEBOOKS) for name in lesson.exercises)
-    assert used == Counter(exercises.__all__)
+    assert used == Counter(CHECKS)
 
 
 def test_a_question_records_itself_under_the_name_that_the_map_looks_for(monkeypatch) -> None:
     """Made with stand-ins, unanswered: its name is all that is looked at."""
     named = []
-    monkeypatch.setattr(Prediction, "__init__", lambda self, *args: named.append(name_of(*args)))
+    monkeypatch.setattr(Quiz, "__init__", lambda self, *args, name=None: named.append(name or args[3]))
     for lesson in lessons(NOTEBOOKS):
         for name in lesson.predictions:
             topic, _, function = name.partition(".")
-            ask = getattr(__import__(f"accum_lib.lessons.{topic}", fromlist=[topic]), function)
+            ask = getattr(QUESTIONS[topic], function)
             ask(*[_Anything()] * required(ask))
             assert named[-1] == name
     assert len(named) == len(set(named))
-
-
-def name_of(question, options, answer, name=None):
-    from accum_lib.lessons.kit.quiz import _name_of
-
-    return name or _name_of(answer)
 
 
 def required(function) -> int:

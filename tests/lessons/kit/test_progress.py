@@ -11,7 +11,7 @@ import pytest
 from accum_lib.lessons.kit import progress
 from accum_lib.lessons.kit.feedback import not_yet, right, runs
 from accum_lib.lessons.kit.progress import Progress, ProgressError
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.three_descents import questions
 from accum_lib.lessons.three_descents.exercises import check_weight
 
@@ -22,7 +22,7 @@ def file(tmp_path, monkeypatch):
     return tmp_path / "progress.json"
 
 
-def answered(prediction: Prediction, guess: int) -> str:
+def answered(prediction: Quiz, guess: int) -> str:
     prediction.choice.value = guess
     prediction.button.click()
     return prediction.reply.value
@@ -65,8 +65,8 @@ def test_a_prediction_is_recorded_after_the_reveal() -> None:
 
 
 def test_a_question_that_cannot_be_answered_is_not_recorded() -> None:
-    answered(Prediction("?", ["yes", "no"], lambda: 1 / 0, name="topic.fails"), 0)
-    answered(Prediction("?", ["yes", "no"], lambda: (0, "")), 0)  # nobody has named this one
+    answered(Quiz("?", ["yes", "no"], lambda: 1 / 0, name="topic.fails"), 0)
+    answered(Quiz("?", ["yes", "no"], lambda: (0, "")), 0)  # nobody has named this one
     assert progress.load() == Progress()
 
 
@@ -96,7 +96,7 @@ def test_a_broken_file_is_said_in_words_and_left_as_it_is(file, text) -> None:
     feedback = check_made_up(True)
     assert feedback.correct
     assert repr(feedback).startswith("Right. Yes.\n(Your progress in ")
-    reply = answered(Prediction("?", ["yes", "no"], lambda: (0, "because"), name="topic.question"), 0)
+    reply = answered(Quiz("?", ["yes", "no"], lambda: (0, "because"), name="topic.question"), 0)
     assert "As you predicted. because" in reply
     assert "cannot be read" in reply
     assert file.read_bytes() == before

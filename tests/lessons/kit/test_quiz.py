@@ -3,7 +3,7 @@
 import pytest
 from asking import asked
 
-from accum_lib.lessons.kit.quiz import Prediction
+from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.three_descents import questions
 from accum_lib.lessons.three_descents.measure import DescentComparison
 from accum_lib.problems.regression import Regression
@@ -16,7 +16,7 @@ def comparison() -> DescentComparison:
 
 def test_nothing_is_computed_before_the_guess() -> None:
     computed = []
-    prediction = Prediction("?", ["yes", "no"], lambda: computed.append(1) or (1, "because"))
+    prediction = Quiz("?", ["yes", "no"], lambda: computed.append(1) or (1, "because"))
     assert prediction.button.disabled
     prediction.choice.value = 0
     assert not prediction.button.disabled
@@ -26,7 +26,7 @@ def test_nothing_is_computed_before_the_guess() -> None:
 
 
 def test_a_right_guess_is_told_so() -> None:
-    assert "As you predicted." in asked(Prediction("?", ["yes", "no"], lambda: (1, "because")), 1)
+    assert "As you predicted." in asked(Quiz("?", ["yes", "no"], lambda: (1, "because")), 1)
 
 
 @pytest.mark.parametrize("fault", [ValueError("no such data"), KeyboardInterrupt()])
@@ -39,7 +39,7 @@ def test_a_failure_is_said_in_words_and_can_be_tried_again(fault) -> None:
             raise found
         return found
 
-    prediction = Prediction("?", ["yes", "no"], answer)
+    prediction = Quiz("?", ["yes", "no"], answer)
     prediction.choice.value = 0
     prediction.button.click()
     assert "could not be computed" in prediction.reply.value
