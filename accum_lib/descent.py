@@ -20,6 +20,7 @@ from torch import nn
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.losses import count_samples
 from accum_lib.problems.base import Problem, micro_batches
+from accum_lib.vectors import flat
 from accum_lib.words import _
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
@@ -111,7 +112,7 @@ def descend(
     _check(gradient, epochs, max_updates, rate)
     model = problem.make_model(seed)
     optimizer = make_optimizer(model.parameters(), lr=rate)
-    losses, samples, points, gradients = [], [], [_flat(model)] if record else [], []
+    losses, samples, points, gradients = [], [], [_parameters(model)] if record else [], []
     diverged, started = False, time.perf_counter()
     stream = _windows_of_epochs(problem, micro_batch_size, accumulation_steps, epochs, seed)
     with count_passes(model) as passes:
@@ -123,12 +124,12 @@ def descend(
             if gradient == "sum":
                 _scale_gradient(model, result.micro_batches)
             if record:
-                gradients.append(_flat(model, gradient=True))
+                gradients.append(_gradient(model))
             apply_update(model, optimizer)
             losses.append(result.loss)
             samples.append(sum(count_samples(batch) for batch in window))
             if record:
-                points.append(_flat(model))
+                points.append(_parameters(model))
     return Run(
         name=name,
         micro_batch_size=micro_batch_size,
@@ -212,7 +213,9 @@ def _scale_gradient(model: nn.Module, factor: float) -> None:
             p.grad.mul_(factor)
 
 
-def _flat(model: nn.Module, gradient: bool = False) -> np.ndarray:
-    """All parameters (or their gradients) as one vector, copied."""
-    tensors = [p.grad if gradient else p for p in model.parameters()]
-    return torch.cat([t.detach().flatten() for t in tensors if t is not None]).numpy(force=True).copy()
+def _parameters(model: nn.Module) -> np.ndarray:
+    return flat(model.parameters(), dtype=None).numpy(force=True)
+
+
+def _gradient(model: nn.Module) -> np.ndarray:
+    return flat((p.grad for p in model.parameters()), dtype=None).numpy(force=True)

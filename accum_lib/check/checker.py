@@ -13,7 +13,7 @@ from accum_lib.check.compare import compare_updates, model_facts, tolerance_of
 from accum_lib.check.diagnosis.diagnose import Evidence, diagnose
 from accum_lib.check.loop import Loop, call_loop, wishes_of
 from accum_lib.check.recorder import Recorder
-from accum_lib.check.reference import Reference, flat
+from accum_lib.check.reference import Reference, aligned
 from accum_lib.check.report import Report
 from accum_lib.check.text import explain
 from accum_lib.machine import one_thread
@@ -173,5 +173,5 @@ def _leftover(recorder: Recorder) -> float:
     if not left or not recorder.updates:
         return float(bool(left))
     like = recorder.updates[-1].weights
-    last = flat(recorder.updates[-1].gradient, like).norm()
-    return float(flat(left, like).norm() / last) if last > 0 else 0.0
+    last = aligned(recorder.updates[-1].gradient, like).norm()
+    return float(aligned(left, like).norm() / last) if last > 0 else 0.0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from accum_lib.check.case import Case
 from accum_lib.check.recorder import Update, Vectors
-from accum_lib.check.reference import Reference, flat, rounding_tolerance
+from accum_lib.check.reference import Reference, aligned, rounding_tolerance
 from accum_lib.check.report import ModelFacts, UpdateCheck
 
 
@@ -72,7 +72,9 @@ def _compare(
     right = reference.of_big_batch(expected) if expected else {}
     right = _nearest(found, clipped(right, case.max_grad_norm), names) if right else {}
     both = [n for n in names if n in found and n in right]
-    error, scale = _error_and_scale(flat(found, names), flat(right, names)) if both else (math.nan, math.nan)
+    error, scale = (
+        _error_and_scale(aligned(found, names), aligned(right, names)) if both else (math.nan, math.nan)
+    )
     worst, worst_error = _worst(found, right, both)
     return UpdateCheck(
         epoch=update.epoch or 0,
@@ -111,8 +113,8 @@ def micro_batch_weights(
     if not found:
         return weights, math.nan
     parts = [*(reference.of_micro_batch(i) for i in counted), *besides]
-    columns = torch.stack([flat(part, found) for part in parts], dim=1)
-    target = flat(found, found)
+    columns = torch.stack([aligned(part, found) for part in parts], dim=1)
+    target = aligned(found, found)
     if len(target) < len(counted) or not target.isfinite().all():
         return weights, math.nan
     if not target.any():
@@ -132,7 +134,7 @@ def model_facts(reference: Reference, case: Case, like: Vectors) -> ModelFacts:
     """Whether the model, by itself, lets a big batch be cut: see ``ModelFacts``."""
     window = max(case.windows(), key=len)
     first = next(i for i in window if reference.counts[i] > 0)
-    once, again = (flat(reference.of_micro_batch(first, seed), like) for seed in (1, 2))
+    once, again = (aligned(reference.of_micro_batch(first, seed), like) for seed in (1, 2))
     random_error = float((once - again).norm() / once.norm())
     if random_error > 0:
         return ModelFacts(math.nan, math.nan, random_error)
@@ -145,7 +147,7 @@ def model_facts(reference: Reference, case: Case, like: Vectors) -> ModelFacts:
 def tolerance_of(reference: Reference, case: Case, like: Vectors) -> float:
     """What rounding may make of the longest window's gradient, at the weights that are loaded."""
     window = max(case.windows(), key=len)
-    parts = [flat(reference.of_micro_batch(i), like) for i in window]
+    parts = [aligned(reference.of_micro_batch(i), like) for i in window]
     whole = torch.stack(parts).sum(dim=0).norm()
     condition = float(sum(p.norm() for p in parts) / whole)
     return rounding_tolerance(reference.coarsest_dtype(window), reference.chain_length(window), condition)
@@ -164,13 +166,13 @@ def clipped(gradient: Vectors, max_norm: float | None) -> list[Vectors]:
 
 
 def _nearest(found: Vectors, candidates: list[Vectors], like: Vectors) -> Vectors:
-    return min(candidates, key=lambda right: float((flat(found, like) - flat(right, like)).norm()))
+    return min(candidates, key=lambda right: float((aligned(found, like) - aligned(right, like)).norm()))
 
 
 def _batch_error(reference: Reference, window: tuple[int, ...], like: Vectors) -> float:
-    whole = flat(reference.of_big_batch(window), like)
+    whole = aligned(reference.of_big_batch(window), like)
     total = float(reference.counts[list(window)].sum())
-    parts = torch.stack([flat(reference.of_micro_batch(i), like) for i in window]).sum(dim=0) / total
+    parts = torch.stack([aligned(reference.of_micro_batch(i), like) for i in window]).sum(dim=0) / total
     return float((parts - whole).norm() / whole.norm())
 
 

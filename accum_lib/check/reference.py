@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accum_lib.check.case import Case, labels_of, tensors
 from accum_lib.check.recorder import Update, Vectors
+from accum_lib.vectors import flat
 
 FAILURE = 1e-9  # the probability with which rounding may exceed the tolerance
 
@@ -129,9 +130,9 @@ def rounding_tolerance(dtype: torch.dtype, length: int, condition: float = 1.0) 
     return math.expm1(factor * math.sqrt(length) * unit) * condition
 
 
-def flat(vectors: Vectors, like: Vectors) -> Tensor:
+def aligned(vectors: Vectors, like: Vectors) -> Tensor:
     """One float64 vector in the order of ``like``, with zeros where there is no gradient."""
-    return torch.cat([vectors.get(n, torch.zeros_like(v)).double().flatten() for n, v in like.items()])
+    return flat(vectors.get(name, torch.zeros_like(v)) for name, v in like.items())
 
 
 def _rows(batch: Any) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from accum_lib.memory.records import GIB
+from accum_lib.machine import GIB
 
 CONTEXT_BYTES = GIB // 2  # CUDA's context and loaded kernels; nothing of it is PyTorch's
 UNKNOWN_PART = 0.9  # of a nominal gigabyte (as GiB), where no card of the table has so many

@@ -1,8 +1,7 @@
 """Before something runs on this machine: would it fit? If not, say so instead of being killed halfway."""
 
-from accum_lib.machine import Machine, this_machine
+from accum_lib.machine import GIB, Machine, this_machine
 from accum_lib.memory.prediction import Prediction, predict
-from accum_lib.memory.records import GIB
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload
 from accum_lib.words import _

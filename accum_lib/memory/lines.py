@@ -88,11 +88,6 @@ def envelope(constant: np.ndarray, per_sample: np.ndarray) -> tuple[np.ndarray, 
     return np.array(constants), np.array(slopes)
 
 
-def crossings(constant: np.ndarray, per_sample: np.ndarray) -> np.ndarray:
-    """The M at which each line of an envelope hands over to the next."""
-    return -np.diff(constant) / np.diff(per_sample)
-
-
 def _never_highest(left: tuple, middle: tuple, right: tuple) -> bool:
     """Whether ``right`` overtakes ``left`` before ``middle`` does."""
     return (left[0] - right[0]) * (middle[1] - left[1]) <= (left[0] - middle[0]) * (right[1] - left[1])

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
+from accum_lib.machine import GIB
 from accum_lib.memory.cards import UTILISATION
 from accum_lib.memory.prediction import Prediction, leanest
-from accum_lib.memory.records import GIB, Option, Plan
+from accum_lib.memory.records import Option, Plan
 from accum_lib.memory.settings import Settings
 from accum_lib.words import N_, _, listed, sentences
 

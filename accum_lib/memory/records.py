@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GIB = 2**30
 CATEGORIES = (
     "parameters",
     "optimizer state",

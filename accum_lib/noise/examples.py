@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from accum_lib.problems.base import Problem
+from accum_lib.vectors import flat
 
 CHUNK_BYTES = 64 * 2**20  # gradients held at once while they are made
 METHODS = ("auto", "func", "loop")
@@ -112,8 +113,7 @@ def _one_at_a_time(problem: Problem, model: nn.Module, indices: Tensor) -> Tenso
     for index in indices:
         batch = to_device(problem.batch(index[None]), parameters[0].device)
         loss = problem.loss_sum(model, batch)
-        parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
-        rows.append(torch.cat([part.flatten() for part in parts]))
+        rows.append(flat(torch.autograd.grad(loss, parameters, materialize_grads=True), dtype=None))
     return torch.stack(rows)
 
 

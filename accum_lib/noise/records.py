@@ -23,11 +23,6 @@ class Population:
     trace: float
 
     @property
-    def total_count(self) -> float:
-        """Counted terms in the whole data set."""
-        return self.num_samples * self.mean_count
-
-    @property
     def noise_scale(self) -> float:
         """tr(Sigma) / |G|^2 in counted terms: the batch whose noise is as long as the full gradient."""
         return self.trace / self.squared_norm

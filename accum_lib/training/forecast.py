@@ -12,10 +12,9 @@ from torch import nn
 
 from accum_lib.accumulate import LossSum, accumulate, apply_update
 from accum_lib.losses import in_precision
-from accum_lib.machine import this_machine
+from accum_lib.machine import GIB, this_machine
 from accum_lib.memory.guard import RESERVE_BYTES, refuse_unless_fits
 from accum_lib.memory.prediction import Prediction, predict
-from accum_lib.memory.records import GIB
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload, checkpoint, longest_list, of_model
 from accum_lib.training import parallel

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from accum_lib.memory.records import GIB
+from accum_lib.machine import GIB
 from accum_lib.training.records import Evaluation, Update
 from accum_lib.training.saving.lock import make_folder
 

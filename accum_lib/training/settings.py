@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+from accum_lib.memory.settings import PRECISIONS
+
 ON_NON_FINITE = ("stop", "skip")
 # What a resumed run may change, since it does not touch the training: M and K at the same B only to rounding.
 MAY_DIFFER = ("evaluate_every", "save_every", "held_out_data", "checkpointing")

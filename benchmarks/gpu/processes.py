@@ -14,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, process_group
 from accum_lib.lessons.distributed.sharded import shard
-from accum_lib.lessons.kit.vectors import flat, gradient_of
-from accum_lib.lessons.roberta.problem import RobertaTask
+from accum_lib.lessons.roberta.problem import TaskProblem
 from accum_lib.losses import count_tokens
 from accum_lib.memory.workloads import longest_list
 from accum_lib.problems.base import Problem
+from accum_lib.vectors import flat, gradient_of
 
 KINDS = tuple((kind, every) for kind in ("ddp", "fsdp2") for every in (False, True))
 RATE = 1e-3
@@ -28,7 +28,7 @@ def compare(device: str, size: str, micro_batch_size: int, steps: int) -> list[d
     """One row for each way to average. The shards have K, K + 1, ... micro-batches, in float64."""
     with process_group(120, device):
         rank, world = dist.get_rank(), dist.get_world_size()
-        problem = RobertaTask("mlm", size, num_samples=None, dtype=torch.float64)
+        problem = TaskProblem("mlm", size, num_samples=None, dtype=torch.float64)
         numbers = [steps + each for each in range(world)]
         rows = torch.arange(sum(numbers) * micro_batch_size)
         parts = torch.stack(rows.split(micro_batch_size)).split(numbers)

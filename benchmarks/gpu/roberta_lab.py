@@ -44,11 +44,10 @@ from torch.utils.data import DataLoader, default_collate
 
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.distributed import launch
-from accum_lib.lessons.kit.vectors import flat, gradient_of
-from accum_lib.lessons.roberta.problem import RobertaTask
+from accum_lib.lessons.roberta.problem import TaskProblem
 from accum_lib.losses import count_samples, count_tokens, in_precision, sum_of_mean
+from accum_lib.machine import GIB
 from accum_lib.memory.planner import plan
-from accum_lib.memory.records import GIB
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload, named
 from accum_lib.noise import NoiseScaleMonitor, population
@@ -58,6 +57,7 @@ from accum_lib.training.logs import LOG, read_log
 from accum_lib.training.recovery import accumulate_or_halve
 from accum_lib.training.settings import TrainingSettings
 from accum_lib.training.trainer import Trainer as OwnTrainer
+from accum_lib.vectors import flat, gradient_of
 
 WARM_UP, TIMED, TIMED_PASSES = 2, 4, 24  # updates of each turn; as many more as make so many passes
 ROUNDS, MOST_ROUNDS, SPEED_SECONDS = 3, 15, 24  # as many rounds as the seconds allow: short turns vary more
@@ -313,7 +313,7 @@ def in_processes(device: str, small: bool) -> list[dict[str, Any]]:
 def noise(device: str, small: bool) -> dict[str, Any]:
     """At the first weights: from all examples, and from windows as in training; and seconds of an update."""
     examples, m, k, epochs = (32, 2, 4, 2) if small else (256, 4, 8, 4)
-    problem = RobertaTask("classification", "tiny" if small else "base", num_samples=examples)
+    problem = TaskProblem("classification", "tiny" if small else "base", num_samples=examples)
     model = problem.make_model().to(device)
     exact = population(problem, model)
     with NoiseScaleMonitor(model, problem.loss_sum, problem.count, population=examples, every=1) as monitor:
@@ -342,7 +342,7 @@ def shuffled(examples: int, m: int, k: int, epochs: int) -> Iterator[tuple[Tenso
 
 
 def watched_over_plain(
-    problem: RobertaTask, model: nn.Module, window: list[Batch], device: str, every: int
+    problem: TaskProblem, model: nn.Module, window: list[Batch], device: str, every: int
 ) -> float:
     """The median over rounds of the time of four watched windows over that of four plain ones."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)

@@ -135,9 +135,9 @@ except WouldNotFitError as error:
 # window's gradient from the exact one, whole (`K` = 1) and accumulated?
 
 # %%
-from accum_lib.lessons.roberta import RobertaTask, precision_errors
+from accum_lib.lessons.roberta import TaskProblem, precision_errors
 
-for e in precision_errors(RobertaTask(num_samples=32, max_tokens=24), steps=(1, 16)):
+for e in precision_errors(TaskProblem(num_samples=32, max_tokens=24), steps=(1, 16)):
     print(
         f"{e.precision}  K = {e.accumulation_steps:2}   relative error {e.relative_error:.1e}"
     )

@@ -15,8 +15,8 @@ from accum_lib import accumulate
 from accum_lib.check.faults import loops
 from accum_lib.descent import descend
 from accum_lib.lessons.choose_k.costs import examples_factor, updates_factor
+from accum_lib.machine import GIB
 from accum_lib.memory.planner import predicted
-from accum_lib.memory.records import GIB
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import named
 from accum_lib.noise import from_gradients, law

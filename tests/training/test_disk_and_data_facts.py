@@ -10,7 +10,7 @@ from small_training import made_data, made_tokenizer
 from transformers import BatchEncoding
 
 from accum_lib.__main__ import main
-from accum_lib.memory.records import GIB
+from accum_lib.machine import GIB
 from accum_lib.training.data.tasks import Classification, MaskedLanguageModelling
 from accum_lib.training.data.texts import Example
 from accum_lib.training.forecast import explain, forecast

@@ -12,9 +12,8 @@ from small_training import made_data, made_tokenizer, same_bits
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from accum_lib.__main__ import main
-from accum_lib.machine import this_machine
+from accum_lib.machine import GIB, this_machine
 from accum_lib.memory.guard import RESERVE_BYTES, WouldNotFitError
-from accum_lib.memory.records import GIB
 from accum_lib.training import models
 from accum_lib.training.data.tasks import Classification
 from accum_lib.training.forecast import (

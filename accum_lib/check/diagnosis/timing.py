@@ -17,7 +17,7 @@ from accum_lib.check.diagnosis.evidence import (
     support,
 )
 from accum_lib.check.recorder import Vectors
-from accum_lib.check.reference import flat
+from accum_lib.check.reference import aligned
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed
 
@@ -240,7 +240,7 @@ def _clipped(report: Report, evidence: Evidence) -> Diagnosis | None:
 def _shortened(evidence: Evidence, inside: list[int]) -> Iterator[float]:
     passes, names = evidence.recorder.passes, evidence.recorder.tensors()
     for earlier, later in pairwise(inside):
-        left, found = flat(passes[earlier].after, names), flat(passes[later].before, names)
+        left, found = aligned(passes[earlier].after, names), aligned(passes[later].before, names)
         shrunk = float(found.norm()) < (1 - ALIKE) * float(left.norm())
         along = found - left * (found @ left) / (left @ left)  # 0 if only the length has changed
         cut = float(found.abs().max()) < 0.99 * float(left.abs().max())  # clipped by value

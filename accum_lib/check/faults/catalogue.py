@@ -47,10 +47,6 @@ class Fault:
     def what(self) -> str:
         return _(self.story)
 
-    def mended_case(self) -> Case:
-        """What the right loop is tried on."""
-        return (self.mended or self.case)()
-
 
 def ragged() -> Case:
     """Micro-batches that count 5, 1, 7, 2, ... labels, K = 3, and a trailing window of two."""

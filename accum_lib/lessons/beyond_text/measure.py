@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lessons.beyond_text.record import NormErrors, SpeechRun, Weighting
-from accum_lib.lessons.kit.vectors import flat, gradient_of
 from accum_lib.problems.audio import (
     HOP,
     NAMES,
@@ -28,6 +27,7 @@ from accum_lib.problems.audio import (
 )
 from accum_lib.problems.base import micro_batches
 from accum_lib.problems.digits import Digits
+from accum_lib.vectors import flat, gradient_of
 
 BATCH, SIZES, WINDOWS = 64, (1, 2, 4, 8, 16, 32, 64), 4
 MOMENTUM = 0.1  # PyTorch's default: new = 0.9 old + 0.1 seen

@@ -17,9 +17,9 @@ from accum_lib.lessons.choose_k.trial import AdviceTrial
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.variance.explorer import GO_ON, RaceTrack
+from accum_lib.machine import GIB
 from accum_lib.memory.cards import Card, find_card, processor
 from accum_lib.memory.planner import predicted
-from accum_lib.memory.records import GIB
 from accum_lib.noise.records import NoiseScale
 from accum_lib.words import N_
 

@@ -14,9 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from accum_lib.accumulate import LossSum, accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, launch, process_group
 from accum_lib.lessons.distributed.record import Sharded, Span, Traffic
-from accum_lib.lessons.kit.vectors import gradient_of
 from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.problems.digits import CLASSES, Digits
+from accum_lib.vectors import gradient_of
 
 
 class TrafficMeter:

@@ -15,8 +15,8 @@ from accum_lib.accumulate import accumulate
 from accum_lib.check.case import cast, token_batch, token_loss_sum, token_model
 from accum_lib.check.reference import layer_chain, rounding_tolerance
 from accum_lib.lessons.equivalence.record import Microscope
-from accum_lib.lessons.kit.vectors import flat, gradient_of
 from accum_lib.losses import count_tokens
+from accum_lib.vectors import flat, gradient_of
 from accum_lib.words import N_
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)

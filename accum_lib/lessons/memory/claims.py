@@ -15,10 +15,11 @@ from torch.optim import Optimizer
 from accum_lib.accumulate import accumulate, windows
 from accum_lib.check import Case, check_case
 from accum_lib.check.loop import Loop
+from accum_lib.machine import GIB
 from accum_lib.memory.optimizers import AdamA, AdamWWithBf16Gradients, HookedAdamW
 from accum_lib.memory.planner import predicted, useful_down_to
 from accum_lib.memory.prediction import Prediction
-from accum_lib.memory.records import GIB, Alternative, Clause, Pace
+from accum_lib.memory.records import Alternative, Clause, Pace
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload, checkpoint, longest_list
 from accum_lib.problems.digits import Digits

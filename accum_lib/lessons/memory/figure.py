@@ -7,7 +7,8 @@ import numpy as np
 
 from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
-from accum_lib.memory.records import CATEGORIES, GIB, Peaks, Plan, Timeline
+from accum_lib.machine import GIB
+from accum_lib.memory.records import CATEGORIES, Peaks, Plan, Timeline
 from accum_lib.words import N_, _, listed, sentences
 
 LEFT, RIGHT = (0.0, 0.56), (0.67, 1.0)

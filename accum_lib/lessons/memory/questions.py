@@ -2,8 +2,8 @@
 
 from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.memory.explorer import roberta_base
+from accum_lib.machine import GIB
 from accum_lib.memory.planner import predicted
-from accum_lib.memory.records import GIB
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload
 from accum_lib.words import _

@@ -5,10 +5,10 @@ from accum_lib.lessons.roberta.exercises import check_mlm_loss, check_warmup_upd
 from accum_lib.lessons.roberta.explorer import fixed_batch_explorer, train_and_show
 from accum_lib.lessons.roberta.gpu_results import show_gpu_results, show_memory_grid
 from accum_lib.lessons.roberta.measure import interrupted_and_not, precision_errors
-from accum_lib.lessons.roberta.problem import RobertaTask, case_of, usual_report
+from accum_lib.lessons.roberta.problem import TaskProblem, case_of, usual_report
 
 __all__ = [
-    "RobertaTask",
+    "TaskProblem",
     "case_of",
     "check_mlm_loss",
     "check_warmup_updates",

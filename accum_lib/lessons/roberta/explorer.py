@@ -12,7 +12,7 @@ from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.roberta import figure
 from accum_lib.lessons.roberta.figure import training_picture as picture
 from accum_lib.lessons.roberta.measure import Rehearsal, fixed_batch, rehearse
-from accum_lib.lessons.roberta.problem import RobertaTask
+from accum_lib.lessons.roberta.problem import TaskProblem
 from accum_lib.lessons.roberta.record import FixedBatch
 from accum_lib.problems.base import Problem
 from accum_lib.problems.digits import Digits
@@ -27,8 +27,8 @@ MODELS: dict[str, tuple[str, Callable[[], Problem]]] = {
     "regression": (N_("regression"), Regression),
     "mlp": (N_("digits, MLP"), lambda: Digits("mlp")),
     "cnn": (N_("digits, CNN"), lambda: Digits("cnn")),
-    "roberta": (N_("tiny RoBERTa"), lambda: RobertaTask(max_tokens=MAX_TOKENS)),
-    "dropout": (N_("with dropout"), lambda: RobertaTask(max_tokens=MAX_TOKENS, dropout=0.1)),
+    "roberta": (N_("tiny RoBERTa"), lambda: TaskProblem(max_tokens=MAX_TOKENS)),
+    "dropout": (N_("with dropout"), lambda: TaskProblem(max_tokens=MAX_TOKENS, dropout=0.1)),
 }
 CONTROLS = [
     Control("steps", N_("Accumulation steps K"), STEPS, 8),

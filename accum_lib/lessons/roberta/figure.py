@@ -8,7 +8,7 @@ import numpy as np
 from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.roberta.record import FixedBatch
-from accum_lib.memory.records import GIB
+from accum_lib.machine import GIB
 from accum_lib.training.records import Evaluation, Update
 from accum_lib.words import _, listed
 

@@ -15,7 +15,7 @@ from accum_lib.lessons.kit.still import show_still, wrapped
 from accum_lib.lessons.memory import figure
 from accum_lib.lessons.roberta.figure import throughput_picture as picture
 from accum_lib.lessons.roberta.figure import throughput_summary as summary
-from accum_lib.memory.records import GIB
+from accum_lib.machine import GIB
 from accum_lib.words import N_, _
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu" / "roberta_lab.py"

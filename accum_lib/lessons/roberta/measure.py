@@ -19,10 +19,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from accum_lib.accumulate import LossSum, accumulate
 from accum_lib.check.case import cast
 from accum_lib.descent import Run, descend
-from accum_lib.lessons.kit.vectors import flat, gradient_of
 from accum_lib.lessons.roberta.record import FixedBatch, PrecisionError
 from accum_lib.losses import in_precision
 from accum_lib.machine import one_thread
+from accum_lib.memory.settings import PRECISIONS
 from accum_lib.problems.base import Problem
 from accum_lib.training.data.sources import load_data
 from accum_lib.training.data.tasks import Classification
@@ -31,6 +31,7 @@ from accum_lib.training.models import load_model
 from accum_lib.training.records import Training, Update
 from accum_lib.training.settings import TrainingSettings
 from accum_lib.training.trainer import Trainer
+from accum_lib.vectors import flat, gradient_of
 
 
 def fixed_batch(
@@ -85,7 +86,7 @@ def fixed_batch(
     )
 
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+SHOWN_PRECISIONS = ("fp32", "bf16")  # float16 needs a loss scale, which is another lesson
 
 
 def precision_errors(
@@ -101,8 +102,8 @@ def precision_errors(
     exact = _gradient(problem.make_model().double(), problem, batch_size, 1, problem.loss_sum)
     model = problem.make_model()
     found = []
-    for precision, dtype in PRECISIONS.items():
-        loss_sum = in_precision(problem.loss_sum, dtype, "cpu")
+    for precision in SHOWN_PRECISIONS:
+        loss_sum = in_precision(problem.loss_sum, PRECISIONS[precision], "cpu")
         for k in steps:
             gradient = _gradient(model, problem, batch_size, k, loss_sum)
             found.append(PrecisionError(precision, k, float((gradient - exact).norm() / exact.norm())))
@@ -205,5 +206,4 @@ def _trainer(
 
 
 def _fingerprint(model: torch.nn.Module) -> str:
-    weights = [p.detach().flatten() for p in model.parameters()]
-    return hashlib.sha256(torch.cat(weights).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(flat(model.parameters(), dtype=None).numpy().tobytes()).hexdigest()

@@ -14,7 +14,7 @@ from accum_lib.training.models import load_model
 from accum_lib.words import _
 
 
-class RobertaTask:
+class TaskProblem:
     """A model of this lab and the first examples of its data, with its own task's loss and count.
 
     Args:
@@ -84,7 +84,7 @@ def case_of(task: str, dropout: float = 0.0) -> Case:
         task: "classification" or "mlm".
         dropout: probability everywhere.
     """
-    problem = RobertaTask(task, num_samples=14, max_tokens=16, dropout=dropout)
+    problem = TaskProblem(task, num_samples=14, max_tokens=16, dropout=dropout)
     return Case.of_problem(problem, micro_batch_size=2, accumulation_steps=3)
 
 

@@ -14,7 +14,6 @@ TOP, BOTTOM = (0.5, 0.83), (0.0, 0.33)
 FLOOR = 1e-3  # of the logarithmic variance axis, in |G|^2; a batch of all examples has 0 and is drawn here
 BINS = 24
 REACH = 7.0  # of the cloud's axes, in |G|
-LETTERS = "ABCD"
 GUESSES = (
     N_("stays as it is"),
     N_("falls as 1/√K"),

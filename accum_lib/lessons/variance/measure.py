@@ -12,6 +12,7 @@ from accum_lib.noise.exact import from_gradients, law
 from accum_lib.noise.examples import example_gradients, to_device, trainable
 from accum_lib.problems.base import Problem
 from accum_lib.problems.digits import Digits
+from accum_lib.vectors import flat
 from accum_lib.words import N_
 
 SAMPLINGS = (N_("shuffled"), N_("with replacement"), N_("not shuffled"), N_("sorted by class"))
@@ -82,7 +83,7 @@ def accumulated_means(problem: Problem, model: nn.Module, rows: Tensor, micro_ba
             to_device(problem.batch(part), parameters[0].device) for part in row.split(micro_batch_size)
         ]
         accumulate(model, window, problem.loss_sum, problem.count)
-        gradients.append(torch.cat([_gradient(p).flatten() for p in parameters]))
+        gradients.append(flat((_gradient(p) for p in parameters), dtype=None))
         model.zero_grad(set_to_none=True)
     return torch.stack(gradients)
 

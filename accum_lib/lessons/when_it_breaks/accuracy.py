@@ -19,6 +19,7 @@ from accum_lib.lessons.when_it_breaks.observe import Pages, train
 from accum_lib.lessons.when_it_breaks.record import AccuracyTrial
 from accum_lib.machine import one_thread
 from accum_lib.problems.digits import Digits
+from accum_lib.vectors import flat
 from accum_lib.words import _
 
 SEEDS, EPOCHS, HELD_OUT = 3, 3, 397
@@ -118,5 +119,5 @@ def _accuracy(model: nn.Module, held_out: tuple[Tensor, Tensor]) -> float:
 
 def _apart(one: nn.Module, other: nn.Module) -> float:
     """The distance of their weights, relative to the length of the first's."""
-    a, b = (torch.cat([p.detach().flatten() for p in model.parameters()]) for model in (one, other))
+    a, b = (flat(model.parameters(), dtype=None) for model in (one, other))
     return float((a - b).norm() / a.norm())

@@ -18,10 +18,10 @@ from accum_lib.check import check_case
 from accum_lib.check.faults.catalogue import Fault
 from accum_lib.check.faults.loops import loss_mean, right
 from accum_lib.check.loop import Loop, call_loop
-from accum_lib.lessons.kit.vectors import flat
 from accum_lib.lessons.when_it_breaks.record import Sightings
 from accum_lib.machine import one_thread
 from accum_lib.problems.digits import Digits, mlp
+from accum_lib.vectors import flat
 from accum_lib.words import N_
 
 PAGES, STEPS, EPOCHS, SEEDS = 72, 5, 4, 4

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from accum_lib.memory.records import GIB
+from accum_lib.machine import GIB
 from accum_lib.training.machinery import planned_windows, windows_per_epoch
 from accum_lib.training.saving.checkpoints import KEEP
 from accum_lib.training.settings import TrainingSettings

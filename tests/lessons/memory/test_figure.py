@@ -8,8 +8,8 @@ from memory_cases import workload
 from accum_lib.lessons.kit.still import png
 from accum_lib.lessons.memory import explorer as explorers
 from accum_lib.lessons.memory import figure, questions
+from accum_lib.machine import GIB
 from accum_lib.memory.planner import plan, predicted
-from accum_lib.memory.records import GIB
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import mlp
 
