@@ -18,7 +18,8 @@ from accum_lib.check.faults import loops
 from accum_lib.lessons.beyond_text.measure import norm_errors
 from accum_lib.lessons.variance.measure import VarianceLab
 from accum_lib.machine import one_thread
-from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.planner import plan
+from accum_lib.memory.prediction import predict
 from accum_lib.memory.records import Peaks, Timeline
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import named
@@ -144,7 +145,7 @@ def plans() -> dict[str, Any]:
 
 @cache
 def _roberta(settings: Settings) -> Any:
-    return predicted(named("roberta-base", "classification", 128), settings)
+    return predict(named("roberta-base", "classification", 128), settings, hopper=False)
 
 
 def to_json(record: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from accum_lib.lessons.memory.measure import measure_apart
 from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace.update import trace_update
-from accum_lib.memory.workloads import Workload, cnn, encoder, lstm, mlp, named
+from accum_lib.memory.workloads import (
+    Workload,
+    cnn_workload,
+    encoder_workload,
+    lstm_workload,
+    mlp_workload,
+    named,
+)
 
 ROBERTA = {
     "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 512,
@@ -19,10 +26,10 @@ DISTILBERT = {"dim": 128, "n_layers": 3, "n_heads": 4, "hidden_dim": 512, "vocab
 T5 = {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 2, "num_heads": 4, "vocab_size": 1000}
 
 FAMILIES = {
-    "MLP": mlp,
-    "CNN": cnn,
-    "encoder": encoder,
-    "LSTM": lstm,
+    "MLP": mlp_workload,
+    "CNN": cnn_workload,
+    "encoder_workload": encoder_workload,
+    "LSTM": lstm_workload,
     "RoBERTa": partial(named, "roberta-base", "classification", 64, **ROBERTA),
     "RoBERTa MLM": partial(named, "roberta-base", "mlm", 64, **ROBERTA),
     "RoBERTa causal": partial(named, "roberta-base", "causal", 64, **ROBERTA),

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from accum_lib.check.case import Case
-from accum_lib.check.recorder import Update, Vectors
+from accum_lib.check.recorder import RecordedUpdate, Vectors
 from accum_lib.check.reference import Reference, aligned, rounding_tolerance
 from accum_lib.check.report import ModelFacts, UpdateCheck
 
 
 def compare_updates(
-    updates: list[Update], reference: Reference, case: Case, starts: list[int]
+    updates: list[RecordedUpdate], reference: Reference, case: Case, starts: list[int]
 ) -> list[UpdateCheck]:
     """Compare the updates of each epoch, in order, with its windows, in order.
 
@@ -42,7 +42,9 @@ def compare_updates(
     return checks
 
 
-def _tell_epochs_apart(updates: list[Update], weights: list[tuple[np.ndarray, float]], case: Case) -> None:
+def _tell_epochs_apart(
+    updates: list[RecordedUpdate], weights: list[tuple[np.ndarray, float]], case: Case
+) -> None:
     """A new epoch begins where an update's micro-batches come before those of the update before it."""
     windows, epoch, earlier = case.windows(), 0, -1
     for update, (found, unexplained) in zip(updates, weights, strict=True):
@@ -59,7 +61,7 @@ def _tell_epochs_apart(updates: list[Update], weights: list[tuple[np.ndarray, fl
 
 
 def _compare(
-    update: Update,
+    update: RecordedUpdate,
     found_weights: tuple[np.ndarray, float],
     reference: Reference,
     case: Case,

@@ -18,7 +18,7 @@ Vectors = dict[str, Tensor]  # by parameter name
 
 
 @dataclass
-class Pass:
+class BackwardPass:
     """One backward pass into ``.grad``: what lay before and after it in the buffers that it has touched."""
 
     learning_rate: float | None
@@ -27,7 +27,7 @@ class Pass:
 
 
 @dataclass
-class Update:
+class RecordedUpdate:
     """One optimizer update: the gradient it used, the weights it began with, how many passes there were."""
 
     gradient: Vectors
@@ -51,13 +51,13 @@ class Recorder:
         if not self.parameters:
             raise ValueError("the model has no parameter that requires a gradient: there is nothing to check")
         self.start = {n: p.detach().clone() for n, p in self.parameters.items()}
-        self.passes: list[Pass] = []
-        self.updates: list[Update] = []
+        self.passes: list[BackwardPass] = []
+        self.updates: list[RecordedUpdate] = []
         self.epoch_starts: list[int] = []  # how many passes there were when each epoch began
         self.scheduler_ticks = lambda: 0
         self.averages = lambda: 0
         self._optimizer = optimizer
-        self._open: Pass | None = None
+        self._open: BackwardPass | None = None
         self._steps: list[tuple[int, Any]] = []  # optimizers that are stepping, one within the other
         self._found: Vectors = {}  # what the buffer held when a gradient was about to arrive
 
@@ -102,7 +102,7 @@ class Recorder:
 
         def hook(parameter: Tensor) -> None:
             if self._open is None or name in self._open.after:  # the first tensor of a new pass
-                self._open = Pass(_rate(self._optimizer) if self._optimizer else None)
+                self._open = BackwardPass(_rate(self._optimizer) if self._optimizer else None)
                 self.passes.append(self._open)
             if name in self._found:
                 self._open.before[name] = self._found.pop(name)
@@ -142,8 +142,8 @@ class Recorder:
             return
         self.updates.append(self._now(optimizer, held))
 
-    def _now(self, optimizer: torch.optim.Optimizer, held: set[str]) -> Update:
-        return Update(
+    def _now(self, optimizer: torch.optim.Optimizer, held: set[str]) -> RecordedUpdate:
+        return RecordedUpdate(
             gradient={n: g for n, g in self.leftover().items() if n in held},
             held=set(held),
             weights={n: p.detach().clone() for n, p in self.parameters.items()},
@@ -177,7 +177,7 @@ class Recorder:
         if not type(optimizer).__module__.startswith("torch.optim"):
             self._unwrap(first, update)
 
-    def _unwrap(self, first: int, update: Update) -> None:
+    def _unwrap(self, first: int, update: RecordedUpdate) -> None:
         """An optimizer around another one: what counts is the inner one's update, if it was called."""
         if len(self.updates) > first + 1:
             del self.updates[first]

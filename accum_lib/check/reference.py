@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accum_lib.check.case import Case, labels_of, tensors
-from accum_lib.check.recorder import Update, Vectors
+from accum_lib.check.recorder import RecordedUpdate, Vectors
 from accum_lib.vectors import flat
 
 FAILURE = 1e-9  # the probability with which rounding may exceed the tolerance
@@ -29,7 +29,7 @@ class Reference:
         self.counts = torch.tensor([float(case.count(b)) for b in case.batches], dtype=torch.float64)
         self._names = [n for n, p in self._model.named_parameters() if p.requires_grad]
 
-    def load(self, update: Update) -> None:
+    def load(self, update: RecordedUpdate) -> None:
         """Take the weights and the buffers that the loop had at this update."""
         with torch.no_grad():
             for name, p in self._model.named_parameters():

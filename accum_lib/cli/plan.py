@@ -33,7 +33,7 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; 0 if something fits, 1 if nothing does."""
-    from accum_lib.memory.plan_text import explain
+    from accum_lib.memory.plan_text import explain_plan
     from accum_lib.memory.planner import MARGIN, plan
 
     found = plan(
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         _settings(arguments),
         MARGIN if arguments.margin is None else arguments.margin,
     )
-    print(explain(found))
+    print(explain_plan(found))
     return 0 if found.best else 1
 
 

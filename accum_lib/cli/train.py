@@ -202,13 +202,13 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
 def _dry_run(
     loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str, output: Path
 ) -> int:
-    from accum_lib.training.forecast import explain, forecast, free_bytes
+    from accum_lib.training.forecast import explain_run, forecast, free_bytes
     from accum_lib.training.parallel import rank_and_size
     from accum_lib.training.saving import disk
 
     if rank_and_size()[0] == 0:
         plan = forecast(loaded, train, held_out, settings, data, device)
-        print(explain(plan, free_bytes(device), disk.free_bytes(output)))
+        print(explain_run(plan, free_bytes(device), disk.free_bytes(output)))
     return 0
 
 

@@ -4,21 +4,20 @@ Start with ``predict``, ``plan`` and ``guard``; ``trace/storages.py`` is the hea
 """
 
 from accum_lib.memory.guard import WouldNotFitError, guard
-from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.planner import plan
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import Workload, encoder, mlp, named, of_model
+from accum_lib.memory.workloads import Workload, encoder_workload, mlp_workload, named, of_model
 
 __all__ = [
     "Settings",
     "Workload",
     "WouldNotFitError",
-    "encoder",
+    "encoder_workload",
     "guard",
-    "mlp",
+    "mlp_workload",
     "named",
     "of_model",
     "plan",
     "predict",
-    "predicted",
 ]

@@ -100,7 +100,7 @@ def gib(nbytes: float) -> str:
     return f"{nbytes / GIB:.2f} GiB"
 
 
-def explain(found: Plan) -> str:
+def explain_plan(found: Plan) -> str:
     """A plan as text: the verdict, the options in order, and how to take the first."""
     head = _(
         "{model}, B = {b}, on {card}: {usable} usable, {limit} with a margin of {margin:.0%}.\n{verdict}\n",

@@ -15,7 +15,6 @@ from functools import cache, lru_cache
 
 from accum_lib.memory.caching_allocator import replay
 from accum_lib.memory.cards import LAUNCH_SECONDS, UTILISATION, Card, find_card
-from accum_lib.memory.cuda import CUDA
 from accum_lib.memory.plan_text import rank, reason, verdict
 from accum_lib.memory.prediction import LARGEST_M, Prediction, last_that, predict
 from accum_lib.memory.records import Option, Plan
@@ -55,12 +54,12 @@ def plan(
     card = find_card(card) if isinstance(card, str) else card
     workload = _named(workload) if isinstance(workload, str) else workload
     limit = int(card.usable_bytes * (1 - margin))
-    predictions = [_predict(workload, s, card) for s in _ways(settings, workload, card)]
+    predictions = [predict(workload, s, card.device, card.hopper) for s in _ways(settings, workload, card)]
     options = [option(p, card, limit, effective_batch_size) for p in predictions]
     for leaner in _leaner(predictions[-1].settings):
         if any(o.fits for o in options):
             break
-        predictions.append(_predict(workload, leaner, card))
+        predictions.append(predict(workload, leaner, card.device, card.hopper))
         options.append(option(predictions[-1], card, limit, effective_batch_size))
     return Plan(
         model=workload.name,
@@ -219,30 +218,12 @@ def _leaner(settings: Settings) -> list[Settings]:
     return [replace(settings, optimizer=o, implementation=i) for o, i in LEANER if (o, i) != tried]
 
 
-def _predict(workload: Workload, settings: Settings, card: Card) -> Prediction:
-    return predicted(workload, settings, card.hopper, card.device)
-
-
 _named = cache(named)
 
 
 @lru_cache(maxsize=64)
 def _can_checkpoint(workload: Workload) -> bool:
     return workload.can_checkpoint()
-
-
-def predicted(
-    workload: Workload, settings: Settings, hopper: bool = False, device: str = "cuda"
-) -> Prediction:
-    """The prediction for a GPU or "cpu", made once: it serves every card of the kind and every B."""
-    return _predicted(workload, settings, hopper, device)  # a cache takes a default for another call
-
-
-@lru_cache(maxsize=64)
-def _predicted(workload: Workload, settings: Settings, hopper: bool, device: str) -> Prediction:
-    if device == "cpu":
-        return predict(workload, settings, "cpu")
-    return predict(workload, settings, CUDA(attention=settings.attention, hopper=hopper))
 
 
 def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float, card_bytes: float) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
@@ -21,26 +21,41 @@ LARGEST_M = 2**20
 
 
 def predict(
-    workload: Workload, settings: Settings | None = None, device: str | Device = "cuda"
+    workload: Workload,
+    settings: Settings | None = None,
+    device: str | Device = "cuda",
+    hopper: bool = True,
 ) -> "Prediction":
     """Trace an update and predict its memory for every M and K.
 
     Args:
         workload: what is trained.
         settings: how; AdamW in float32 if nothing is said.
-        device: "cuda" or "cpu", or a ``CUDA`` with particulars: what the prediction speaks for. It is made
+        device: "cuda" or "cpu", or a ``CUDA`` with particulars: what the prediction is for. It is made
             on any machine.
+        hopper: of "cuda": compute capability 9.0 or higher.
 
     Raises:
         UntraceableError: the model reads values, or runs an operator whose memory is not known.
         TraceMismatchError: the traces do not line up.
     """
     settings = settings or Settings()
-    described = _device(device, settings)
+    if workload.known and isinstance(device, str):
+        return _traced_once(workload, settings, device, hopper)
+    return _traced(workload, settings, _device(device, settings, hopper))
+
+
+def _traced(workload: Workload, settings: Settings, described: Device) -> "Prediction":
     sizes = TRACED[:2] if workload.known else TRACED
     tapes = {m: trace_update(workload, m, TRACED_STEPS, settings, described) for m in sizes}
     of_one = partial(_of_one, workload, settings, described)
     return Prediction(workload.name, settings, described, through(tapes), of_one)
+
+
+@lru_cache(maxsize=64)
+def _traced_once(workload: Workload, settings: Settings, device: str, hopper: bool) -> "Prediction":
+    """A model of this library is traced once; a caller's own would be kept alive by the cache."""
+    return _traced(workload, settings, _device(device, settings, hopper))
 
 
 def _of_one(workload: Workload, settings: Settings, device: Device) -> Lines | Exception:
@@ -52,12 +67,12 @@ def _of_one(workload: Workload, settings: Settings, device: Device) -> Lines | E
     return Lines(tape, tape.nbytes.astype(float), np.zeros(len(tape.nbytes)))
 
 
-def _device(device: str | Device, settings: Settings) -> Device:
+def _device(device: str | Device, settings: Settings, hopper: bool) -> Device:
     if isinstance(device, Device):
         return device
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda'; got {device!r}")
-    return CPU() if device == "cpu" else CUDA(attention=settings.attention)
+    return CPU() if device == "cpu" else CUDA(attention=settings.attention, hopper=hopper)
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def _own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
 # --- Small models of PyTorch alone
 
 
-def mlp(hidden: int = 512, layers: int = 3, dropout: float = 0.1) -> Workload:
+def mlp_workload(hidden: int = 512, layers: int = 3, dropout: float = 0.1) -> Workload:
     """64 features, ``layers`` hidden layers with Tanh and dropout, ten classes."""
     return Workload("MLP", partial(_mlp, hidden, layers, dropout), _features, classification_loss_sum)
 
@@ -199,7 +199,7 @@ def _mlp(hidden: int, layers: int, dropout: float) -> nn.Module:
     return nn.Sequential(*parts, nn.Linear(hidden, 10))
 
 
-def cnn(channels: int = 16, pixels: int = 32) -> Workload:
+def cnn_workload(channels: int = 16, pixels: int = 32) -> Workload:
     """Two convolutions with BatchNorm on colour images of ``pixels`` x ``pixels``, ten classes."""
     make_model, make_batch = partial(_cnn, channels, pixels), partial(_images, pixels)
     return Workload("CNN with BatchNorm", make_model, make_batch, classification_loss_sum)
@@ -214,7 +214,7 @@ def _cnn(channels: int, pixels: int) -> nn.Module:
     )  # fmt: skip
 
 
-def encoder(width: int = 128, layers: int = 3, tokens: int = 64, dropout: float = 0.1) -> Workload:
+def encoder_workload(width: int = 128, layers: int = 3, tokens: int = 64, dropout: float = 0.1) -> Workload:
     """PyTorch's own ``nn.TransformerEncoder`` over tokens."""
     make_model = partial(_encoder, width, layers, dropout)
     return Workload("nn.TransformerEncoder", make_model, partial(_ids, tokens), classification_loss_sum)
@@ -225,7 +225,7 @@ def _encoder(width: int, layers: int, dropout: float) -> nn.Module:
     return Reader(nn.TransformerEncoder(layer, layers, enable_nested_tensor=False), width, width)
 
 
-def lstm(
+def lstm_workload(
     hidden: int = 128, layers: int = 2, tokens: int = 64, dropout: float = 0.1, bidirectional: bool = False
 ) -> Workload:
     """PyTorch's own ``nn.LSTM`` over tokens."""

@@ -272,7 +272,7 @@ def operations_per_second(device: str, dtype: torch.dtype) -> float:
     return 2 * SIDE**3 * products / (time.perf_counter() - started)
 
 
-def explain(plan: TrainingPlan, free: float, free_on_disk: float) -> str:
+def explain_run(plan: TrainingPlan, free: float, free_on_disk: float) -> str:
     """The plan in words, given the bytes that are free on the device and on the disk."""
     trailing = (
         "all windows are full"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accum_lib.machine import GIB
-from accum_lib.training.records import Evaluation, Update
+from accum_lib.training.records import Evaluation, UpdateRecord
 from accum_lib.training.saving.lock import make_folder
 
 LOG = "log.jsonl"
@@ -56,7 +56,7 @@ class Reporter:
         if self._speak:
             self._bar.write(text, file=sys.stderr)
 
-    def update(self, done: Update) -> None:
+    def update(self, done: UpdateRecord) -> None:
         self.event("update", **asdict(done), tokens_per_second=done.tokens_per_second)
         self._bar.update()
         self._bar.set_postfix_str(_postfix(done) + self._held_out, refresh=False)
@@ -152,7 +152,7 @@ def _summary_writer(output: Path, updates: int) -> Any:
     return SummaryWriter(str(output / "tensorboard"), purge_step=updates + 1)
 
 
-def _postfix(done: Update) -> str:
+def _postfix(done: UpdateRecord) -> str:
     noise = f", noise scale {done.noise_scale:.0f}" if done.noise_scale is not None else ""
     return (
         f"loss {done.loss:.3f}, {done.tokens_per_second:.0f} tokens/s, "

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Update:
+class UpdateRecord:
     """One optimizer update.
 
     Attributes:

@@ -26,7 +26,7 @@ from accum_lib.training.data.tasks import Task
 from accum_lib.training.evaluation import evaluate
 from accum_lib.training.logs import Reporter
 from accum_lib.training.machinery import make_machinery, planned_windows, windows_per_epoch
-from accum_lib.training.records import Evaluation, Training, Update
+from accum_lib.training.records import Evaluation, Training, UpdateRecord
 from accum_lib.training.saving import checkpoints, random_state, resumption
 from accum_lib.training.saving.lock import only_run_in
 from accum_lib.training.settings import TrainingSettings
@@ -48,14 +48,14 @@ class Trainer:
         device: "cpu" or "cuda"; None takes a GPU if there is one.
         show: draw a progress bar.
         tensorboard: write for TensorBoard too.
-        on_update: called with each ``Update`` once it is done.
+        on_update: called with each ``UpdateRecord`` once it is done.
     """
 
     def __init__(
         self, model: nn.Module, train: Task, held_out: Task, settings: TrainingSettings,
         output: Path | str | None = None, *, facts: dict[str, Any] | None = None, device: str | None = None,
         show: bool = False, tensorboard: bool = False,
-        on_update: Callable[[Update], Any] = lambda update: None,
+        on_update: Callable[[UpdateRecord], Any] = lambda update: None,
     ) -> None:  # fmt: skip
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model, self.task, self.held_out, self.settings = model.to(self.device), train, held_out, settings
@@ -67,7 +67,7 @@ class Trainer:
         self.planned = planned_windows(settings, len(train))
         self.machinery = make_machinery(self.model, settings, self.planned, self.device)
         self.facts = resumption.facts(self.model, train, held_out, settings, facts or {})
-        self.progress = resumption.Progress(settings.micro_batch_size)
+        self.progress = resumption.RunProgress(settings.micro_batch_size)
         self.evaluations: list[Evaluation] = []
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self._noise_scale: float | None = None
@@ -132,7 +132,7 @@ class Trainer:
         if not skipped:
             now.updates += 1
             now.skips_in_a_row = 0
-        update = Update(
+        update = UpdateRecord(
             now.updates, epoch, result.loss, result.count, norm, rate, now.micro_batch_size,
             result.micro_batches, sum(self.task.lengths[i] for i in examples), time.perf_counter() - started,
             self._memory(), self._noise(), skipped,
@@ -246,7 +246,7 @@ class Trainer:
 
     # --- Beginning
 
-    def _find(self, resume: bool) -> checkpoints.Found | None:
+    def _find(self, resume: bool) -> checkpoints.LoadedCheckpoint | None:
         if self.output is None:
             return None
         if not resume:
@@ -258,7 +258,7 @@ class Trainer:
             self.progress.micro_batch_size = self.settings.micro_batch_size  # asked for anew
         return replace(found, state=resumption.small_part(found.state))  # or the weights would be held twice
 
-    def _tell_beginning(self, found: checkpoints.Found | None) -> None:
+    def _tell_beginning(self, found: checkpoints.LoadedCheckpoint | None) -> None:
         if found is None:
             return self.reporter.event("start", update=0, settings=self.facts)
         now = self.progress

@@ -24,9 +24,12 @@
 # %%
 # NBVAL_CHECK_OUTPUT
 from accum_lib.lessons.memory import measure_apart
-from accum_lib.memory import Settings, encoder, mlp, predict
+from accum_lib.memory import Settings, encoder_workload, mlp_workload, predict
 
-for workload, ways in ((mlp(), [(8, 4)]), (encoder(), [(8, 1), (8, 4)])):
+for workload, ways in (
+    (mlp_workload(), [(8, 4)]),
+    (encoder_workload(), [(8, 1), (8, 4)]),
+):
     predicted_here = predict(workload, Settings(), "cpu")
     for m, k in ways:
         real = measure_apart(workload, m, k, Settings())
@@ -106,9 +109,11 @@ explorer.show()
 # %%
 # NBVAL_CHECK_OUTPUT
 from accum_lib.lessons.memory import memory_clauses, roberta_base, time_clauses
-from accum_lib.memory import predicted
+from accum_lib.memory import predict
 
-for clause in memory_clauses(predicted(roberta_base(128), Settings()), 16, 32):
+for clause in memory_clauses(
+    predict(roberta_base(128), Settings(), hopper=False), 16, 32
+):
     print(f"{clause.claim}: {clause.holds}\n    {clause.evidence}.")
 
 # %% [markdown]

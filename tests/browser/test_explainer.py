@@ -16,7 +16,7 @@ from accum_lib.check.faults import loops
 from accum_lib.descent import descend
 from accum_lib.lessons.choose_k.costs import examples_factor, updates_factor
 from accum_lib.machine import GIB
-from accum_lib.memory.planner import predicted
+from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import named
 from accum_lib.noise import from_gradients, law
@@ -98,7 +98,9 @@ def test_the_memory_of_each_setting_is_that_of_its_own_prediction(explainer, dat
     workload = named("roberta-base", "classification", 128)
     explainer.open_all()
     for precision, checkpointing in (("fp32", "off"), ("bf16", "on")):
-        found = predicted(workload, Settings(precision=precision, checkpointing=checkpointing == "on"))
+        found = predict(
+            workload, Settings(precision=precision, checkpointing=checkpointing == "on"), hopper=False
+        )
         for m in data["memory"]["sizes"]:
             for k in data["memory"]["steps"]:
                 explainer.set("memory", m=m, k=k, precision=precision, checkpointing=checkpointing)
@@ -108,7 +110,7 @@ def test_the_memory_of_each_setting_is_that_of_its_own_prediction(explainer, dat
 
 
 def test_the_memory_of_each_moment_ends_at_the_peak(explainer) -> None:
-    found = predicted(named("roberta-base", "classification", 128), Settings())
+    found = predict(named("roberta-base", "classification", 128), Settings(), hopper=False)
     for m in (1, 2, 4, 8):
         for k in (1, 2, 4, 8):
             explainer.set("flow", m=str(m), k=str(k), moment=2 * k + 1)

@@ -13,7 +13,7 @@ from accum_lib.lessons.kit.still import WIDTH, png
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.three_descents import figure as descents_figure
 from accum_lib.lessons.three_descents import slow_motion as moments_figure
-from accum_lib.lessons.three_descents.measure import DescentComparison, moments, surface
+from accum_lib.lessons.three_descents.measure import DescentComparison, surface, window_story
 from accum_lib.lessons.when_it_breaks import figure as pitfalls_figure
 from accum_lib.lessons.when_it_breaks.clues import clues
 from accum_lib.lessons.when_it_breaks.record import Sightings
@@ -28,7 +28,7 @@ def descents_picture(**settings) -> Picture:
 
 
 def moments_picture(index: int = 4) -> Picture:
-    return moments_figure.picture(moments(PROBLEM, 4, 4, 0.1), index, PROBLEM.x.numpy(), GROUND)
+    return moments_figure.picture(window_story(PROBLEM, 4, 4, 0.1), index, PROBLEM.x.numpy(), GROUND)
 
 
 def microscope_picture() -> Picture:

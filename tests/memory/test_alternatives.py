@@ -10,7 +10,7 @@ from accum_lib.memory.guard import WouldNotFitError
 from accum_lib.memory.planner import useful_down_to
 from accum_lib.memory.records import Pace
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import MODELS, mlp, named
+from accum_lib.memory.workloads import MODELS, mlp_workload, named
 
 ROUNDING = 1e-12
 HOOKED = ("adamw-in-backward", "adama", "adamw-bf16-gradients")
@@ -87,7 +87,7 @@ def test_slower_means_clearly_more_time_for_each_example(last, holds) -> None:
 
 
 def test_the_pace_is_of_real_updates_one_of_each_in_every_round() -> None:
-    found = pace(mlp(hidden=16, layers=1), [(8, 1), (4, 2)], rounds=3)
+    found = pace(mlp_workload(hidden=16, layers=1), [(8, 1), (4, 2)], rounds=3)
     assert found.seconds.shape == (2, 3)
     assert (found.seconds > 0).all()
     assert found.per_example == pytest.approx(np.median(found.seconds, axis=1) / 8)
@@ -95,7 +95,7 @@ def test_the_pace_is_of_real_updates_one_of_each_in_every_round() -> None:
 
 def test_the_pace_of_what_does_not_fit_is_not_taken() -> None:
     with pytest.raises(WouldNotFitError, match="predicted to need"):
-        pace(mlp(), [(10**9, 1)])
+        pace(mlp_workload(), [(10**9, 1)])
 
 
 @pytest.mark.parametrize(("model", "head"), [(m, h) for m, (_, heads, _) in MODELS.items() for h in heads])

@@ -17,7 +17,7 @@ from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace.errors import TraceMismatchError, UntraceableError
 from accum_lib.memory.trace.update import trace_update
-from accum_lib.memory.workloads import Workload, encoder, mlp, of_model
+from accum_lib.memory.workloads import Workload, encoder_workload, mlp_workload, of_model
 
 SGD = Settings(optimizer="sgd")
 
@@ -27,7 +27,7 @@ def prediction(family: str, settings: Settings, device: type) -> Prediction:
     return predict(workload(family), settings, device())
 
 
-@pytest.mark.parametrize("family", ["encoder", "RoBERTa", "T5", "GPT-2"])
+@pytest.mark.parametrize("family", ["encoder_workload", "RoBERTa", "T5", "GPT-2"])
 @pytest.mark.parametrize("device", [CPU, CUDA])
 @pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 2), (5, 3), (40, 1), (11, 5)])
 def test_lines_and_splices_give_what_a_trace_of_its_own_gives(family, device, m, k) -> None:
@@ -100,7 +100,7 @@ class Model(nn.Module):
 
 
 def doing(then, loss_sum=classification_loss_sum) -> Workload:
-    return of_model(Model(then), mlp().make_batch, loss_sum)
+    return of_model(Model(then), mlp_workload().make_batch, loss_sum)
 
 
 def test_a_model_that_takes_another_way_for_another_m_is_refused() -> None:
@@ -177,7 +177,7 @@ def test_kernels_whose_memory_is_not_known_are_refused(make, device) -> None:
         return classification_loss_sum(lambda x: model(x)[0], batch)
 
     with pytest.raises(UntraceableError, match=r"aten\.(gru|rnn_tanh).input.*Measure it instead"):
-        predict(of_model(layer, mlp().make_batch, loss_sum), SGD, device)
+        predict(of_model(layer, mlp_workload().make_batch, loss_sum), SGD, device)
 
 
 def test_a_refusal_leaves_no_trace() -> None:
@@ -192,7 +192,7 @@ def test_a_refusal_leaves_no_trace() -> None:
 
 
 def test_an_existing_model_is_predicted_without_being_touched() -> None:
-    source = encoder()
+    source = encoder_workload()
     model = source.make_model().train()
     before = [p.clone() for p in model.parameters()]
     found = predict(of_model(model, source.make_batch, source.loss_sum), SGD, "cpu")
@@ -218,7 +218,7 @@ def test_unknown_settings_are_named(settings, message) -> None:
 
 def test_an_unknown_device_is_named() -> None:
     with pytest.raises(ValueError, match="'cpu' or 'cuda'; got 'tpu'"):
-        predict(mlp(), SGD, "tpu")
+        predict(mlp_workload(), SGD, "tpu")
 
 
 def test_a_model_that_refuses_a_batch_of_one_is_predicted_for_all_others() -> None:

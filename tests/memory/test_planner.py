@@ -16,11 +16,11 @@ from accum_lib.memory.cards import CARDS, CONTEXT_BYTES, GIB, Card, find_card
 from accum_lib.memory.cpu import CPU
 from accum_lib.memory.cuda import CUDA
 from accum_lib.memory.guard import RESERVE_BYTES, WouldNotFitError, guard
-from accum_lib.memory.plan_text import explain
+from accum_lib.memory.plan_text import explain_plan
 from accum_lib.memory.planner import plan, smallest_steps
 from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import Workload, cnn, mlp, named, of_model
+from accum_lib.memory.workloads import Workload, cnn_workload, mlp_workload, named, of_model
 
 SGD = Settings(optimizer="sgd")
 
@@ -83,7 +83,7 @@ def test_a_planner_that_forgets_the_second_buffer_is_noticed() -> None:
 
 
 def test_a_model_that_refuses_single_samples_gets_none() -> None:
-    source = mlp()
+    source = mlp_workload()
     model = torch.nn.Sequential(torch.nn.Linear(64, 10), torch.nn.BatchNorm1d(10))
     found = predict(of_model(model, source.make_batch, source.loss_sum), SGD, CPU())
     for batch in (1, 2, 5, 9):
@@ -128,7 +128,7 @@ def test_brute_force_over_both_limits_agrees() -> None:
 
 
 def test_inputs_of_further_micro_batches_are_counted() -> None:
-    found = predict(cnn(16, 224), SGD, CUDA())
+    found = predict(cnn_workload(16, 224), SGD, CUDA())
     for k in (8, 64):
         assert planner.reserved_bytes(found, 8, k) == pytest.approx(
             replay(found, 8, k).reserved_bytes, rel=0.15
@@ -137,7 +137,7 @@ def test_inputs_of_further_micro_batches_are_counted() -> None:
 
 def test_a_model_that_refuses_one_example_still_gets_two() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(64, 10), torch.nn.BatchNorm1d(10))
-    source = mlp()
+    source = mlp_workload()
     found = predict(of_model(model, source.make_batch, source.loss_sum), SGD, CUDA())
     card_bytes = planner.reserved_bytes(found, 2, 2)
     for most in (3, 6, 7):
@@ -198,7 +198,7 @@ def test_it_says_when_accumulation_is_not_needed_helps_or_cannot_help(small) -> 
     assert "cannot help" in next(o for o in below.options if "however small M is" in o.reason).reason
     none = plan(small, card_with(0.42 * floor), 64)
     assert none.best is None
-    assert "Nothing fits." in explain(none)
+    assert "Nothing fits." in explain_plan(none)
 
 
 def test_sharding_is_proposed_where_nothing_leaner_fits(small) -> None:
@@ -222,7 +222,7 @@ def test_what_is_asked_for_is_what_is_planned(small) -> None:
 def test_the_explanation_has_every_option_and_what_to_take(small) -> None:
     enough = card_with(predict(small, Settings(), CUDA(hopper=False)).peak_bytes(20, 2))
     found = plan(small, enough, 50)
-    text = explain(found)
+    text = explain_plan(found)
     for o in found.options:
         assert planner.describe(o) in text
         assert o.reason in text
@@ -234,7 +234,7 @@ def test_the_explanation_has_every_option_and_what_to_take(small) -> None:
 
 def test_arithmetic_is_counted_as_by_hand() -> None:
     """A linear layer: 2 m i o forward, as much for the weight's gradient, as much for its input's."""
-    found = predict(mlp(hidden=32, layers=2, dropout=0.0), SGD, CPU())
+    found = predict(mlp_workload(hidden=32, layers=2, dropout=0.0), SGD, CPU())
     for m, k in ((3, 1), (8, 4)):
         layers = 2 * m * k * np.array([64 * 32, 32 * 32, 32 * 10])
         assert found.flops(m, k) == 3 * layers.sum() - layers[0]  # nobody asks for the data's gradient
@@ -335,7 +335,7 @@ def test_unknown_models_heads_and_lengths_are_named(how, message) -> None:
 
 
 def test_the_guard_lets_through_what_fits_and_stops_what_does_not() -> None:
-    model, here = mlp(), this_machine()
+    model, here = mlp_workload(), this_machine()
     found = guard(model, 8, 2, machine=here)
     need = found.peak_bytes(8, 2)
     exactly = replace(here, free_bytes=need + RESERVE_BYTES)
@@ -353,5 +353,5 @@ def test_the_guard_stops_a_full_size_model_here_before_anything_is_allocated() -
 
 def test_its_loss_can_be_anyones() -> None:
     model = torch.nn.Linear(64, 10)
-    own = of_model(model, mlp().make_batch, classification_loss_sum)
+    own = of_model(model, mlp_workload().make_batch, classification_loss_sum)
     assert plan(own, "T4", 100).best.accumulation_steps == 1

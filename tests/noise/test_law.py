@@ -7,7 +7,14 @@ import pytest
 import torch
 from reference import CLASSES, FEATURES, relative_error
 
-from accum_lib.lessons.variance.measure import accumulated_means, bootstrap, draw, means, measure, plane
+from accum_lib.lessons.variance.measure import (
+    accumulated_means,
+    bootstrap,
+    describe_batches,
+    draw,
+    means,
+    plane,
+)
 from accum_lib.noise import example_gradients, from_gradients, law, population
 from accum_lib.noise.records import Population
 from accum_lib.problems.digits import Digits
@@ -80,7 +87,7 @@ def measured(digits):
     for size in GRID:
         rows = draw(64, size, 400, seed=size)
         batches = accumulated_means(problem, model, rows, micro_batch_size=4)
-        found[size] = measure(
+        found[size] = describe_batches(
             batches, gradients.mean(0), plane(gradients), rows, "shuffled", confidence=SIMULTANEOUS
         )
     return found
@@ -114,7 +121,7 @@ def test_the_biased_variance_is_noticed(tiny) -> None:
     people, full, directions = from_gradients(gradients), gradients.mean(0), torch.eye(2, 2410).double()
     for size in (1, 2, 3, 4):
         rows = draw(6, size, 4000, seed=size)
-        found = measure(means(gradients, rows), full, directions, rows, "shuffled", confidence=0.99)
+        found = describe_batches(means(gradients, rows), full, directions, rows, "shuffled", confidence=0.99)
         assert found.low <= law(people, size) <= found.high
         assert not found.low <= with_the_biased_variance(people, size) <= found.high
 
@@ -246,7 +253,9 @@ def test_neighbours_are_neighbours_and_classes_stay_together() -> None:
 def test_sorted_by_class_the_variance_falls_more_slowly_than_the_law(digits) -> None:
     problem, _, gradients = digits
     rows = draw(64, 6, 400, "sorted by class", labels=problem.labels)
-    found = measure(means(gradients, rows), gradients.mean(0), plane(gradients), rows, "sorted by class")
+    found = describe_batches(
+        means(gradients, rows), gradients.mean(0), plane(gradients), rows, "sorted by class"
+    )
     assert found.low > 2 * law(from_gradients(gradients), 6)
 
 
@@ -266,14 +275,14 @@ def test_what_is_measured_is_what_it_says(digits) -> None:
     full, directions = gradients.mean(0), plane(gradients)
     rows = draw(64, 5, 200, seed=4)
     batches = means(gradients, rows)
-    found = measure(batches, full, directions, rows, "shuffled")
+    found = describe_batches(batches, full, directions, rows, "shuffled")
     assert found.variance == pytest.approx(np.mean([(b - full).square().sum() for b in batches]))
     similar = torch.nn.functional.cosine_similarity(batches, full.expand_as(batches))
     assert np.allclose(found.cosines, similar, rtol=EXACT)
     assert found.bias < 2 * found.bias_noise, "a mini-batch gradient is right on average"
     along = float(batches[7] @ full / full.square().sum())
     assert found.points[7, 0] == pytest.approx(along)
-    half = measure(means(gradients[:32], rows % 32), full, directions, rows, "only the first half")
+    half = describe_batches(means(gradients[:32], rows % 32), full, directions, rows, "only the first half")
     assert half.bias > 2.5 * half.bias_noise, "examples that are never drawn are missed"
 
 

@@ -13,7 +13,7 @@ from accum_lib.__main__ import main
 from accum_lib.machine import GIB
 from accum_lib.training.data.tasks import Classification, MaskedLanguageModelling
 from accum_lib.training.data.texts import Example
-from accum_lib.training.forecast import explain, forecast
+from accum_lib.training.forecast import explain_run, forecast
 from accum_lib.training.models import export, load_model
 from accum_lib.training.saving import disk
 from accum_lib.training.settings import TrainingSettings
@@ -94,9 +94,9 @@ def test_classes_are_counted_by_name() -> None:
     plan = forecast(loaded, train, held_out, SETTINGS, "made up")
     names = made_data().labels
     assert plan.classes == {name: labels.count(i) for i, name in enumerate(names)}
-    assert f"{names[0]} {labels.count(0)}" in explain(plan, GIB, GIB)
+    assert f"{names[0]} {labels.count(0)}" in explain_run(plan, GIB, GIB)
     many = replace(plan, classes={f"c{i}": 100 - i for i in range(77)})
-    line = next(line for line in explain(many, GIB, GIB).splitlines() if line.startswith("classes"))
+    line = next(line for line in explain_run(many, GIB, GIB).splitlines() if line.startswith("classes"))
     assert line.endswith("77, with so many examples to train on: c0 100, c1 99, c2 98, c3 97, ..., "
                          "c73 27, c74 26, c75 25, c76 24")  # fmt: skip
 
@@ -105,7 +105,7 @@ def test_masked_language_modelling_has_no_classes() -> None:
     loaded, train, held_out = made(MaskedLanguageModelling)
     plan = forecast(loaded, train, held_out, SETTINGS, "made up")
     assert plan.classes == {}
-    assert "classes" not in explain(plan, GIB, GIB)
+    assert "classes" not in explain_run(plan, GIB, GIB)
 
 
 @pytest.mark.parametrize("pair", [None, "one two"])
@@ -151,5 +151,5 @@ def test_a_run_that_cuts_many_texts_says_so_once_and_one_that_cuts_three_does_no
 def test_a_plan_without_cut_texts_does_not_speak_of_any() -> None:
     loaded, train, held_out = made()
     plan = forecast(loaded, train, held_out, SETTINGS, "made up")
-    assert "are cut" not in explain(plan, GIB, math.inf)
-    assert "; 3 are cut to 64" in explain(replace(plan, shortened=3), GIB, math.inf)
+    assert "are cut" not in explain_run(plan, GIB, math.inf)
+    assert "; 3 are cut to 64" in explain_run(replace(plan, shortened=3), GIB, math.inf)

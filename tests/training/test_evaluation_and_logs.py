@@ -13,7 +13,7 @@ from accum_lib.training import evaluation
 from accum_lib.training.data.tasks import TASKS
 from accum_lib.training.evaluation import evaluate
 from accum_lib.training.logs import Reporter, read_log
-from accum_lib.training.records import Update
+from accum_lib.training.records import UpdateRecord
 
 
 def held_out(task: str = "classification"):
@@ -130,8 +130,8 @@ def test_an_evaluation_that_disturbs_is_seen(monkeypatch, forgotten) -> None:
 # --- Logs
 
 
-def update(number: int, loss: float = 0.5, norm: float | None = 1.0) -> Update:
-    return Update(number, 0, loss, 32, norm, 1e-3, 8, 4, 100, 0.5, 2**30, None, False)
+def update(number: int, loss: float = 0.5, norm: float | None = 1.0) -> UpdateRecord:
+    return UpdateRecord(number, 0, loss, 32, norm, 1e-3, 8, 4, 100, 0.5, 2**30, None, False)
 
 
 def test_the_log_of_a_run_can_be_read_back(tmp_path) -> None:

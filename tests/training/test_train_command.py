@@ -18,7 +18,7 @@ from accum_lib.training import models
 from accum_lib.training.data.tasks import Classification
 from accum_lib.training.forecast import (
     estimated_window,
-    explain,
+    explain_run,
     extrapolated_window,
     forecast,
     interpreter_bytes,
@@ -324,8 +324,8 @@ def test_the_plan_counts_as_a_person_would() -> None:
     assert (plan.updates, plan.epochs) == (7, 2)  # five windows in an epoch
     assert plan.longest == max(parts[0].lengths)
     assert plan.seconds > 0
-    assert "it fits" in explain(plan, GIB, ON_DISK)
-    assert "it DOES NOT FIT" in explain(plan, 1, ON_DISK)
+    assert "it fits" in explain_run(plan, GIB, ON_DISK)
+    assert "it DOES NOT FIT" in explain_run(plan, 1, ON_DISK)
 
 
 def test_the_plan_counts_the_weights_once() -> None:
@@ -333,8 +333,8 @@ def test_the_plan_counts_the_weights_once() -> None:
     loaded, plan, _ = made(TrainingSettings(max_updates=1))
     assert 4 * loaded.parameters <= plan.resident_bytes < 4.1 * loaded.parameters
     more = plan.peak_bytes - plan.resident_bytes
-    assert "it fits" in explain(plan, more, ON_DISK)
-    assert "it DOES NOT FIT" in explain(plan, more - 1, ON_DISK)
+    assert "it fits" in explain_run(plan, more, ON_DISK)
+    assert "it DOES NOT FIT" in explain_run(plan, more - 1, ON_DISK)
     assert resident_bytes(replace(loaded, mapped=True)) == 0
 
 
@@ -375,9 +375,9 @@ def test_several_processes_share_what_is_free_and_hold_their_gradients_twice(mon
     _, plan, _ = made(TrainingSettings(max_updates=1))
     assert (plan.processes, plan.peak_bytes) == (2, alone.peak_bytes + 4 * loaded.parameters)
     more = plan.peak_bytes - plan.resident_bytes
-    assert "in each of 2 processes" in explain(plan, 2 * more, ON_DISK)
-    assert "it fits" in explain(plan, 2 * more, ON_DISK)
-    assert "it DOES NOT FIT" in explain(plan, 2 * more - 2, ON_DISK)
+    assert "in each of 2 processes" in explain_run(plan, 2 * more, ON_DISK)
+    assert "it fits" in explain_run(plan, 2 * more, ON_DISK)
+    assert "it DOES NOT FIT" in explain_run(plan, 2 * more - 2, ON_DISK)
     for missing, fits in ((0, True), (2, False)):
         here = replace(this_machine(), free_bytes=2 * more + RESERVE_BYTES - missing)
         monkeypatch.setattr("accum_lib.training.forecast.this_machine", lambda here=here: here)
@@ -492,12 +492,12 @@ def test_a_later_epoch_may_put_a_long_text_elsewhere(monkeypatch) -> None:
 def test_a_time_that_was_not_measured_says_so(monkeypatch) -> None:
     monkeypatch.setattr("accum_lib.training.forecast.SMALL", 0)
     _, plan, _ = made(TrainingSettings(max_updates=1))
-    assert "an estimate: forward passes measured" in explain(plan, GIB, ON_DISK)
+    assert "an estimate: forward passes measured" in explain_run(plan, GIB, ON_DISK)
     assert plan.seconds > 0
     full = replace(this_machine(), free_bytes=0)  # then nothing is run to find out
     monkeypatch.setattr("accum_lib.training.forecast.this_machine", lambda: full)
     _, plan, _ = made(TrainingSettings(max_updates=1))
-    assert "an estimate, not measured" in explain(plan, GIB, ON_DISK)
+    assert "an estimate, not measured" in explain_run(plan, GIB, ON_DISK)
 
 
 @pytest.mark.parametrize(("checkpointing", "passes"), [(False, 3), (True, 4)])

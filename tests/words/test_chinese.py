@@ -44,15 +44,16 @@ from accum_lib.lessons.when_it_breaks import questions as pitfalls
 from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, UNITS
 from accum_lib.lessons.when_it_breaks.record import Sightings
 from accum_lib.machine import report
-from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.planner import plan
+from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import encoder, mlp
+from accum_lib.memory.workloads import encoder_workload, mlp_workload
 from accum_lib.noise.records import NoiseScale
 from accum_lib.problems.regression import Regression
 from accum_lib.words import speaking
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-WORKLOAD = mlp()
+WORKLOAD = mlp_workload()
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ EXPLORERS = {
     "guess": lambda: explorers.guess_explorer(lab()),
     "variance": lambda: explorers.variance_explorer(lab()),
     "races": lambda: explorers.races_explorer(races()),
-    "memory": lambda: explorers.memory_explorer(lambda tokens: encoder(32, 2, 8), (2, 4, 8, 16)),
+    "memory": lambda: explorers.memory_explorer(lambda tokens: encoder_workload(32, 2, 8), (2, 4, 8, 16)),
     "planner": lambda: explorers.planner_explorer(lambda tokens: WORKLOAD),
     "clues": explorers.clues_explorer,
     "sightings": lambda: explorers.sightings_explorer(table),
@@ -220,7 +221,7 @@ def test_reports_are_chinese() -> None:
     )
     assert speech.english(said) <= {"ema", "tail_divided_by_k"}
     assert speech.english(report()) <= {"Python", "PyTorch", "cpu"}
-    for clause in memory_clauses(predicted(WORKLOAD, Settings()), 16, 32):
+    for clause in memory_clauses(predict(WORKLOAD, Settings(), hopper=False), 16, 32):
         assert speech.english(clause.claim + clause.evidence) == set()
     assert speech.english(plan(WORKLOAD, "3GB", 32).verdict) == set()
     for clause in (clause for each in trials().trials for clause in verdicts(each)):
@@ -238,11 +239,11 @@ def test_the_map_is_chinese(tmp_path, monkeypatch) -> None:
 
 
 def test_a_training_run_is_drawn_in_chinese() -> None:
-    from accum_lib.training.records import Evaluation, Update
+    from accum_lib.training.records import Evaluation, UpdateRecord
 
     fields = {"loss": 1.0, "accuracy": 0.5, "count": 10, "update": 1}
     update = type("U", (), {**fields, "micro_batch_size": 4, "accumulation_steps": 2})
-    assert Update is not None
+    assert UpdateRecord is not None
     assert Evaluation is not None
     assert left(speech.of_picture(training_picture([update], [type("E", (), fields)], 0.5))) == {}
 

@@ -1,6 +1,6 @@
 """From numbers to named faults. Each rule looks at what was measured; none knows how the loop is written.
 
-Three kinds of evidence: **when** updates happened and what lay in the buffer (``moments``), **how much** each
+Three kinds of evidence: **when** updates happened and what lay in the buffer (``timing``), **how much** each
 micro-batch weighed in the gradient that was used (``weighing``), and what the model and the rest of the
 training did (``surroundings``). Where several faults meet, each is named.
 """
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from accum_lib.check.diagnosis.evidence import Evidence
 from accum_lib.check.diagnosis.surroundings import model_limits, only_the_model, surroundings
-from accum_lib.check.diagnosis.timing import moments
+from accum_lib.check.diagnosis.timing import timing
 from accum_lib.check.diagnosis.weighing import weighing
 from accum_lib.check.report import Diagnosis, Report
 from accum_lib.words import _
@@ -21,7 +21,7 @@ def diagnose(report: Report, evidence: Evidence) -> Report:
     if not report.equal:
         found += model_limits(report)
         if not only_the_model(report):
-            when = moments(report, evidence)
+            when = timing(report, evidence)
             found += when + weighing(report, evidence, {d.code for d in when})
     if not report.equal and not found:
         found = [Diagnosis("unexplained", _unexplained(report))]

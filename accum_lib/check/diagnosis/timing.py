@@ -22,7 +22,7 @@ from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed
 
 
-def moments(report: Report, evidence: Evidence) -> list[Diagnosis]:
+def timing(report: Report, evidence: Evidence) -> list[Diagnosis]:
     """Faults in the order of things: every rule is asked, since several may meet."""
     rules = (_not_finite, _stuck, _other_pieces, _tail_lost, _not_cleared, _cleared, _clipped, _clipped_once)
     found = [d for rule in rules if (d := rule(report, evidence))]

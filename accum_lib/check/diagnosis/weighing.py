@@ -29,7 +29,7 @@ class Weighing:
 
 
 @dataclass(frozen=True)
-class Found:
+class WeighedPass:
     """One micro-batch in one update: the window it was in, its number, the coefficient of its loss sum."""
 
     window: Window
@@ -91,7 +91,7 @@ def _explain(
     return [], None
 
 
-def _coefficients(updates: list[UpdateCheck], evidence: Evidence, own_pieces: bool) -> list[Found]:
+def _coefficients(updates: list[UpdateCheck], evidence: Evidence, own_pieces: bool) -> list[WeighedPass]:
     """The coefficients that were found, in the windows as they are due or in the pieces as they were made."""
     found = []
     for update in updates:
@@ -100,16 +100,18 @@ def _coefficients(updates: list[UpdateCheck], evidence: Evidence, own_pieces: bo
         for i in piece if own_pieces or not inside else inside:
             window = evidence.window_of(i)
             coefficient = update.weights[i] / evidence.total(window)
-            found.append(Found(piece if own_pieces else window, i, coefficient))
+            found.append(WeighedPass(piece if own_pieces else window, i, coefficient))
     return found
 
 
-def _fits(way: Weighing, seen: list[Found], alike: float) -> bool:
+def _fits(way: Weighing, seen: list[WeighedPass], alike: float) -> bool:
     pairs = [(f.coefficient, way.coefficient(f.window, f.number)) for f in seen]
     return all(abs(found - expected) <= alike * abs(expected) for found, expected in pairs)
 
 
-def _short_window(way: Weighing, seen: list[Found], evidence: Evidence, alike: float) -> list[Diagnosis]:
+def _short_window(
+    way: Weighing, seen: list[WeighedPass], evidence: Evidence, alike: float
+) -> list[Diagnosis]:
     """A mean of means over K where there are fewer than K: the shares add up to r/K and not to 1."""
     k, window = evidence.case.accumulation_steps, seen[0].window
     if "mean_of_means" not in way.codes or not all(0 < len(f.window) < k for f in seen):
@@ -178,7 +180,7 @@ def _difference(after: Vectors, before: Vectors) -> Vectors:
     return {n: v - before[n] if n in before else v for n, v in after.items()}
 
 
-def _no_known_way(seen: list[Found], evidence: Evidence) -> list[Diagnosis]:
+def _no_known_way(seen: list[WeighedPass], evidence: Evidence) -> list[Diagnosis]:
     """One factor for each window: the divisor is not what counts, whatever it is."""
     factors: dict[Window, list[float]] = {}
     for f in seen:

@@ -24,14 +24,14 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Subject:
+class FrameworkCase:
     """A case, and the mean loss that a user of a framework would write for it."""
 
     case: Case
     mean_loss: Callable[[nn.Module, Any], Tensor]
     head: str  # the class of the model
 
-    def short_epoch(self) -> "Subject":
+    def short_epoch(self) -> "FrameworkCase":
         """The same with an epoch of two micro-batches, fewer than K."""
         short = replace(
             self.case, name=_("{case}, short epoch", case=self.case.name), batches=self.case.batches[:2]
@@ -39,19 +39,19 @@ class Subject:
         return replace(self, case=short)
 
 
-def subjects() -> list[Subject]:
+def framework_cases() -> list[FrameworkCase]:
     """Digits, and four heads; the cheapest first."""
     return [digits(), sequence_classification(), token_classification(), masked_lm(), causal_lm()]
 
 
-def digits() -> Subject:
+def digits() -> FrameworkCase:
     """An MLP; micro-batches of equal size, so that nothing but the trailing window is uneven."""
     problem = Digits("mlp", num_samples=MICRO_BATCHES * ROWS)
     case = replace(Case.of_problem(problem, ROWS, STEPS), name=_("digits"))
-    return Subject(case, lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), "MLP")
+    return FrameworkCase(case, lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), "MLP")
 
 
-def sequence_classification() -> Subject:
+def sequence_classification() -> FrameworkCase:
     """One label for each sequence: the count is that of sequences, however long they are."""
     batches = [text(i) for i in range(MICRO_BATCHES)]
     for i, batch in enumerate(batches):
@@ -59,7 +59,7 @@ def sequence_classification() -> Subject:
     return _subject(_("sequence classification"), "RobertaForSequenceClassification", batches, count_samples)
 
 
-def token_classification() -> Subject:
+def token_classification() -> FrameworkCase:
     """A label for each token; padding is ignored."""
     batches = [text(i) for i in range(MICRO_BATCHES)]
     for i, batch in enumerate(batches):
@@ -68,7 +68,7 @@ def token_classification() -> Subject:
     return _subject(_("token classification"), "RobertaForTokenClassification", batches, count_tokens)
 
 
-def masked_lm() -> Subject:
+def masked_lm() -> FrameworkCase:
     """Some tokens are to be guessed; how many differs from sequence to sequence."""
     batches = [text(i) for i in range(MICRO_BATCHES)]
     for i, batch in enumerate(batches):
@@ -79,7 +79,7 @@ def masked_lm() -> Subject:
     return _subject(_("masked LM"), "RobertaForMaskedLM", batches, count_tokens)
 
 
-def causal_lm(head: str = "GPT2LMHeadModel") -> Subject:
+def causal_lm(head: str = "GPT2LMHeadModel") -> FrameworkCase:
     """Each token is to be guessed from those before it; the first of a sequence predicts nothing."""
     batches = [text(i) for i in range(MICRO_BATCHES)]
     for batch in batches:
@@ -96,7 +96,7 @@ def text(seed: int) -> Batch:
     return {"input_ids": ids, "attention_mask": (ids != PAD).long()}
 
 
-def _subject(name: str, head: str, batches: list[Batch], count: Count) -> Subject:
+def _subject(name: str, head: str, batches: list[Batch], count: Count) -> FrameworkCase:
     def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
         arguments: dict[str, Any] = dict(batch)
         return model(**arguments).loss
@@ -110,7 +110,7 @@ def _subject(name: str, head: str, batches: list[Batch], count: Count) -> Subjec
         count=count,
         join=lambda numbers: _join([batches[i] for i in numbers]),
     )
-    return Subject(case, mean_loss, head)
+    return FrameworkCase(case, mean_loss, head)
 
 
 def make_model(head: str) -> nn.Module:

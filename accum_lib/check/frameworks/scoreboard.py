@@ -14,12 +14,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 from accum_lib.check import check_case
 from accum_lib.check.frameworks import accelerate_loop, lightning_loops, transformers_trainer
-from accum_lib.check.frameworks.cases import Subject, causal_lm, subjects
+from accum_lib.check.frameworks.cases import FrameworkCase, causal_lm, framework_cases
 from accum_lib.check.loop import Loop
 from accum_lib.check.report import Report
 from accum_lib.words import N_, _, listed
 
-MakeLoop = Callable[[Subject], Loop | None]  # None: the framework has nothing for this case
+MakeLoop = Callable[[FrameworkCase], Loop | None]  # None: the framework has nothing for this case
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """One line of the table: what was tried, and what the lens saw of it and of its mended twin."""
 
     framework: str
@@ -67,11 +67,11 @@ class Row:
         return max(scales, key=lambda s: abs(s - 1), default=float("nan"))
 
 
-def _trainer(subject: Subject) -> Loop | None:
+def _trainer(subject: FrameworkCase) -> Loop | None:
     return None if subject.head == "MLP" else transformers_trainer.trainer_loop()
 
 
-def _mended_trainer(subject: Subject) -> Loop | None:
+def _mended_trainer(subject: FrameworkCase) -> Loop | None:
     if subject.head == "MLP":
         return None
     if "LM" in subject.head and "Masked" not in subject.head:
@@ -107,9 +107,9 @@ CONTESTANTS = [
 
 def scoreboard(
     contestants: Sequence[Contestant] = CONTESTANTS,
-    chosen: Sequence[Subject] | None = None,
+    chosen: Sequence[FrameworkCase] | None = None,
     short_epochs: bool = True,
-) -> Iterator[Row]:
+) -> Iterator[ScoreRow]:
     """Try every installed framework on every case; rows come as they are computed.
 
     Args:
@@ -117,7 +117,7 @@ def scoreboard(
         chosen: the cases; None takes digits, the heads of RoBERTa and two causal models.
         short_epochs: try each also with an epoch shorter than K.
     """
-    every = chosen if chosen is not None else [*subjects(), causal_lm("LlamaForCausalLM")]
+    every = chosen if chosen is not None else [*framework_cases(), causal_lm("LlamaForCausalLM")]
     for contestant in contestants:
         installed = contestant.version()
         for subject in _all(every, short_epochs) if installed else []:
@@ -127,19 +127,19 @@ def scoreboard(
             with quiet():
                 report = check_case(loop, subject.case)
                 better = None if report.ok or mended is None else check_case(mended, subject.case)
-            yield Row(
+            yield ScoreRow(
                 contestant.name, installed or "", subject.case.name, subject.head, report, better,
                 _(contestant.remedy),
             )  # fmt: skip
 
 
-def _all(subjects: Sequence[Subject], short_epochs: bool) -> list[Subject]:
+def _all(subjects: Sequence[FrameworkCase], short_epochs: bool) -> list[FrameworkCase]:
     if not short_epochs:
         return list(subjects)
     return [each for one in subjects for each in (one, one.short_epoch())]
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[ScoreRow]) -> str:
     """The rows as a Markdown table."""
     lines = [_("| framework | case | model | scale | relative error | diagnosis | mended |")]
     lines.append("|---|---|---|---:|---:|---|---|")

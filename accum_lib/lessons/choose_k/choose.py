@@ -14,8 +14,8 @@ from accum_lib.lessons.choose_k.costs import examples_factor, time_factor, updat
 from accum_lib.lessons.choose_k.reasons import reasons
 from accum_lib.lessons.choose_k.record import Advice, Landscape, TimeModel
 from accum_lib.memory.cards import Card, find_card
-from accum_lib.memory.planner import MARGIN, largest_micro_batch, predicted, reserved_bytes, smallest_steps
-from accum_lib.memory.prediction import Prediction, last_that
+from accum_lib.memory.planner import MARGIN, largest_micro_batch, reserved_bytes, smallest_steps
+from accum_lib.memory.prediction import Prediction, last_that, predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload
 from accum_lib.noise.records import NoiseScale
@@ -58,7 +58,7 @@ def advise(
     _check_types(workload, noise)
     card = find_card(card) if isinstance(card, str) else card
     _check(num_samples, noise, goal, times, card, margin)
-    prediction = predicted(workload, settings or Settings(), card.hopper, card.device)
+    prediction = predict(workload, settings or Settings(), card.device, card.hopper)
     chooser = Chooser.on(card, prediction, num_samples, times, margin)
     goal = goal if times else "balance"
     scales = (noise.noise_scale, noise.low, noise.high) if noise else ()

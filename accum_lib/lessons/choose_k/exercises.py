@@ -9,12 +9,12 @@ from accum_lib.lessons.choose_k.choose import Chooser
 from accum_lib.lessons.choose_k.costs import examples_factor, fit_times, time_factor, updates_factor
 from accum_lib.lessons.choose_k.record import TimeModel
 from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
-from accum_lib.memory.planner import predicted
+from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import mlp
+from accum_lib.memory.workloads import mlp_workload
 from accum_lib.words import _
 
-NARROW = mlp(hidden=64)  # its activations are most of what it needs
+NARROW = mlp_workload(hidden=64)  # its activations are most of what it needs
 
 
 @runs
@@ -77,7 +77,7 @@ def check_choice(choose: Callable[[float, int, int], tuple[int, int]]) -> Feedba
     """
     if is_blank(choose(64.0, 1000, 8)):
         return not_yet(_(BLANK))
-    found = predicted(NARROW, Settings(optimizer="sgd"))
+    found = predict(NARROW, Settings(optimizer="sgd"), hopper=False)
     for noise, n, largest in (
         (512.0, 10_000, 256),
         (600.0, 10_000, 256),

@@ -19,7 +19,7 @@ from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.variance.explorer import GO_ON, RaceTrack
 from accum_lib.machine import GIB
 from accum_lib.memory.cards import Card, find_card, processor
-from accum_lib.memory.planner import predicted
+from accum_lib.memory.prediction import predict
 from accum_lib.noise.records import NoiseScale
 from accum_lib.words import N_
 
@@ -73,7 +73,7 @@ def choose_k_explorer(times: Times | None = None, noise: Noise | None = None) ->
         known = known_noise(scale) if scale else scales.get(model)
         its = timed.get(model) if on.device == "cpu" else None
         found = advise(of.workload, on, num_samples, known, its, goal, of.settings)
-        prediction = predicted(of.workload, of.settings, on.hopper, on.device)
+        prediction = predict(of.workload, of.settings, on.device, on.hopper)
         chooser = Chooser.on(on, prediction, num_samples, its)
         land = landscape(chooser, known.noise_scale if known else None, SIZES, BATCHES)
         return figure.picture(found, land, headline(found), facts)

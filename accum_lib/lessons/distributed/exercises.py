@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable
 
-from accum_lib.lessons.distributed.networks import forecast
-from accum_lib.lessons.distributed.record import Network, Workload
+from accum_lib.lessons.distributed.networks import predict_times
+from accum_lib.lessons.distributed.record import Network, ProcessWork
 from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.words import _
 
@@ -52,7 +52,7 @@ def check_bytes(bytes_per_example: Callable[[float, int, int, bool], float]) -> 
     if is_blank(bytes_per_example(1000.0, 4, 1, False)):
         return not_yet(_(BLANK))
     for m, k in ((4, 1), (4, 5), (8, 2)):
-        found = forecast(Workload(1000.0, m, 1.0, 0.0), Network(0.0, 1.0), 2, (k,))
+        found = predict_times(ProcessWork(1000.0, m, 1.0, 0.0), Network(0.0, 1.0), 2, (k,))
         for every, true in ((False, found.bytes_deferred[0]), (True, found.bytes_every[0])):
             given = bytes_per_example(1000.0, m, k, every)
             if not math.isclose(given, true, rel_tol=1e-9):
@@ -87,7 +87,7 @@ def check_enough(smallest_steps: Callable[[float, float, float], int]) -> Feedba
         return not_yet(_(BLANK))
     for c, a, tolerance in ((0.1, 0.4, 0.25), (0.1, 0.33, 0.1), (1.0, 0.05, 0.1)):
         network = Network(0.0, 1.0 / a)  # two processes: an all-reduce of one byte takes a seconds
-        true = forecast(Workload(1.0, 1, c, 0.0), network, 2, range(1, 100), tolerance).enough
+        true = predict_times(ProcessWork(1.0, 1, c, 0.0), network, 2, range(1, 100), tolerance).enough
         given = smallest_steps(c, a, tolerance)
         if given != true:
             assert true is not None

@@ -2,8 +2,8 @@
 
 from accum_lib.lessons.distributed import figure
 from accum_lib.lessons.distributed.measure import STEPS, Lab, measure_here
-from accum_lib.lessons.distributed.networks import forecast
-from accum_lib.lessons.distributed.record import Network, Workload
+from accum_lib.lessons.distributed.networks import predict_times
+from accum_lib.lessons.distributed.record import Network, ProcessWork
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.machine import ROBERTA_BASE_PARAMETERS
@@ -53,7 +53,7 @@ def forecast_explorer() -> GridExplorer:
         gigabits: float, world_size: int, pass_seconds: float, model: str, hidden: float
     ) -> Picture:
         network = Network(LATENCY, gigabits * 1e9 / 8)
-        workload = Workload(4.0 * PARAMETERS[model], 32, pass_seconds, 0.0, hidden=hidden)
+        workload = ProcessWork(4.0 * PARAMETERS[model], 32, pass_seconds, 0.0, hidden=hidden)
         words = _(
             "{model}, {processes} processes, {gigabits} Gbit/s, M = 32 in {pass_seconds:g} s.",
             model=_(model),
@@ -61,6 +61,6 @@ def forecast_explorer() -> GridExplorer:
             gigabits=gigabits,
             pass_seconds=pass_seconds,
         )
-        return figure.forecast_picture(forecast(workload, network, world_size, PREDICTED_STEPS), words)
+        return figure.forecast_picture(predict_times(workload, network, world_size, PREDICTED_STEPS), words)
 
     return GridExplorer(FORECAST_CONTROLS, picture_of)

@@ -145,10 +145,10 @@ SETTINGS = tuple(Setting(MICRO_BATCH, k, every) for k in STEPS for every in (Fal
 
 def measure_here(world_size: int = 2, settings: tuple[Setting, ...] = SETTINGS) -> Lab:
     """Measure everything in new processes of this machine, one thread each."""
-    return launch(measure, world_size, settings, True)[0]
+    return launch(measure_in_process, world_size, settings, True)[0]
 
 
-def measure(settings: tuple[Setting, ...], with_sharded: bool) -> Lab:
+def measure_in_process(settings: tuple[Setting, ...], with_sharded: bool) -> Lab:
     """One process's part; all of them call this."""
     with process_group(device="cpu"):  # several processes on any machine; a GPU takes one
         seconds = np.array([_probe(size) for size in PROBES])

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from accum_lib.distributed import launch
-from accum_lib.lessons.distributed.measure import MICRO_BATCH, Lab, Setting, measure
-from accum_lib.lessons.distributed.record import Forecast, Network, Traffic, Workload
+from accum_lib.lessons.distributed.measure import MICRO_BATCH, Lab, Setting, measure_in_process
+from accum_lib.lessons.distributed.record import Forecast, Network, ProcessWork, Traffic
 from accum_lib.words import _, listed
 
 
@@ -41,7 +41,7 @@ def network_from(payload: np.ndarray, seconds: np.ndarray, world_size: int) -> N
     return Network(float(latency), float(1 / max(per_byte, 1e-15)))
 
 
-def fit(traffic: Sequence[Traffic], network: Network) -> Workload:
+def fit(traffic: Sequence[Traffic], network: Network) -> ProcessWork:
     """The workload that explains the times of several K, with averaging deferred and in every pass.
 
     Args:
@@ -52,7 +52,7 @@ def fit(traffic: Sequence[Traffic], network: Network) -> Workload:
     seconds = np.array([t.seconds for t in traffic])
     (c, a, u), _ = _nnls(np.array(rows) / seconds[:, None], np.ones(len(rows)))
     one = next(t for t in traffic if not t.every_micro_batch)
-    found = Workload(one.bytes, one.micro_batch_size, float(c), float(u), one.calls)
+    found = ProcessWork(one.bytes, one.micro_batch_size, float(c), float(u), one.calls)
     needed = found.averaging_seconds(network, one.world_size)
     return replace(found, hidden=float(np.clip((needed - a) / c, 0, 1)) if c > 0 else 0.0)
 
@@ -62,8 +62,8 @@ def _row(t: Traffic) -> list[float]:
     return [t.accumulation_steps, t.accumulation_steps if t.every_micro_batch else 1, 1]
 
 
-def forecast(
-    workload: Workload, network: Network, world_size: int, steps: Sequence[int], tolerance: float = 0.1
+def predict_times(
+    workload: ProcessWork, network: Network, world_size: int, steps: Sequence[int], tolerance: float = 0.1
 ) -> Forecast:
     """Seconds and bytes per example over K, at fixed M. **A prediction.**
 
@@ -141,5 +141,5 @@ def _inside(script: str, words: list[str], timeout: float) -> subprocess.Complet
 
 
 if __name__ == "__main__":
-    found = launch(measure, int(sys.argv[1]), SETTINGS, False)[0]
+    found = launch(measure_in_process, int(sys.argv[1]), SETTINGS, False)[0]
     Path(sys.argv[2]).write_bytes(pickle.dumps(found))

@@ -102,7 +102,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Workload:
+class ProcessWork:
     """What one process does in an update, apart from communication.
 
     Attributes:

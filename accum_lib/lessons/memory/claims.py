@@ -17,8 +17,8 @@ from accum_lib.check import Case, check_case
 from accum_lib.check.loop import Loop
 from accum_lib.machine import GIB
 from accum_lib.memory.optimizers import AdamA, AdamWWithBf16Gradients, HookedAdamW
-from accum_lib.memory.planner import predicted, useful_down_to
-from accum_lib.memory.prediction import Prediction
+from accum_lib.memory.planner import useful_down_to
+from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.records import Alternative, Clause, Pace
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload, checkpoint, longest_list
@@ -116,7 +116,7 @@ def alternatives(workload: Workload, micro_batch_size: int, accumulation_steps: 
         micro_batch_size, accumulation_steps: M and K.
     """
     errors = gradient_errors(accumulation_steps)
-    found = [(name, predicted(workload, Settings(**how))) for name, how in WAYS]
+    found = [(name, predict(workload, Settings(**how), hopper=False)) for name, how in WAYS]
     plain = found[0][1]
     return [
         Alternative(

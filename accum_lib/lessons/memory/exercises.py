@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
-from accum_lib.memory.planner import predicted, smallest_steps
-from accum_lib.memory.prediction import Prediction
+from accum_lib.memory.planner import smallest_steps
+from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import mlp
+from accum_lib.memory.workloads import mlp_workload
 from accum_lib.words import _
 
-MODEL = mlp(hidden=2048, layers=3)
-NARROW = mlp(hidden=64)  # its activations are most of what it needs
+MODEL = mlp_workload(hidden=2048, layers=3)
+NARROW = mlp_workload(hidden=64)  # its activations are most of what it needs
 PARAMETERS = 64 * 2048 + 2048 + 2 * (2048 * 2048 + 2048) + 2048 * 10 + 10
 CLOSE = 0.02  # relative: biases are rounded up, a micro-batch is not quite nothing
 
@@ -53,7 +53,7 @@ def check_second_buffer(extra_bytes: Callable[[int, int], float]) -> Feedback:
     given = {k: extra_bytes(PARAMETERS, k) for k in (1, 2, 4)}
     if is_blank(given[2]):
         return not_yet(_(BLANK))
-    found = predicted(MODEL, Settings(optimizer="sgd"))
+    found = predict(MODEL, Settings(optimizer="sgd"), hopper=False)
     first = _backward_peak(found, 1)
     true = {k: _backward_peak(found, k) - first for k in given}
     unit = 4 * PARAMETERS
@@ -85,7 +85,7 @@ def check_steps(steps: Callable[[int, int], int]) -> Feedback:
     """
     if is_blank(steps(8, 4)):
         return not_yet(_(BLANK))
-    found = predicted(NARROW, Settings(optimizer="sgd"))
+    found = predict(NARROW, Settings(optimizer="sgd"), hopper=False)
     for batch, largest in ((512, 256), (600, 256), (700, 512), (200, 256)):
         planned = smallest_steps(found, found.peak_bytes(largest, 2), batch)
         assert planned is not None
@@ -126,7 +126,7 @@ def check_steps(steps: Callable[[int, int], int]) -> Feedback:
 
 
 def _prediction() -> Prediction:
-    return predicted(MODEL, Settings())
+    return predict(MODEL, Settings(), hopper=False)
 
 
 def _backward_peak(prediction: Prediction, steps: int, micro_batch_size: int = 4096) -> float:

@@ -6,7 +6,8 @@ from functools import cache
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.memory import figure
-from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.planner import plan
+from accum_lib.memory.prediction import predict
 from accum_lib.memory.records import Peaks
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload, named
@@ -46,13 +47,13 @@ def memory_explorer(workload_of: MakeWorkload = roberta_base, sizes: Sequence[in
 
     @cache
     def peaks(settings: Settings, tokens: int) -> Peaks:
-        return predicted(workload_of(tokens), settings).peaks(sizes, (1, 2))
+        return predict(workload_of(tokens), settings, hopper=False).peaks(sizes, (1, 2))
 
     def picture_of(
         m: int, k: int, tokens: int, precision: str, optimizer: str, checkpointing: bool
     ) -> Picture:
         settings = Settings(optimizer, precision=precision, checkpointing=checkpointing)
-        timeline = predicted(workload_of(tokens), settings).timeline(m, k, MOMENTS)
+        timeline = predict(workload_of(tokens), settings, hopper=False).timeline(m, k, MOMENTS)
         return figure.picture(timeline, peaks(settings, tokens))
 
     return GridExplorer(CONTROLS, picture_of)

@@ -3,7 +3,7 @@
 from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.memory.explorer import roberta_base
 from accum_lib.machine import GIB
-from accum_lib.memory.planner import predicted
+from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload
 from accum_lib.words import _
@@ -15,7 +15,7 @@ def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) 
     """What becomes of the peak if K goes from 2 to 4 and M stays."""
 
     def answer() -> tuple[int, str]:
-        found = predicted(workload or roberta_base(128), Settings())
+        found = predict(workload or roberta_base(128), Settings(), hopper=False)
         one, two, four = (found.peak_bytes(micro_batch_size, k) for k in (1, 2, 4))
         right = 2 if abs(four / two - 1) < SAME else 0 if four > 1.9 * two else 1 if four > two else 3
         return right, (
@@ -47,7 +47,7 @@ def halved_micro_batch(workload: Workload | None = None, effective_batch_size: i
     half = effective_batch_size // 2
 
     def answer() -> tuple[int, str]:
-        found = predicted(workload or roberta_base(128), Settings())
+        found = predict(workload or roberta_base(128), Settings(), hopper=False)
         before, after = found.peak_bytes(2 * half, 1), found.peak_bytes(half, 2)
         ratio = after / before
         right = 2 if abs(ratio - 1) < SAME else 3 if ratio > 1 else 1 if ratio > 0.52 else 0

@@ -17,7 +17,7 @@ from accum_lib.lessons.roberta.record import FixedBatch
 from accum_lib.problems.base import Problem
 from accum_lib.problems.digits import Digits
 from accum_lib.problems.regression import Regression
-from accum_lib.training.records import Update
+from accum_lib.training.records import UpdateRecord
 from accum_lib.words import N_, _, language
 
 STEPS = (1, 2, 4, 8)
@@ -65,7 +65,7 @@ def train_and_show(epochs: int = 2) -> Rehearsal | None:
     box = ipywidgets.HBox([bar, words])
     display({**(box._repr_mimebundle_() or {}), "text/plain": _("Training, with a progress bar.")}, raw=True)
 
-    def tell(update: Update, planned: int) -> None:
+    def tell(update: UpdateRecord, planned: int) -> None:
         bar.max, bar.value = planned, update.update
         words.value = _(
             "loss {loss:.2f}, {tokens_per_second:,.0f} tokens/s",

@@ -9,7 +9,7 @@ from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.roberta.record import FixedBatch
 from accum_lib.machine import GIB
-from accum_lib.training.records import Evaluation, Update
+from accum_lib.training.records import Evaluation, UpdateRecord
 from accum_lib.words import _, listed
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
@@ -109,7 +109,7 @@ TRAINING_TOP = (0.0, 0.84)
 
 
 def training_picture(
-    updates: Sequence[Update], evaluations: Sequence[Evaluation], majority: float
+    updates: Sequence[UpdateRecord], evaluations: Sequence[Evaluation], majority: float
 ) -> Picture:
     """Loss against updates; held-out accuracy beside what the most frequent label would reach.
 
@@ -145,7 +145,9 @@ def training_picture(
     return Picture(data, layout, training_summary(updates, evaluations, majority))
 
 
-def training_summary(updates: Sequence[Update], evaluations: Sequence[Evaluation], majority: float) -> str:
+def training_summary(
+    updates: Sequence[UpdateRecord], evaluations: Sequence[Evaluation], majority: float
+) -> str:
     """The run in words."""
     first, last, end = updates[0], updates[-1], evaluations[-1]
     return _(

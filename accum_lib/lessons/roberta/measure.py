@@ -28,7 +28,7 @@ from accum_lib.training.data.sources import load_data
 from accum_lib.training.data.tasks import Classification
 from accum_lib.training.data.texts import TextData
 from accum_lib.training.models import load_model
-from accum_lib.training.records import Training, Update
+from accum_lib.training.records import Training, UpdateRecord
 from accum_lib.training.settings import TrainingSettings
 from accum_lib.training.trainer import Trainer
 from accum_lib.vectors import flat, gradient_of
@@ -133,7 +133,7 @@ class Rehearsal:
         model: in words.
     """
 
-    updates: tuple[Update, ...]
+    updates: tuple[UpdateRecord, ...]
     training: Training
     majority: float
     model: str
@@ -144,7 +144,7 @@ class Stopped(Exception):  # noqa: N818
 
 
 def rehearse(
-    epochs: int = 2, on_update: Callable[[Update, int], None] = lambda update, planned: None
+    epochs: int = 2, on_update: Callable[[UpdateRecord, int], None] = lambda update, planned: None
 ) -> Rehearsal:
     """Train tiny RoBERTa on docstrings, M = 8 and K = 4, on one thread.
 
@@ -154,7 +154,7 @@ def rehearse(
     """
     data, updates = load_data("docstrings"), []
 
-    def tell(update: Update) -> None:
+    def tell(update: UpdateRecord) -> None:
         updates.append(update)
         on_update(update, trainer.planned)
 
@@ -177,7 +177,7 @@ def interrupted_and_not(updates: int = 6, stop_after: int = 3) -> tuple[str, str
     data = replace(data, held_out=data.held_out[:32])  # what is measured on the way changes nothing
     settings = TrainingSettings(max_updates=updates, save_every=1, learning_rate=1e-3)
 
-    def fail(update: Update) -> None:
+    def fail(update: UpdateRecord) -> None:
         if update.update == stop_after:
             raise Stopped
 
@@ -195,7 +195,7 @@ def interrupted_and_not(updates: int = 6, stop_after: int = 3) -> tuple[str, str
 
 def _trainer(
     data: TextData, settings: TrainingSettings, output: Path | None,
-    on_update: Callable[[Update], None] = lambda update: None,
+    on_update: Callable[[UpdateRecord], None] = lambda update: None,
 ) -> tuple[Trainer, str]:  # fmt: skip
     loaded = load_model("tiny", "classification", data)
     train, held_out = (

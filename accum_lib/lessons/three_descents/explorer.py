@@ -3,7 +3,7 @@
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.three_descents import figure, slow_motion
-from accum_lib.lessons.three_descents.measure import EPOCHS, UPDATES, DescentComparison, moments, surface
+from accum_lib.lessons.three_descents.measure import EPOCHS, UPDATES, DescentComparison, surface, window_story
 from accum_lib.problems.regression import Regression
 from accum_lib.words import N_, _
 
@@ -39,7 +39,7 @@ SAMPLES, MICRO_BATCH, STEPS, LEARNING_RATE = 44, 4, 4, 0.1  # 11 micro-batches: 
 def moments_explorer() -> GridExplorer:
     """Watch micro-batches fill the gradient buffer: a real run on 44 samples, M = 4, K = 4."""
     problem = Regression(num_samples=SAMPLES)
-    story, ground = moments(problem, MICRO_BATCH, STEPS, LEARNING_RATE), surface(problem)
+    story, ground = window_story(problem, MICRO_BATCH, STEPS, LEARNING_RATE), surface(problem)
     inputs = problem.x.numpy()
     full = STEPS  # the moment at which the first buffer is full tells most: start there
     control = Control(

@@ -124,7 +124,7 @@ class DescentComparison:
         )
 
 
-def moments(
+def window_story(
     problem: Regression, micro_batch_size: int, accumulation_steps: int, learning_rate: float, seed: int = 0
 ) -> list[Moment]:
     """Every moment of one epoch of accumulated descent, from a real run.

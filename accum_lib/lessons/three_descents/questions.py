@@ -3,7 +3,7 @@
 import numpy as np
 
 from accum_lib.lessons.kit.quiz import Quiz
-from accum_lib.lessons.three_descents.measure import DescentComparison, moments
+from accum_lib.lessons.three_descents.measure import DescentComparison, window_story
 from accum_lib.problems.regression import Regression
 from accum_lib.words import _
 
@@ -15,7 +15,9 @@ def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Quiz:
     size = micro_batch_size * accumulation_steps
 
     def answer() -> tuple[int, str]:
-        story = moments(Regression(num_samples=44), micro_batch_size, accumulation_steps, learning_rate=0.1)
+        story = window_story(
+            Regression(num_samples=44), micro_batch_size, accumulation_steps, learning_rate=0.1
+        )
         moment = story[accumulation_steps]
         buffer, big = moment.shares.sum(axis=0), moment.big_batch
         factor = float(buffer @ big / (big @ big))  # along the big batch's gradient

@@ -105,7 +105,7 @@ def plane(gradients: Tensor) -> Tensor:
     return torch.stack([along, across.to(along)])
 
 
-def measure(
+def describe_batches(
     batches: Tensor,
     full: Tensor,
     directions: Tensor,
@@ -201,7 +201,9 @@ class VarianceLab:
             self.population.num_samples, batch_size, self._draws, sampling, seed, self._problem.labels
         )
         found = means(self._gradients, rows)
-        return measure(found, self._full, self._directions, rows, sampling, coordinate=self._coordinate)
+        return describe_batches(
+            found, self._full, self._directions, rows, sampling, coordinate=self._coordinate
+        )
 
     def _curve(self, sampling: str) -> VarianceCurve:
         people, found = self.population, [self.batches(b, sampling) for b in self.sizes]

@@ -32,7 +32,7 @@ class NotSavedError(OSError):
 
 
 @dataclass(frozen=True)
-class Found:
+class LoadedCheckpoint:
     """The newest whole checkpoint: its folder, its contents by file name, and what was wrong with newer."""
 
     folder: Path
@@ -72,7 +72,7 @@ def save(root: Path, windows: int, state: dict[str, Any], keep: int = KEEP) -> P
     return final
 
 
-def newest(root: Path) -> Found:
+def newest(root: Path) -> LoadedCheckpoint:
     """The newest checkpoint that is whole; damaged ones are passed over, and named.
 
     Raises:
@@ -81,7 +81,7 @@ def newest(root: Path) -> Found:
     rejected: list[str] = []
     for folder in folders(root):
         try:
-            return Found(folder, load(folder), tuple(rejected))
+            return LoadedCheckpoint(folder, load(folder), tuple(rejected))
         except CheckpointError as error:
             rejected.append(str(error))
     why = "; ".join(rejected) or "there is no checkpoint"

@@ -17,7 +17,7 @@ FOLDER = "checkpoints"
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Where a run is.
 
     Attributes:
@@ -48,7 +48,7 @@ def facts(model: nn.Module, train: Task, held_out: Task, settings: TrainingSetti
     return json.loads(json.dumps({**asdict(settings), **known, **more}))
 
 
-def take(machinery: Machinery, progress: Progress, facts: dict, measured: Any = None) -> dict[str, Any]:
+def take(machinery: Machinery, progress: RunProgress, facts: dict, measured: Any = None) -> dict[str, Any]:
     """The state of a run, and what it has measured on the way, by the names of a checkpoint's files."""
     scaler = machinery.scaler
     return {
@@ -65,7 +65,7 @@ def take(machinery: Machinery, progress: Progress, facts: dict, measured: Any = 
     }
 
 
-def put_back(machinery: Machinery, progress: Progress, state: dict[str, Any]) -> None:
+def put_back(machinery: Machinery, progress: RunProgress, state: dict[str, Any]) -> None:
     """The reverse of ``take``, in place; the random states of this process too."""
     rest = state["progress.pt"]
     machinery.model.load_state_dict(state["model.pt"])
@@ -100,7 +100,7 @@ def measured(state: dict[str, Any]) -> Any:
     return state["progress.pt"].get("measured")
 
 
-def find(output: Path, facts: dict) -> checkpoints.Found:
+def find(output: Path, facts: dict) -> checkpoints.LoadedCheckpoint:
     """The newest whole checkpoint of a run in this folder; damaged ones after it are removed.
 
     Raises:

@@ -104,7 +104,7 @@ def test_the_trainer_hands_over_every_micro_batch_in_order() -> None:
 
 
 def test_the_cases_are_ragged_where_tokens_count() -> None:
-    for subject in cases.subjects():
+    for subject in cases.framework_cases():
         counts = [subject.case.count(b) for b in subject.case.batches]
         even = subject.head in ("MLP", "RobertaForSequenceClassification")
         assert (len(set(counts)) == 1) is even

@@ -10,13 +10,13 @@ from accum_lib.lessons.choose_k import choose as module
 from accum_lib.lessons.choose_k.choose import Chooser, advise, known_noise, landscape
 from accum_lib.lessons.choose_k.record import TimeModel
 from accum_lib.memory.cards import processor
-from accum_lib.memory.planner import predicted
+from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import mlp
+from accum_lib.memory.workloads import mlp_workload
 from accum_lib.noise.records import NoiseScale
 
-WORKLOAD, SETTINGS = mlp(hidden=64), Settings("sgd", "for-loop")
-PREDICTION = predicted(WORKLOAD, SETTINGS, device="cpu")
+WORKLOAD, SETTINGS = mlp_workload(hidden=64), Settings("sgd", "for-loop")
+PREDICTION = predict(WORKLOAD, SETTINGS, "cpu")
 NOTHING = np.ones(1)
 N = 40
 

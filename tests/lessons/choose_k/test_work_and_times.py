@@ -5,7 +5,7 @@ import pytest
 
 from accum_lib.lessons.choose_k.costs import PAIRS, examples_factor, fit_times, measure_times, updates_factor
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import mlp
+from accum_lib.memory.workloads import mlp_workload
 
 NOISE, GRADIENT = 40.0, 1.0  # tr(Sigma) / |G|^2, and |G|^2
 
@@ -94,7 +94,9 @@ def test_pairs_that_cannot_tell_the_coefficients_apart_are_refused() -> None:
 
 
 def test_what_is_measured_here_is_measured_and_says_where() -> None:
-    found = measure_times(mlp(hidden=16), Settings("sgd", "for-loop"), ((1, 1), (8, 1), (4, 4), (8, 2)), 2)
+    found = measure_times(
+        mlp_workload(hidden=16), Settings("sgd", "for-loop"), ((1, 1), (8, 1), (4, 4), (8, 2)), 2
+    )
     assert found.device == "cpu"
     assert (found.measured > 0).all()
     assert len(found.measured) == 4

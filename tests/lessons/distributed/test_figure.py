@@ -6,8 +6,8 @@ import pytest
 from accum_lib.lessons.distributed import figure, questions
 from accum_lib.lessons.distributed.explorer import forecast_explorer, traffic_explorer
 from accum_lib.lessons.distributed.measure import STEPS, Lab
-from accum_lib.lessons.distributed.networks import forecast
-from accum_lib.lessons.distributed.record import Network, Span, Traffic, Workload
+from accum_lib.lessons.distributed.networks import predict_times
+from accum_lib.lessons.distributed.record import Network, ProcessWork, Span, Traffic
 from accum_lib.lessons.kit.still import png
 
 SPANS = (
@@ -26,7 +26,7 @@ def traffic(steps: int, every: bool) -> Traffic:
 EVERYTHING = tuple(traffic(k, every) for k in STEPS for every in (False, True))
 LAB = Lab(2, EVERYTHING, np.ones(1), np.ones(1), (), 0.0)
 TRAFFIC = figure.traffic_picture(EVERYTHING[0], EVERYTHING)
-FORECAST = forecast(Workload(1e6, 4, 0.01, 0.0), Network(1e-4, 1e8), 8, (1, 4, 64))
+FORECAST = predict_times(ProcessWork(1e6, 4, 0.01, 0.0), Network(1e-4, 1e8), 8, (1, 4, 64))
 PICTURES = [TRAFFIC, figure.forecast_picture(FORECAST, "Made up.")]
 
 

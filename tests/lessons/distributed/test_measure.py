@@ -12,11 +12,11 @@ from accum_lib.lessons.distributed.measure import busy_seconds, exposed_seconds
 from accum_lib.lessons.distributed.networks import (
     NotPermittedError,
     fit,
-    forecast,
     measure_slowed,
     network_from,
+    predict_times,
 )
-from accum_lib.lessons.distributed.record import Network, Span, Traffic, Workload
+from accum_lib.lessons.distributed.record import Network, ProcessWork, Span, Traffic
 
 PARAMETERS = 4 * 5 + 5 + 5 * 3 + 3  # of reference.py's model
 BYTES = 8 * PARAMETERS  # float64
@@ -115,15 +115,15 @@ def test_that_comparison_fails_on_a_wrong_model() -> None:
 
 
 def test_the_forecast_against_its_definition() -> None:
-    workload = Workload(1e6, 4, pass_seconds=0.01, update_seconds=0.002)
-    found = forecast(workload, NETWORK, 8, (1, 2, 4, 64), tolerance=0.1)
+    workload = ProcessWork(1e6, 4, pass_seconds=0.01, update_seconds=0.002)
+    found = predict_times(workload, NETWORK, 8, (1, 2, 4, 64), tolerance=0.1)
     a = ring(1e6, 8, NETWORK)
     for i, k in enumerate(found.steps):
         assert found.deferred[i] == pytest.approx((k * 0.01 + 0.002 + a) / (4 * k))
         assert found.every[i] == pytest.approx((k * (0.01 + a) + 0.002) / (4 * k))
         assert (found.bytes_deferred[i], found.bytes_every[i]) == pytest.approx((1e6 / 4 / k, 1e6 / 4))
     assert found.enough == next(k for k in (1, 2, 4, 64) if a <= 0.1 * (k * 0.01 + 0.002))
-    assert forecast(workload, Network(1.0, 1e9), 8, (1, 2)).enough is None
+    assert predict_times(workload, Network(1.0, 1e9), 8, (1, 2)).enough is None
 
 
 def test_where_a_network_cannot_be_slowed_it_says_so(monkeypatch) -> None:

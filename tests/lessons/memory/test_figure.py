@@ -9,16 +9,17 @@ from accum_lib.lessons.kit.still import png
 from accum_lib.lessons.memory import explorer as explorers
 from accum_lib.lessons.memory import figure, questions
 from accum_lib.machine import GIB
-from accum_lib.memory.planner import plan, predicted
+from accum_lib.memory.planner import plan
+from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.workloads import mlp
+from accum_lib.memory.workloads import mlp_workload
 
 SMALL = workload("RoBERTa")
 
 
 @pytest.fixture(scope="module")
 def prediction():
-    return predicted(SMALL, Settings())
+    return predict(SMALL, Settings(), hopper=False)
 
 
 def picture(prediction, m: int = 64, k: int = 2):
@@ -46,7 +47,7 @@ def test_the_curves_are_the_peaks_and_the_star_is_the_choice(prediction) -> None
 def test_the_words_have_the_numbers(prediction) -> None:
     words = picture(prediction).summary
     assert f"the peak is {prediction.peak_bytes(64, 2) / GIB:.2f} GiB, in a backward pass" in words
-    assert "in the optimizer" in picture(predicted(mlp(), Settings()), 2).summary
+    assert "in the optimizer" in picture(predict(mlp_workload(), Settings(), hopper=False), 2).summary
 
 
 @pytest.mark.parametrize("card", ["T4", "1.2GiB"])

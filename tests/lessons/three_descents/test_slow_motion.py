@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from accum_lib.descent import accumulated
-from accum_lib.lessons.three_descents.measure import moments
+from accum_lib.lessons.three_descents.measure import window_story
 from accum_lib.problems.regression import Regression
 
 N, M, K, RATE = 44, 4, 4, 0.1  # 11 micro-batches: windows of 4, 4 and 3
@@ -19,7 +19,7 @@ def problem() -> Regression:
 
 @pytest.fixture(scope="module")
 def story(problem):
-    return moments(problem, M, K, RATE)
+    return window_story(problem, M, K, RATE)
 
 
 def test_each_window_has_a_moment_before_one_for_each_pass_and_one_after(story) -> None:

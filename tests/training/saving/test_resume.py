@@ -171,7 +171,7 @@ def test_whatever_is_forgotten_is_seen(tmp_path, monkeypatch, forgotten) -> None
 
 
 def test_a_smaller_m_after_out_of_memory_is_remembered(tmp_path) -> None:
-    progress = resumption.Progress(8)
+    progress = resumption.RunProgress(8)
     trainer = make_trainer(**SETTINGS)
     trainer.progress.micro_batch_size = 3
     state = resumption.take(trainer.machinery, trainer.progress, trainer.facts)
