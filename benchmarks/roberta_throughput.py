@@ -29,10 +29,10 @@ import torch
 import transformers
 from torch import nn
 
+from accum_lib.training.data import TextData
 from accum_lib.training.data.batches import epoch_windows
 from accum_lib.training.data.sources import load_data
 from accum_lib.training.data.tasks import Classification
-from accum_lib.training.data.texts import TextData
 from accum_lib.training.machinery import BETAS, EPSILON
 from accum_lib.training.models import Loaded, load_model
 from accum_lib.training.settings import TrainingSettings

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from accum_lib.lessons.variance.race_record import NoiseOverTraining, Race, Races
+from accum_lib.lessons.variance.record import NoiseOverTraining, Race, Races
 
 
 def race_of(size: int, speed: float, name: str = "SGD") -> Race:

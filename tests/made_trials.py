@@ -4,7 +4,7 @@ import numpy as np
 
 from accum_lib.lessons.choose_k.record import Trial
 from accum_lib.lessons.choose_k.trial import _trial
-from accum_lib.lessons.variance.race_record import Race
+from accum_lib.lessons.variance.record import Race
 from accum_lib.noise.records import NoiseScale
 
 NOISE, SEEDS, TARGET = 64.0, 4, 0.5

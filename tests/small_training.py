@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accum_lib.training.data import Example, TextData
 from accum_lib.training.data.tasks import TASKS
-from accum_lib.training.data.texts import Example, TextData
 from accum_lib.training.data.tokenizer import train_tokenizer
 from accum_lib.training.settings import TrainingSettings
 from accum_lib.training.trainer import Trainer

@@ -11,7 +11,7 @@ batch's gradient at the same weights, and names what it finds. It never reads th
 from accum_lib.check.case import Case, join_batches, standard_cases
 from accum_lib.check.checker import assert_equivalent, check, check_case, gradient_error
 from accum_lib.check.loop import core_loop
-from accum_lib.check.text import explain
+from accum_lib.check.report import explain
 
 __all__ = [
     "Case",

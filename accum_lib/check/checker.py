@@ -10,12 +10,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from accum_lib.check.case import Case, standard_cases
 from accum_lib.check.compare import compare_updates, model_facts, tolerance_of
-from accum_lib.check.diagnosis.diagnose import Evidence, diagnose
+from accum_lib.check.diagnosis import diagnose
+from accum_lib.check.diagnosis.evidence import Evidence
 from accum_lib.check.loop import Loop, call_loop, wishes_of
 from accum_lib.check.recorder import Recorder
 from accum_lib.check.reference import Reference, aligned
-from accum_lib.check.report import Report
-from accum_lib.check.text import explain
+from accum_lib.check.report import Report, explain
 from accum_lib.machine import one_thread
 from accum_lib.words import _
 

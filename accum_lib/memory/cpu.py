@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accum_lib.memory.trace import autocast
+from accum_lib.memory.trace import autocast, untraceable
 from accum_lib.memory.trace.device import Device, refusal
-from accum_lib.memory.trace.errors import untraceable
 from accum_lib.memory.trace.shapes import Operator
 
 aten = torch.ops.aten

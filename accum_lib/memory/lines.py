@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from accum_lib.memory.trace.errors import TraceMismatchError
+from accum_lib.memory.trace import TraceMismatchError
 from accum_lib.memory.trace.storages import Tape
 
 ROUNDING_BYTES = 0.01  # of float64, in computing a line; sizes are whole bytes

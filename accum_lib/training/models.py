@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from accum_lib.training.data.texts import TextData
+from accum_lib.training.data import TextData
 from accum_lib.training.data.tokenizer import load_tokenizer, train_tokenizer
 from accum_lib.words import _
 

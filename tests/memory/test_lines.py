@@ -15,7 +15,7 @@ from accum_lib.memory.cuda import CUDA
 from accum_lib.memory.lines import envelope
 from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.trace.errors import TraceMismatchError, UntraceableError
+from accum_lib.memory.trace import TraceMismatchError, UntraceableError
 from accum_lib.memory.trace.update import trace_update
 from accum_lib.memory.workloads import Workload, encoder_workload, mlp_workload, of_model
 

@@ -11,8 +11,8 @@ from transformers import BatchEncoding
 
 from accum_lib.__main__ import main
 from accum_lib.machine import GIB
+from accum_lib.training.data import Example
 from accum_lib.training.data.tasks import Classification, MaskedLanguageModelling
-from accum_lib.training.data.texts import Example
 from accum_lib.training.forecast import explain_run, forecast
 from accum_lib.training.models import export, load_model
 from accum_lib.training.saving import disk

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_training import made_data, made_tokenizer, make_trainer, parameters, same_bits, small_config
 
-from accum_lib.training.data.texts import TextData
+from accum_lib.training.data import TextData
 from accum_lib.training.data.tokenizer import train_tokenizer
 from accum_lib.training.models import export, load_model
 

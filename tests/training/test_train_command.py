@@ -356,7 +356,7 @@ def test_a_checkpoint_in_16_bits_is_in_memory_and_one_in_32_is_mapped(tmp_path, 
 
 LOADING = """
 import sys, psutil, torch
-from accum_lib.training.data.texts import Example, TextData
+from accum_lib.training.data import Example, TextData
 from accum_lib.training.forecast import resident_bytes
 from accum_lib.training.models import load_model
 data = TextData("made", (Example("a", None, 0),), (Example("b", None, 1),), ("x", "y"))

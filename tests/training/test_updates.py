@@ -8,8 +8,8 @@ from small_training import distance, made_data, make_trainer, parameters, small_
 from torch import nn
 from torch.nn import functional as F
 
+from accum_lib.training.data import Example, TextData
 from accum_lib.training.data.tasks import Classification
-from accum_lib.training.data.texts import Example, TextData
 from accum_lib.training.settings import TrainingSettings
 
 # float64 rounds by 1e-16. Cutting a window otherwise adds its sums in another order; measured, the parameters

@@ -1,1 +1,48 @@
-"""What is wrong with a loop that is not equal: evidence from its updates, read into a cause."""
+"""From numbers to named faults. Each rule looks at what was measured; none knows how the loop is written.
+
+Three kinds of evidence: **when** updates happened and what lay in the buffer (``timing``), **how much** each
+micro-batch weighed in the gradient that was used (``weighing``), and what the model and the rest of the
+training did (``surroundings``). Where several faults meet, each is named.
+"""
+
+from dataclasses import replace
+
+from accum_lib.check.diagnosis.evidence import Evidence
+from accum_lib.check.diagnosis.surroundings import model_limits, only_the_model, surroundings
+from accum_lib.check.diagnosis.timing import timing
+from accum_lib.check.diagnosis.weighing import weighing
+from accum_lib.check.report import Diagnosis, Report
+from accum_lib.words import _
+
+
+def diagnose(report: Report, evidence: Evidence) -> Report:
+    """The report with its diagnoses; a loop that is equal can still have faults in its surroundings."""
+    found = surroundings(report, evidence)
+    if not report.equal:
+        found += model_limits(report)
+        if not only_the_model(report):
+            when = timing(report, evidence)
+            found += when + weighing(report, evidence, {d.code for d in when})
+    if not report.equal and not found:
+        found = [Diagnosis("unexplained", _unexplained(report))]
+    return replace(report, diagnoses=tuple(found))
+
+
+def _unexplained(report: Report) -> str:
+    if not report.updates:
+        return _("no optimizer update was seen: does the loop call a torch.optim optimizer on this model?")
+    worst = max(report.updates, key=lambda u: u.relative_error)
+    if not worst.relative_error > report.tolerance:
+        return _(
+            "the gradients are right, but there are {updates} updates where {due} are due, or some of them "
+            "moved nothing",
+            updates=len(report.updates),
+            due=report.expected_updates,
+        )
+    return _(
+        "the gradient is off by {relative_error:.1e}, where rounding makes {tolerance:.0e}; the "
+        "micro-batches' weights explain all but {unexplained:.1e} of it. No known fault does that",
+        relative_error=worst.relative_error,
+        tolerance=report.tolerance,
+        unexplained=worst.unexplained,
+    )

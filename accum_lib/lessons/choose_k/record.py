@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accum_lib.lessons.variance.race_record import Race, ToTarget
+from accum_lib.lessons.variance.record import Race, ToTarget
 from accum_lib.noise.records import NoiseScale
 
 

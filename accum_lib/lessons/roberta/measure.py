@@ -24,9 +24,9 @@ from accum_lib.losses import in_precision
 from accum_lib.machine import one_thread
 from accum_lib.memory.settings import PRECISIONS
 from accum_lib.problems.base import Problem
+from accum_lib.training.data import TextData
 from accum_lib.training.data.sources import load_data
 from accum_lib.training.data.tasks import Classification
-from accum_lib.training.data.texts import TextData
 from accum_lib.training.models import load_model
 from accum_lib.training.records import Training, UpdateRecord
 from accum_lib.training.settings import TrainingSettings

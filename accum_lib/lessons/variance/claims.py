@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.lessons.variance.race_record import NoiseOverTraining, Race, Races, ToTarget
 from accum_lib.lessons.variance.races import TRAIN, Batch, Recipe, Replicas, evaluations, race
+from accum_lib.lessons.variance.record import NoiseOverTraining, Race, Races, ToTarget
 from accum_lib.machine import one_thread
 from accum_lib.noise import NoiseScaleMonitor, population
 from accum_lib.problems.base import micro_batches

@@ -11,7 +11,7 @@ from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.variance import figure, race_figure
 from accum_lib.lessons.variance.claims import BASE_RATES, race_all, to_target
 from accum_lib.lessons.variance.measure import SAMPLINGS, VarianceLab
-from accum_lib.lessons.variance.race_record import Races
+from accum_lib.lessons.variance.record import Races
 from accum_lib.words import N_, _
 
 WORDS = (

@@ -6,7 +6,7 @@ import numpy as np
 
 from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
-from accum_lib.lessons.variance.race_record import NoiseOverTraining, Race, ToTarget
+from accum_lib.lessons.variance.record import NoiseOverTraining, Race, ToTarget
 from accum_lib.words import _, clauses, listed
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)

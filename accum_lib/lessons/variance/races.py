@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.lessons.variance.race_record import Race
+from accum_lib.lessons.variance.record import Race
 from accum_lib.problems.digits import CLASSES, Digits
 
 TRAIN = 1437  # of the 1,797 digits; the others are held out

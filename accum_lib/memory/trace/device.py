@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from accum_lib.memory.trace import untraceable
 from accum_lib.memory.trace.autocast import Casts, is_on
-from accum_lib.memory.trace.errors import untraceable
 from accum_lib.memory.trace.shapes import Operator
 
 

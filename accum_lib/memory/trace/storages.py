@@ -18,9 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from accum_lib.memory.trace import shapes
+from accum_lib.memory.trace import shapes, untraceable
 from accum_lib.memory.trace.device import Device, Scratch
-from accum_lib.memory.trace.errors import untraceable
 from accum_lib.memory.trace.shapes import Operator, Shapes, tensors_in
 
 aten = torch.ops.aten

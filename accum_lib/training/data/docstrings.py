@@ -30,7 +30,7 @@ from dataclasses import astuple, dataclass
 from functools import cache
 from typing import Any
 
-from accum_lib.training.data.texts import Example, TextData
+from accum_lib.training.data import Example, TextData
 
 # A bounded list: importing every submodule would take long and run code that nobody asked for. Without sys,
 # whose hooks a notebook, a debugger or a test runner puts others in place of.

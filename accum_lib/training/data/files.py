@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accum_lib.training.data import Example, TextData
 from accum_lib.training.data.rows import Row, Table, read_table
-from accum_lib.training.data.texts import Example, TextData
 
 MISSING = ("nan", "<na>")  # how pandas writes out a missing label; "none" or "null" may be a class
 

@@ -6,7 +6,7 @@ Source: Wang et al., GLUE (arXiv 1804.07461); the hub's copy is ``nyu-mll/glue``
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from accum_lib.training.data.texts import Example, TextData
+from accum_lib.training.data import Example, TextData
 
 REPOSITORY = "nyu-mll/glue"
 COLUMNS: dict[str, tuple[str, str | None]] = {  # task -> the columns of the text and of its partner

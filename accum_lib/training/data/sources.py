@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from accum_lib.training.data.texts import TextData
+from accum_lib.training.data import TextData
 
 
 def is_file(source: str | os.PathLike[str]) -> bool:

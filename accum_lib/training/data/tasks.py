@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.losses import IGNORE_INDEX, count_tokens
-from accum_lib.training.data.texts import Example
+from accum_lib.training.data import Example
 
 MASKED, AS_MASK, AS_OTHER = 0.15, 0.8, 0.1
 

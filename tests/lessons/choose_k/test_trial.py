@@ -17,7 +17,7 @@ from accum_lib.lessons.choose_k.trial import (
     steps_around,
     verdicts,
 )
-from accum_lib.lessons.variance.race_record import Race
+from accum_lib.lessons.variance.record import Race
 from accum_lib.noise import population
 from accum_lib.problems.roberta import Roberta
 

@@ -8,8 +8,8 @@ from reference import relative_error
 from accum_lib.accumulate import accumulate
 from accum_lib.lessons.variance import claims as module
 from accum_lib.lessons.variance.claims import critical_batch, held_in_examples, race_all, to_target
-from accum_lib.lessons.variance.race_record import Race
 from accum_lib.lessons.variance.races import Recipe, Replicas, race
+from accum_lib.lessons.variance.record import Race
 from accum_lib.machine import one_thread
 from accum_lib.problems.digits import Digits
 

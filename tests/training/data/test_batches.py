@@ -6,9 +6,9 @@ import pytest
 import torch
 from small_training import made_data, made_tokenizer
 
+from accum_lib.training.data import Example
 from accum_lib.training.data.batches import batch_sizes, cut, epoch_windows, halved
 from accum_lib.training.data.tasks import Classification, MaskedLanguageModelling, mask_tokens
-from accum_lib.training.data.texts import Example
 from accum_lib.training.settings import TrainingSettings
 
 
