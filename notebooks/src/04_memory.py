@@ -43,7 +43,7 @@ for workload, ways in (
 # PyTorch's sources, and `benchmarks/gpu/memory_grid.py` compares them with a GPU, setting by setting:
 
 # %%
-from accum_lib.lessons.roberta import show_memory_grid
+from accum_lib.lessons.memory import show_memory_grid
 
 show_memory_grid()
 

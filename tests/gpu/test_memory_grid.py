@@ -14,8 +14,8 @@ from dataclasses import fields
 import pytest
 import torch
 
+from accum_lib.lessons.memory import explorer as memory
 from accum_lib.lessons.memory.measure import measure_apart
-from accum_lib.lessons.roberta import gpu_results
 from accum_lib.memory.cuda import CUDA, sum_buffer_bytes
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace.update import trace_update
@@ -199,7 +199,7 @@ def test_scratch_that_is_no_straight_line_is_predicted_for_every_m(m) -> None:
 
 
 def test_the_notebook_shows_the_grid(capsys) -> None:
-    gpu_results.show_memory_grid()
+    memory.show_memory_grid()
     shown = capsys.readouterr().out
     assert "NVIDIA H200" in shown
     assert "Requested bytes: 96 predicted to the byte" in shown

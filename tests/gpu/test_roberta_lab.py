@@ -9,6 +9,7 @@ import roberta_lab as lab
 import torch
 
 from accum_lib.lessons.kit.still import png
+from accum_lib.lessons.memory import explorer as memory
 from accum_lib.lessons.roberta import gpu_results
 from accum_lib.lessons.roberta.figure import throughput_picture as picture
 
@@ -162,7 +163,7 @@ def test_the_notebook_shows_results_with_their_machine_and_date(
     record, monkeypatch, tmp_path, capsys
 ) -> None:
     monkeypatch.setattr(gpu_results, "COMMITTED", tmp_path / "results.json")
-    monkeypatch.setattr(gpu_results, "OWN", tmp_path / "own")
+    monkeypatch.setattr(memory, "OWN", tmp_path / "own")
     gpu_results.show_gpu_results()
     assert "nobody has run this on a GPU yet" in capsys.readouterr().out
     (tmp_path / "results.json").write_text(json.dumps(record))
@@ -183,10 +184,10 @@ def test_the_notebook_shows_results_with_their_machine_and_date(
 
 
 def test_the_readers_own_results_go_before_the_committed_ones(monkeypatch, tmp_path, capsys) -> None:
-    monkeypatch.setattr(gpu_results, "OWN", tmp_path)
+    monkeypatch.setattr(memory, "OWN", tmp_path)
     for committed, show in (
         (gpu_results.COMMITTED, gpu_results.show_gpu_results),
-        (gpu_results.GRID, gpu_results.show_memory_grid),
+        (memory.GRID, memory.show_memory_grid),
     ):
         own = json.loads(committed.read_text())
         own["machine"]["device"] = "a card of the reader's"

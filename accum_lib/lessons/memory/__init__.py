@@ -3,7 +3,12 @@
 from accum_lib.lessons.memory import questions
 from accum_lib.lessons.memory.claims import alternatives, memory_clauses, time_clauses
 from accum_lib.lessons.memory.exercises import check_floor, check_second_buffer, check_steps
-from accum_lib.lessons.memory.explorer import memory_explorer, planner_explorer, roberta_base
+from accum_lib.lessons.memory.explorer import (
+    memory_explorer,
+    planner_explorer,
+    roberta_base,
+    show_memory_grid,
+)
 from accum_lib.lessons.memory.measure import measure_apart, pace
 
 __all__ = [
@@ -18,5 +23,6 @@ __all__ = [
     "planner_explorer",
     "questions",
     "roberta_base",
+    "show_memory_grid",
     "time_clauses",
 ]

@@ -1,9 +1,13 @@
 """The explorers of notebook 04: where the bytes of an update go, and which M and K a card takes."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
 from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.still import show_still, wrapped
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.memory import figure
 from accum_lib.memory.planner import plan
@@ -11,10 +15,13 @@ from accum_lib.memory.prediction import predict
 from accum_lib.memory.records import Peaks
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload, named
-from accum_lib.words import N_
+from accum_lib.words import N_, _
 
 SIZES = (2, 4, 8, 16, 32, 64)
 TOKENS = (128, 512)
+GPU_FOLDER = Path(__file__).parents[3] / "benchmarks" / "gpu"  # scripts, and results that are committed
+GRID = GPU_FOLDER / "memory_grid.json"
+OWN = GPU_FOLDER.parents[1] / "build" / "gpu"  # where "make gpu" writes the reader's own
 MOMENTS = 90  # of the timeline: enough for its teeth, few enough to redraw while a hand moves
 MakeWorkload = Callable[[int], Workload]
 
@@ -66,3 +73,28 @@ def planner_explorer(workload_of: MakeWorkload = roberta_base) -> GridExplorer:
         return figure.plan_picture(plan(workload_of(tokens), card, batch))
 
     return GridExplorer(PLAN_CONTROLS, picture_of)
+
+
+def show_memory_grid() -> None:
+    """Predicted memory beside the memory that a GPU measured; not measured here, since it takes minutes."""
+    record = json.loads(own_or(GRID).read_text())
+    print(measured_on(record))
+    for row in (r for r in record["cells"] if "failure" in r):
+        print(wrapped(f"{row['model']}, M = {row['micro_batch_size']}: {row['failure']}", "    "))
+    show_still(partial(figure.picture, record["cells"]))
+
+
+def own_or(committed: Path) -> Path:
+    """What ``make gpu`` has written on this machine in place of what is committed."""
+    own = OWN / committed.name
+    return own if own.exists() else committed
+
+
+def measured_on(record: Mapping[str, Any]) -> str:
+    machine = record["machine"]
+    return _(
+        "Measured on {date}: {device}, PyTorch {torch}.",
+        date=record["date"],
+        device=machine["device"],
+        torch=machine["torch"],
+    )

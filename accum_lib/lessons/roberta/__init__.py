@@ -3,7 +3,7 @@
 from accum_lib.lessons.roberta import questions
 from accum_lib.lessons.roberta.exercises import check_mlm_loss, check_warmup_updates
 from accum_lib.lessons.roberta.explorer import fixed_batch_explorer, train_and_show
-from accum_lib.lessons.roberta.gpu_results import show_gpu_results, show_memory_grid
+from accum_lib.lessons.roberta.gpu_results import show_gpu_results
 from accum_lib.lessons.roberta.measure import interrupted_and_not, precision_errors
 from accum_lib.lessons.roberta.problem import TaskProblem, case_of, usual_report
 
@@ -17,7 +17,6 @@ __all__ = [
     "precision_errors",
     "questions",
     "show_gpu_results",
-    "show_memory_grid",
     "train_and_show",
     "usual_report",
 ]

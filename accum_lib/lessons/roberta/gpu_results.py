@@ -1,4 +1,4 @@
-"""What a GPU adds to notebooks 04 and 06: what ``make gpu`` found on this machine, else what is committed."""
+"""What a GPU adds to notebook 06: what ``make gpu`` found on this machine, else what is committed."""
 
 import json
 import subprocess
@@ -12,16 +12,14 @@ from typing import Any
 import torch
 
 from accum_lib.lessons.kit.still import show_still, wrapped
-from accum_lib.lessons.memory import figure
+from accum_lib.lessons.memory.explorer import GPU_FOLDER, measured_on, own_or
 from accum_lib.lessons.roberta.figure import throughput_picture as picture
 from accum_lib.lessons.roberta.figure import throughput_summary as summary
 from accum_lib.machine import GIB
 from accum_lib.words import N_, _
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu" / "roberta_lab.py"
+SCRIPT = GPU_FOLDER / "roberta_lab.py"
 COMMITTED = SCRIPT.with_suffix(".json")
-GRID = SCRIPT.with_name("memory_grid.json")
-OWN = SCRIPT.parents[2] / "build" / "gpu"  # where "make gpu" writes the reader's own
 SECONDS = 240  # in a notebook; the whole takes up to nine minutes
 NONE = N_("""\
 This machine has no GPU, and no results of one have been committed: nobody has run this on a GPU yet,
@@ -79,12 +77,6 @@ def show_gpu_results() -> None:
         print(_(NONE))
 
 
-def own_or(committed: Path) -> Path:
-    """What ``make gpu`` has written on this machine in place of what is committed."""
-    own = OWN / committed.name
-    return own if own.exists() else committed
-
-
 def measured() -> dict[str, Any]:
     """The script's results, from a process of its own that gives the GPU's memory back.
 
@@ -100,19 +92,10 @@ def measured() -> dict[str, Any]:
         return json.loads(out.read_text())
 
 
-def show_memory_grid() -> None:
-    """Predicted memory beside the memory that a GPU measured; not measured here, since it takes minutes."""
-    record = json.loads(own_or(GRID).read_text())
-    print(_measured_on(record))
-    for row in (r for r in record["cells"] if "failure" in r):
-        print(wrapped(f"{row['model']}, M = {row['micro_batch_size']}: {row['failure']}", "    "))
-    show_still(partial(figure.picture, record["cells"]))
-
-
 def show(record: Mapping[str, Any]) -> None:
     """Where and when it was measured, each part in a line, and a picture of the speeds of each model."""
     parts = record["parts"]
-    print(_measured_on(record))
+    print(measured_on(record))
     for name, title in TITLES.items():
         for row in parts.get(name, []):
             for sentence in _sentences(name, row):
@@ -146,16 +129,6 @@ def _sentences(name: str, row: Mapping[str, Any]) -> Iterator[str]:
         yield _(HALVED, **values)
     if "resumed_relative_difference" in row:
         yield _(RESUMED, **values)
-
-
-def _measured_on(record: Mapping[str, Any]) -> str:
-    machine = record["machine"]
-    return _(
-        "Measured on {date}: {device}, PyTorch {torch}.",
-        date=record["date"],
-        device=machine["device"],
-        torch=machine["torch"],
-    )
 
 
 def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
