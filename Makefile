@@ -1,8 +1,9 @@
 # Two commands do everything on a fresh machine:   make lab   and   make test
-# Both build .venv first, say what they do, and take seconds from the second run on.
+# Both build .venv first, print what they are doing, and take seconds from the second run on.
 
 PYTHON ?= python3
 VENV := .venv
+UV := 0.13.9
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -19,11 +20,11 @@ help:
 	@echo "make catalogue  take up new and changed texts for translation"
 	@echo "make slides     slides from the notebooks, without code: build/slides, one file each, no network"
 	@echo "make present    the notebooks with their controls and without their code, in the browser (Voila)"
-	@echo "make pictures   take the pictures of the explorers anew (needs Chromium)"
+	@echo "make pictures   take the pictures of the explorers again (needs Chromium)"
 	@echo "make scoreboard try the installed frameworks against one big batch"
 	@echo "make bench      time our loops beside others, the noise scale, predictions (ten minutes)"
 	@echo "make gpu        compare predictions of memory with this machine's GPU, and measure RoBERTa on it"
-	@echo "make lock       write constraints.txt anew from the versions in .venv"
+	@echo "make lock       rewrite constraints.txt from the versions in .venv"
 	@echo "make clean      remove .venv and caches"
 
 # --- Set-up: each stamp says that what it stands for is installed
@@ -34,20 +35,30 @@ $(VENV)/python:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# uv installs the same pinned versions as pip in a quarter of the time; where it is not to be had, pip does it.
+# torch goes first, by pip: pip's own settings (an index of CPU builds, a folder of wheels) say which build.
+define install
+@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv==$(UV) 2>/dev/null || true
+@if $(BIN)/python -m uv --version >/dev/null 2>&1; then \
+  $(BIN)/python -m uv pip install --quiet --python $(BIN)/python $(1) || $(BIN)/python -m pip install --quiet $(1); \
+else $(BIN)/python -m pip install --quiet $(1); fi
+endef
+
 $(VENV)/lab: $(VENV)/python requirements.txt constraints.txt pyproject.toml
-	@echo "Installing what the notebooks need (once; a minute or more) ..."
-	@$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
+	@echo "Installing what the notebooks need (once; about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --no-deps $$(grep '^torch==' requirements.txt)
+	$(call install,-r requirements.txt -c constraints.txt)
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/present: $(VENV)/lab requirements-present.txt
 	@echo "Installing what presenting needs (once) ..."
-	@$(BIN)/python -m pip install --quiet -r requirements-present.txt -c constraints.txt
+	$(call install,-r requirements-present.txt -c constraints.txt)
 	@touch $@
 
 $(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
 	@echo "Installing what the tests need (once) ..."
-	@$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
+	$(call install,-r requirements-dev.txt -c constraints.txt)
 	@touch $@
 
 # --- What one does with it

@@ -50,7 +50,7 @@ def _download(task: str) -> Any:
     try:
         import datasets  # takes a second to import
     except ImportError as error:
-        raise ImportError("GLUE needs the package datasets: pip install datasets") from error
+        raise ImportError("GLUE needs the package datasets: pip install datasets==5.2.0") from error
     try:
         return datasets.load_dataset(REPOSITORY, task)
     except Exception as error:  # the hub's client raises errors of several packages
