@@ -64,7 +64,7 @@ def test_every_notebook_of_the_project_is_there() -> None:
 def test_every_check_belongs_to_one_notebook() -> None:
     """A right answer is recorded under its check's name alone."""
     used = Counter(name for lesson in lessons(NOTEBOOKS) for name in lesson.exercises)
-    assert used == Counter(CHECKS)
+    assert used == Counter(list(CHECKS))
 
 
 def test_a_question_records_itself_under_the_name_that_the_map_looks_for(monkeypatch) -> None:
