@@ -93,7 +93,7 @@ def descend(
         accumulation_steps: K, 1 or more.
         learning_rate: None takes the problem's own.
         epochs: passes over the data; a window never spans two of them.
-        max_updates: stop after so many updates, even mid-epoch.
+        max_updates: stop after N updates, even mid-epoch.
         gradient: "mean" over the window, or "sum" of its micro-batches' mean gradients, which is as many
             times larger as the window has micro-batches (the formula that is often printed).
         make_optimizer: called as ``make_optimizer(parameters, lr=learning_rate)``.

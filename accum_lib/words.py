@@ -1,9 +1,9 @@
-"""In which language the notebooks speak: English, which stands in the code, or a translation of it.
+"""The language of the notebooks: English, which is in the code, or a translation of it.
 
     _("The peak is {peak:.2f} GiB.", peak=3.06)
 
 looks the English text up in the catalogue of the language that was chosen, and fills in the values. A text
-without a translation is said in English. ``tools/catalogue.py`` finds the texts and checks translations.
+without a translation is shown in English. ``tools/catalogue.py`` finds the texts and checks translations.
 """
 
 import os
@@ -15,14 +15,14 @@ from typing import Any
 from unicodedata import east_asian_width
 
 LANGUAGES = {"en": "English", "zh": "简体中文"}  # each as its own readers call it
-FOLDERS = {"zh": "zh_CN"}  # where the catalogue of a translation lies
+FOLDERS = {"zh": "zh_CN"}  # the folder of each translation's catalogue
 LOCALES = pathlib.Path(__file__).parent / "locales"
 VARIABLE = "ACCUM_LANGUAGE"  # of the environment: the language that is spoken at first
 _spoken: str | None = None
 
 
 def use_language(name: str) -> None:
-    """Speak this language from now on. What stands on the screen already is not translated.
+    """Use this language from now on. What is already on the screen is not translated.
 
     Raises:
         ValueError: there is no such language.

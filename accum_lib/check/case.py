@@ -181,7 +181,7 @@ def token_loss_sum(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def token_case(counts: tuple[int, ...], accumulation_steps: int, name: str, **more: object) -> Case:
-    """A case in which the micro-batches count so many tokens, and each has two more that are ignored."""
+    """A case whose micro-batches count the given numbers of tokens, plus two ignored ones each."""
     return Case(
         name=name,
         make_model=token_model,

@@ -1,4 +1,4 @@
-"""Call a training loop that somebody else has written: what it asks for, by its parameters' names."""
+"""Call a training loop of any author with what it asks for, by its parameters' names."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ NAMES = {  # what the checker gives, and the names by which loops ask for it
 
 
 def wishes_of(loop: Loop) -> dict[str, str]:
-    """Which of the checker's offers each of the loop's parameters stands for.
+    """Map each of the loop's parameters to one of the checker's offers.
 
     A parameter is known by its name, or by a usual other name; the remaining ones without a default stand
     for model, optimizer, batches and accumulation steps, in this order.

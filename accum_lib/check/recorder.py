@@ -81,7 +81,7 @@ class Recorder:
         return {n: p.detach() for n, p in self.parameters.items()}
 
     def leftover(self) -> Vectors:
-        """The gradient that lies in the buffer now."""
+        """The gradient in the buffer now."""
         return {n: p.grad.detach().clone() for n, p in self.parameters.items() if p.grad is not None}
 
     def moved(self) -> bool:

@@ -16,7 +16,7 @@ class UpdateCheck:
 
     Attributes:
         epoch: in which pass over the data it was made, from 0.
-        window: which window of that epoch it stands for, or None if there is none left for it.
+        window: which window of that epoch it belongs to, or None if none is left.
         expected: the micro-batches of that window, by their number in the epoch.
         weights: (N,) how much each micro-batch weighed in the gradient that was used, 1 being right. For
             micro-batches outside the window 0 is right, and 1 is what they would have weighed inside.

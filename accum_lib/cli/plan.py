@@ -24,7 +24,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--batch", required=True, type=int, help="B: examples in one update")
     parser.add_argument("--tokens", type=int, default=128, help="T: the sequences' length (128)")
     parser.add_argument("--head", help="classification, mlm, causal or seq2seq; the model's usual one")
-    parser.add_argument("--precision", help="only fp32, bf16 or fp16; both are tried if nothing is said")
+    parser.add_argument("--precision", help="only fp32, bf16 or fp16; fp32 and 16 bits are tried by default")
     parser.add_argument("--optimizer", default="adamw", help="adamw, sgd, momentum or adafactor")
     parser.add_argument("--implementation", default="foreach", help="foreach, for-loop or fused")
     parser.add_argument("--margin", type=float, help="part of the memory to leave free (0.1)")

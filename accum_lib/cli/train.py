@@ -26,7 +26,7 @@ docstrings of four packages apart.
 RATES = {"tiny": 1e-3, "base": 1e-4, "large": 1e-4}  # untrained models learn from nothing
 MAX_TOKENS = 128
 MODEL = "model"  # what the trained model is called in the output folder
-MANY_CUT = 0.05  # of the texts: fewer are told by --dry-run alone
+MANY_CUT = 0.05  # of the texts: fewer are reported by --dry-run alone
 FINE_TUNING_RATE = 2e-5  # for checkpoints: Liu et al. 2019 (arXiv 1907.11692), table 10
 
 
@@ -78,7 +78,7 @@ def _how_to_go_on(arguments: argparse.Namespace) -> str:
 
     if folders(arguments.output / FOLDER):
         return "the same command with --resume goes on from the last checkpoint"
-    return "nothing was saved yet, so the same command begins anew"
+    return "nothing was saved yet, so the same command starts from scratch"
 
 
 def _say_if_not_compiled(error: RuntimeError) -> None:
@@ -173,7 +173,7 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
 
 
 def _some(examples: Sequence[Any], number: int | None) -> Sequence[Any]:
-    """So many of them, or all: drawn, since a file may be sorted by class, and always the same."""
+    """At most ``number`` of them, or all: drawn, since a file may be sorted by class, and always the same."""
     if number is None or number >= len(examples):
         return examples
     drawn = random.Random(0).sample(range(len(examples)), number)

@@ -14,7 +14,7 @@ def add_arguments(parser: Any) -> None:
 
 
 def _folder(text: str) -> Path:
-    """An empty one, as of a variable that is not set, would be the folder in which one stands."""
+    """An empty one, as of a variable that is not set, would be the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty: name a folder")
     return Path(text)
@@ -50,7 +50,7 @@ def _add_what(group: Any) -> None:
         "--max-tokens",
         type=int,
         metavar="T",
-        help="cut texts to so many tokens (128, or what the model reads)",
+        help="truncate texts to N tokens (128, or what the model reads)",
     )
     add("--dropout", type=float, metavar="P", help="probability everywhere (the model's own, usually 0.1)")
 
@@ -75,7 +75,7 @@ def _add_update(group: Any) -> None:
 def _add_training(group: Any) -> None:
     add = group.add_argument
     add("--epochs", type=int, default=4, help="passes over the data (4)")
-    add("--max-updates", type=int, metavar="U", help="stop after so many updates, windows left out included")
+    add("--max-updates", type=int, metavar="U", help="stop after U updates, windows left out included")
     add(
         "--learning-rate",
         type=float,
@@ -98,7 +98,7 @@ def _add_training(group: Any) -> None:
         choices=("stop", "skip"),
         help="what to do if a loss is NaN: stop, or leave the window out (stop)",
     )
-    add("--max-skips", type=int, default=3, metavar="N", help="with skip, at most so many in a row (3)")
+    add("--max-skips", type=int, default=3, metavar="N", help="with skip, at most N in a row (3)")
 
 
 def _add_run(group: Any) -> None:

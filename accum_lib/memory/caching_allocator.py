@@ -45,7 +45,7 @@ class CachingAllocator:
         self._next_address = 0
 
     def allocate(self, nbytes: int) -> Block | None:
-        """A block for so many bytes: the smallest free one that is large enough; None for no bytes."""
+        """A block for ``nbytes``: the smallest free one that is large enough; None for no bytes."""
         if nbytes == 0:
             return None
         size = -(-nbytes // ROUND) * ROUND

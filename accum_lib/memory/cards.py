@@ -13,7 +13,7 @@ import torch
 from accum_lib.machine import GIB
 
 CONTEXT_BYTES = GIB // 2  # CUDA's context and loaded kernels; nothing of it is PyTorch's
-UNKNOWN_PART = 0.9  # of a nominal gigabyte (as GiB), where no card of the table has so many
+UNKNOWN_PART = 0.9  # of a nominal gigabyte (as GiB), where no card of the table is that large
 HOPPER = 9  # the compute capability from which on cuBLAS has a larger workspace
 AMPERE = 8  # from which on products in bfloat16 are in hardware
 

@@ -32,7 +32,7 @@ class CPU(Device):
     granularity = 1
 
     def follows(self, tensor: Tensor) -> bool:
-        return True  # what is small enough to be computed for real lies in the same memory
+        return True  # what is small enough to be computed for real is in the same memory
 
     def kernels(self) -> dict[str, Callable]:
         return {
@@ -215,7 +215,7 @@ def _convolution_backward(args: tuple, outputs: tuple) -> tuple[int, int]:
     if not _by_onednn(image):
         return 0, _columns(image, weight, grad)
     for_weight = _bytes(grad) + _image_copy(image)
-    if outputs[0] is None:  # nobody asks for the image's gradient
+    if outputs[0] is None:  # the image needs no gradient
         return 0, for_weight
     for_image = _bytes(grad) + _bytes(weight) + _bytes(image)
     if 2 * _bytes(image) < for_weight:
@@ -234,7 +234,7 @@ def _lstm_layer(args: tuple, outputs: tuple) -> tuple[int, int]:
 
 def _lstm_layer_backward(args: tuple, outputs: tuple) -> tuple[int, int]:
     inputs, *weights = args[:3]
-    no_gradient = sum(_bytes(t) for t in args[7:10])  # zeros for those of outputs that nobody used
+    no_gradient = sum(_bytes(t) for t in args[7:10])  # zeros for outputs that were not used
     padded = sum(_padded_rows(w) for w in weights)
     return 0, _packed(weights) + _all_gates(inputs, weights) + padded + no_gradient
 

@@ -126,12 +126,12 @@ def _check_on_line(lines: Lines, sizes: tuple[int, int, int], tape: Tape) -> Non
 def _maker(tape: Tape, storage: int) -> str:
     births = np.flatnonzero((tape.storage == storage) & (tape.sign > 0))
     if not len(births):
-        return "nobody (it was there before)"
+        return "no operator (it was there before)"
     return tape.operators[max(0, int(tape.operator[births[0]]) - 1)]
 
 
 def _mismatch(what: str) -> TraceMismatchError:
     return TraceMismatchError(
-        f"the traces do not line up: {what}. So nothing can be said of any other M: predict the M that you "
+        f"the traces do not line up: {what}. So no other M can be predicted: predict the M that you "
         "want by a trace of its own (trace_update), or make the model do the same for every M"
     )

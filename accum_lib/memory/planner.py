@@ -147,7 +147,7 @@ def largest_micro_batch(
 def reserved_bytes(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:
     """What PyTorch's caching allocator takes from the card, by a replay; a CPU's takes what is asked for.
 
-    Replayed are the powers of two on both sides of M, and between them lies a straight line: up to a ninth
+    Replayed are the powers of two on both sides of M, with a straight line between them: up to a ninth
     below a replay of this M, or a third above. A margin of a tenth makes up for it.
     """
     peak = prediction.peak_bytes(micro_batch_size, accumulation_steps)

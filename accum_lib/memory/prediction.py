@@ -30,7 +30,7 @@ def predict(
 
     Args:
         workload: what is trained.
-        settings: how; AdamW in float32 if nothing is said.
+        settings: how; AdamW in float32 by default.
         device: "cuda" or "cpu", or a ``CUDA`` with particulars: what the prediction is for. It is made
             on any machine.
         hopper: of "cuda": compute capability 9.0 or higher.

@@ -22,7 +22,7 @@ class Splice:
         tape: the trace they come from.
         steps: K.
         event: (events,) which of the trace's events each one is.
-        passes_more: (events,) what a pass leaves behind is to be added so many times more.
+        passes_more: (events,) how many extra times to repeat the pass's net effect.
         operator: (1 + events,) operators run so far, before the first event and at each.
         phases: (name, first operator), as in ``Timeline``.
     """

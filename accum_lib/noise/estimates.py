@@ -7,7 +7,7 @@ are drawn without replacement from a data set that counts N, ``g_j`` is unbiased
     E|g_j|^2 = |G|^2 - tr(Sigma)/N + tr(Sigma)/c_j      and so      E|g|^2 = |G|^2 - tr(Sigma)/N + tr(Sigma)/C
 
 for the whole window's gradient g = sum_j (c_j / C) g_j. Take the mean of ``|g_j|^2`` with the very weights
-``c_j / C``: then ``tr(Sigma)`` stands in it with ``sum_j (c_j / C) / c_j = K / C``, and the difference is
+``c_j / C``: then ``tr(Sigma)`` enters with ``sum_j (c_j / C) / c_j = K / C``, and the difference is
 
     E[ sum_j (c_j / C) |g_j|^2 - |g|^2 ] = tr(Sigma) (K - 1) / C ,
 
@@ -62,10 +62,10 @@ def from_window(
 def from_windows(estimates: np.ndarray, counts: np.ndarray, confidence: float = 0.95) -> NoiseScale:
     """Many windows' estimates in one, with its confidence interval.
 
-    A larger window tells more, so each is weighted by its count; weights that do not depend on the gradients
+    A larger window says more, so each is weighted by its count; weights that do not depend on the gradients
     leave both means unbiased. The interval assumes that the weights of the model stood still, and that
-    windows are independent. Windows of one epoch are drawn without replacement, so they lie a little more
-    evenly than independent ones: then the interval is too wide rather than too narrow.
+    windows are independent. Windows of one epoch are drawn without replacement, so they are spread a little
+    more evenly than independent ones: then the interval is too wide rather than too narrow.
 
     Args:
         estimates: (windows, 2) from ``from_window``.
@@ -120,7 +120,7 @@ def from_two_sizes(
 def ratio_interval(
     mean: np.ndarray, covariance: np.ndarray, freedom: int, confidence: float
 ) -> tuple[float, float]:
-    """Where a ratio of two means lies: Fieller (1954), *Some problems in interval estimation*.
+    """Interval of a ratio of two means: Fieller (1954), *Some problems in interval estimation*.
 
     All ratios r for which ``mean[0] - r mean[1]`` is not significantly different from 0 (Student's t). Unlike
     mean plus or minus an error, this stays right when the denominator is hardly known: then there is no upper

@@ -73,7 +73,7 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 def check_examples_are_separate(model: nn.Module) -> None:
-    """Refuse layers under which one example's gradient depends on the others, or on dice.
+    """Refuse layers under which one example's gradient depends on the others, or on random numbers.
 
     Raises:
         ValueError: naming the layer and what to do.

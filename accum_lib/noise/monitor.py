@@ -32,15 +32,15 @@ class NoiseScaleMonitor:
                 apply_update(model, optimizer)
             print(monitor.estimate(last=50))
 
-    A window tells something if two or more of its micro-batches count. What is kept beyond ``.grad`` is one
+    A window is informative if two or more of its micro-batches count. What is kept beyond ``.grad`` is one
     number for each parameter and micro-batch of a window.
 
     Args:
         model: whose gradients; parameters may be frozen, and are all on one device, in one process.
         loss_sum, count: as for ``accumulate``.
-        population: what the data set counts, if it is gone through without replacement; None if it is
+        population: what the data set counts, if it is drawn without replacement; None if it is
             endless. Then |G|^2 is that of the distribution that the data are a sample of.
-        every: measure one window in so many; the others cost nothing.
+        every: measure one window in ``every``; the others cost nothing.
         scaler: the ``GradScaler`` that ``accumulate`` gets, if it gets one.
 
     Raises:
@@ -98,7 +98,7 @@ class NoiseScaleMonitor:
         return loss
 
     def estimate(self, last: int | None = None, confidence: float = 0.95) -> NoiseScale:
-        """The noise scale over the measured windows, or the ``last`` so many of them.
+        """The noise scale over the measured windows, or over the ``last`` ones.
 
         The interval takes the weights of the model for fixed (see ``from_windows``): while they move, look
         at as few windows as will do. It also takes windows for independent: those of one epoch together
@@ -113,7 +113,7 @@ class NoiseScaleMonitor:
         if not self._estimates:
             raise ValueError(
                 f"nothing is measured yet: {self._windows} windows have begun, one in {self._every} is "
-                "looked at, and it tells something if two or more of its micro-batches count"
+                "looked at, and it is informative if two or more of its micro-batches count"
             )
         recent = slice(-last if last else None, None)
         return from_windows(np.array(self._estimates[recent]), np.array(self._totals[recent]), confidence)
@@ -192,7 +192,7 @@ class NoiseScaleMonitor:
         self._hooks = []
 
     def _read(self) -> None:
-        """Fetch the numbers of all windows that have ended in one go, and turn them into estimates."""
+        """Read the numbers of all finished windows at once, and turn them into estimates."""
         if not self._unread:
             return
         numbers = torch.cat([squares for _, squares, _ in self._unread]).numpy(force=True)

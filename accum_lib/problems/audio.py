@@ -57,7 +57,7 @@ class Utterances:
 class SpeechNet(nn.Module):
     """Two convolutions over time, then a linear layer to the syllables and the blank.
 
-    After each convolution what lies beyond an utterance's end is set to 0 again. Without that the bias
+    After each convolution what is beyond an utterance's end is set to 0 again. Without that the bias
     makes it non-zero, the next convolution carries it back into the real frames, and an utterance's loss
     depends on how long the longest of its micro-batch is: ``mask=False`` shows that fault.
     """
@@ -85,7 +85,7 @@ class Audio:
         num_samples: N.
         dtype: of the features and the parameters.
         seed: draws the utterances.
-        too_short: so many of them, the first, are cut to fewer frames than their target needs.
+        too_short: how many of them, the first ones, are cut to fewer frames than their target needs.
         mask: False leaves the model's padding unmasked, the fault that ``SpeechNet`` describes.
 
     Raises:

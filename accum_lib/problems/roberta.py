@@ -1,7 +1,7 @@
 """RoBERTa for sequence classification, built from its configuration: tiny for everyone, or full size.
 
 Offline, the weights are **random** (untrained) and the text is real: docstrings of packages that are
-installed anyway, to be told apart by the package that they come from. Their lengths are ragged, as
+installed anyway, classified by the package that they come from. Their lengths are ragged, as
 text is. Each byte is one token, so no vocabulary has to be downloaded.
 """
 

@@ -28,7 +28,7 @@ def evaluate(
         batch_size: how many at a time; it changes rounding only.
         update: noted in the result.
         predict: ``task.predict``, or that under autocast.
-        max_tokens: with padding, at most so many at a time, unless one example has more.
+        max_tokens: at most this many at a time, padding included, unless one example has more.
 
     Raises:
         ValueError: no label of all examples counts, so there is no mean.

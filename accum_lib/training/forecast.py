@@ -138,7 +138,7 @@ def places(task: Task, settings: TrainingSettings) -> list[tuple[list[int], int]
 
     The first has no gradients beside its activations yet. Where windows are sorted, it is also the longest,
     so that the two are far apart. A later epoch may put a text elsewhere, so all epochs are looked at, or,
-    of a long run, so many of the first as have ``LOOKED_AT`` examples.
+    of a long run, the first ones, up to ``LOOKED_AT`` examples.
     """
     n, left = len(task), planned_windows(settings, len(task))
     firsts, others = set[int](), set[int]()
@@ -311,7 +311,7 @@ def _classes(classes: dict[str, int]) -> str:
     shown = [f"{name} {number}" for name, number in ordered]
     if len(shown) > MOST_CLASSES:
         shown = [*shown[: MOST_CLASSES // 2], "...", *shown[-MOST_CLASSES // 2 :]]
-    return f"{len(classes)}, with so many examples to train on: {', '.join(shown)}"
+    return f"{len(classes)}, with these numbers of examples to train on: {', '.join(shown)}"
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ glibc maps large blocks one by one and unmaps them when they are freed; but each
 idea of "large", up to 32 MiB, and keeps what is smaller for itself. A RoBERTa-base has its gradients in that
 range: its process then holds hundreds of megabytes that no tensor uses, and a prediction would be too low.
 Smaller blocks lie in heaps, one for each thread, which shrink from their ends only: what was freed in between
-stays, a hundred megabytes after a backward pass over short texts, until somebody asks for it.
+stays, a hundred megabytes after a backward pass over short texts, until it is trimmed.
 Sources: mallopt(3), M_MMAP_THRESHOLD (a threshold that is set is not raised any more); malloc_trim(3).
 """
 
@@ -18,10 +18,10 @@ _giving_back = False
 def give_freed_blocks_back(large_bytes: int = LARGE_BYTES) -> bool:
     """Let blocks from ``large_bytes`` on be unmapped when they are freed; it holds for the whole process.
 
-    To map a block anew costs time, so this is for models whose memory is worth it.
+    Mapping a block again costs time, so this is for models whose memory is worth it.
 
     Returns:
-        Whether the C library could be told; others than glibc have ways of their own.
+        Whether the C library took the setting; others than glibc have other ways.
     """
     global _giving_back
     try:

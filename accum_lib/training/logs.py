@@ -1,4 +1,4 @@
-"""What a run says of itself: JSON lines to read back, TensorBoard if wanted, a progress bar for the eye."""
+"""Run logging: JSON lines, optional TensorBoard, a progress bar."""
 
 import json
 import math
@@ -23,7 +23,7 @@ class Reporter:
         total: windows planned, for the bar.
         done, updates: windows read and updates made before, in a resumed run.
         show: draw a progress bar on standard error.
-        speak: say on standard error what went wrong and how it goes on; of several processes, one does.
+        speak: report errors and what follows on standard error; one process does.
         tensorboard: write for TensorBoard too, into ``output/tensorboard``.
 
     Raises:
@@ -87,10 +87,10 @@ class Reporter:
 
 
 def read_log(path: Path | str) -> list[dict[str, Any]]:
-    """The events of a log in order, without the updates that a resumption did anew.
+    """The events of a log in order, without the updates that a resumption repeated.
 
     A run that is killed after its last checkpoint has logged updates that its successor makes once more. One
-    that is killed before its first checkpoint has a successor that begins anew, with "start".
+    that is killed before its first checkpoint has a successor that starts from scratch, with "start".
     """
     events: list[dict[str, Any]] = []
     for line in Path(path).read_text().splitlines():

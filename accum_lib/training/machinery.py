@@ -77,7 +77,7 @@ def planned_windows(settings: TrainingSettings, num_samples: int) -> int:
 def make_machinery(
     model: nn.Module, settings: TrainingSettings, updates: int, device: torch.device
 ) -> Machinery:
-    """Optimizer, schedule and scaler; the model is told to checkpoint activations, or to be compiled.
+    """Optimizer, schedule and scaler; the model checkpoints activations, or is compiled, if so set.
 
     Raises:
         ValueError: there are no layers to checkpoint.

@@ -164,7 +164,9 @@ def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None
             f"model.safetensors, or a name on the hub; offline there are {', '.join(SIZES)}, untrained"
         ) from error
     except SafetensorError as error:
-        raise OSError(f"the weights at {name!r} are damaged ({error}): copy or download them anew") from error
+        raise OSError(
+            f"the weights at {name!r} are damaged ({error}): copy or download them again"
+        ) from error
     tokenizer = load_tokenizer(name)
     _check_body(name, model, found, tokenizer)
     if task == "classification":
@@ -230,7 +232,7 @@ def _of_the_head(model: Any, keys: Iterable[str]) -> list[str]:
 def _suit_head(
     name: str, model: Any, found: dict[str, Any], its_labels: list[str], labels: tuple[str, ...]
 ) -> None:
-    """A last layer of another size begins anew; one for the same labels is put in their order.
+    """A last layer of another size is initialized again; one for the same labels is put in their order.
 
     One of the same size for other labels is trained on, as Transformers does without saying so.
     """
@@ -245,7 +247,7 @@ def _suit_head(
         )
     elif same:
         _reorder(model, [its.index(label) for label in ours])
-    elif its != [f"label_{i}" for i in range(len(its))]:  # as where nobody has named them
+    elif its != [f"label_{i}" for i in range(len(its))]:  # the default names
         warnings.warn(f"{what}its classifier is trained on, with the classes in this order", stacklevel=4)
 
 
@@ -275,7 +277,7 @@ def _classes(task: str, labels: tuple[str, ...]) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
-        # A checkpoint may come from a regression, and whoever loads what was trained would do another one.
+        # A checkpoint may come from a regression; loading the result would silently change the task.
         "problem_type": "single_label_classification",
     }
 

@@ -1,4 +1,4 @@
-"""A window's gradient, whatever happens: out of memory, it is done anew in smaller micro-batches.
+"""Retry a window with a smaller micro-batch after running out of memory.
 
 ``accumulate`` leaves ``.grad`` as it was if anything goes wrong, so a window can be begun again: nothing is
 lost and nothing counted twice. M does not change the gradient, which is why halving it is a safe way out.
@@ -56,7 +56,7 @@ def accumulate_or_halve(
         model, loss_sum, count, scaler, ranks: as ``accumulate`` takes them.
         make_window: ``make_window(M)``, the same examples in micro-batches of M.
         micro_batch_size: M to begin with.
-        on_halved: told the new M and the error each time.
+        on_halved: called with the new M and the error each time.
 
     Returns:
         What ``accumulate`` returns, and the M that it took.
@@ -78,7 +78,7 @@ def accumulate_or_halve(
             if ranks.world_size > 1 and is_out_of_memory(error):
                 raise MemoryError(
                     f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). "
-                    "The others cannot begin the window anew: a smaller -M and a larger -K help, with "
+                    "The others cannot restart the window: a smaller -M and a larger -K help, with "
                     "--resume too"
                 ) from error
             raise
@@ -98,7 +98,7 @@ def halve_until_it_fits(
     Args:
         attempt: leaves nothing behind if it fails.
         size: examples at a time, to begin with.
-        on_halved: told the new size and the error each time, once memory is free again.
+        on_halved: called with the new size and the error each time, once memory is free again.
 
     Raises:
         OutOfMemoryAtOneError: not even one example fits.
@@ -106,7 +106,7 @@ def halve_until_it_fits(
     while True:
         try:
             return attempt(size), size
-        except MemoryError:  # somebody knows already that a smaller size is no way out
+        except MemoryError:  # it is already known that a smaller size does not help
             raise
         except Exception as error:
             if not is_out_of_memory(error):

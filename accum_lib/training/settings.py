@@ -24,7 +24,7 @@ class TrainingSettings:
     Attributes:
         micro_batch_size, accumulation_steps: M and K; an update averages over B = M K examples.
         epochs: passes over the data.
-        max_updates: stop after so many windows, each of which is an update unless it is left out; the
+        max_updates: stop after this many windows, each of which is an update unless it is left out; the
             learning rate then decays until there.
         learning_rate: the highest one, reached after the warm-up.
         weight_decay: of weight matrices and embeddings; biases and LayerNorm have none.
@@ -33,14 +33,14 @@ class TrainingSettings:
         precision: "fp32", or "bf16" or "fp16" by autocast around the forward pass.
         checkpointing: recompute each layer's activations in the backward pass and do not keep them.
         compile: let ``torch.compile`` translate the forward and backward pass.
-        length_pool: sort examples by length within so many windows, which saves padding. 0 does not; 1 (the
+        length_pool: sort examples by length within this many windows, which saves padding. 0 does not; 1 (the
             default) leaves every update as it is, since the order within a window does not matter. With
             ``noise_scale`` the windows stay the same and are not sorted.
         seed: of the order of the data, dropout and masks.
         evaluate_every: windows between two evaluations; None evaluates at the end of each epoch.
         save_every: windows between two checkpoints; None saves at the end of each epoch.
         on_non_finite: what to do if a loss or a gradient is NaN or infinite: "stop", or "skip" the window.
-        max_skips: with "skip", at most so many windows in a row.
+        max_skips: with "skip", at most this many windows in a row.
         noise_scale: estimate the gradient noise scale on the way (needs K >= 2, and no larger length_pool
             than 1).
     """

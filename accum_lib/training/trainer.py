@@ -228,7 +228,7 @@ class Trainer:
         self.reporter.evaluation(found)
 
     def _save(self, root: Path, must: bool) -> None:
-        """Save; a full disk in the middle of a run does not end it, but is said."""
+        """Save; a full disk in the middle of a run is reported and does not end it."""
         now = self.progress
         if not self.first:
             return
@@ -255,7 +255,7 @@ class Trainer:
         found = resumption.find(self.output, self.facts)
         resumption.put_back(self.machinery, self.progress, found.state)
         if resumption.saved_micro_batch_size(found.state) != self.settings.micro_batch_size:
-            self.progress.micro_batch_size = self.settings.micro_batch_size  # asked for anew
+            self.progress.micro_batch_size = self.settings.micro_batch_size  # as asked for now
         return replace(found, state=resumption.small_part(found.state))  # or the weights would be held twice
 
     def _tell_beginning(self, found: checkpoints.LoadedCheckpoint | None) -> None:
@@ -267,7 +267,7 @@ class Trainer:
         )
         for problem in found.rejected:
             self.reporter.say(f"{problem}; an earlier checkpoint is used")
-        if self.show:  # all is well, and without a bar only what went wrong is said
+        if self.show:  # all is well, and without a bar only errors are reported
             self.reporter.say(f"resumed from {found.folder}, after update {self.progress.updates}")
 
     def _prepare(self, stack: ExitStack, measured: dict[str, Any] | None) -> None:
@@ -291,7 +291,7 @@ class Trainer:
 
     def _tell_halved(self, size: int, error: str) -> None:
         self.reporter.event("out_of_memory", update=self.progress.updates, micro_batch_size=size, error=error)
-        self.reporter.say(f"out of memory: the window is done anew with M = {size} ({error})")
+        self.reporter.say(f"out of memory: retrying the window with M = {size} ({error})")
 
     def _memory(self) -> int:
         if self.device.type == "cuda":

@@ -165,7 +165,7 @@ def test_the_notebook_shows_results_with_their_machine_and_date(
     monkeypatch.setattr(gpu_results, "COMMITTED", tmp_path / "results.json")
     monkeypatch.setattr(memory, "OWN", tmp_path / "own")
     gpu_results.show_gpu_results()
-    assert "nobody has run this on a GPU yet" in capsys.readouterr().out
+    assert "this has not run on a GPU yet" in capsys.readouterr().out
     (tmp_path / "results.json").write_text(json.dumps(record))
     gpu_results.show_gpu_results()
     shown = " ".join(capsys.readouterr().out.split())

@@ -71,7 +71,7 @@ def test_too_little_room_is_said_before_the_run_and_in_the_plan(tmp_path, monkey
     assert main([*command, "--dry-run"]) == 0
     assert "0.00 GiB are free: TOO LITTLE" in capsys.readouterr().out
     assert main(command) == 0
-    assert f"where {tmp_path / 'a'} lies 0.00 GiB are free: make room" in capsys.readouterr().err
+    assert f"on the disk of {tmp_path / 'a'} 0.00 GiB are free: make room" in capsys.readouterr().err
 
 
 def test_the_disk_is_that_of_the_nearest_folder_that_is_there(tmp_path, monkeypatch) -> None:
@@ -97,7 +97,7 @@ def test_classes_are_counted_by_name() -> None:
     assert f"{names[0]} {labels.count(0)}" in explain_run(plan, GIB, GIB)
     many = replace(plan, classes={f"c{i}": 100 - i for i in range(77)})
     line = next(line for line in explain_run(many, GIB, GIB).splitlines() if line.startswith("classes"))
-    assert line.endswith("77, with so many examples to train on: c0 100, c1 99, c2 98, c3 97, ..., "
+    assert line.endswith("77, with these numbers of examples to train on: c0 100, c1 99, c2 98, c3 97, ..., "
                          "c73 27, c74 26, c75 25, c76 24")  # fmt: skip
 
 

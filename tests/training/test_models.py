@@ -273,7 +273,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path) -> None:
 def test_damaged_weights_are_said_to_be_damaged(tmp_path, kept) -> None:
     weights = classifier(tmp_path) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    with pytest.raises(OSError, match=r"the weights at '.*' are damaged \(.*\): copy or download them anew"):
+    with pytest.raises(OSError, match=r"the weights at '.*' are damaged \(.*\): copy or download them again"):
         load_model(weights.parent, "classification", made_data())
 
 

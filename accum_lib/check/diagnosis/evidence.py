@@ -74,7 +74,7 @@ def support(update: UpdateCheck) -> list[int]:
 
 
 def has_weights(update: UpdateCheck) -> bool:
-    """Whether the weights could be told at all."""
+    """Whether the weights could be determined at all."""
     return bool(np.isfinite(update.weights).any())
 
 

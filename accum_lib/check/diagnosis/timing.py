@@ -1,4 +1,4 @@
-"""Faults in when the optimizer moves, and in what lies in the gradient buffer at which moment."""
+"""Faults in when the optimizer steps, and in what the gradient buffer holds at that time."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -39,7 +39,7 @@ def _not_finite(report: Report, evidence: Evidence) -> Diagnosis | None:
         cause = (
             _("micro-batch {number} counts nothing, and a mean over nothing is NaN", number=empty[0])
             if empty
-            else _("why?")
+            else _("cause unknown")
         )
         return Diagnosis(
             "not_finite",
@@ -132,7 +132,7 @@ def _tail_lost(report: Report, evidence: Evidence) -> Diagnosis | None:
 
 
 def _leaks(report: Report, evidence: Evidence) -> bool:
-    """What is left of one epoch counts together with the beginning of another, or lies in the buffer then."""
+    """The rest of one epoch counts together with the start of the next, or is in the buffer then."""
     if len(report.updates) >= report.expected_updates:
         return False
     pieces, start = evidence.pieces(), min(i for piece in evidence.due() for i in piece)

@@ -99,8 +99,8 @@ FAULTS = [
     Fault(
         "leaked_tail", N_("The short window leaks into the next epoch"),
         loops.leaked_tail, loops.right, ragged,
-        N_("Nobody clears the last r micro-batches' gradient, so the next epoch's first update contains "
-           "it."),
+        N_("The gradient of the last r micro-batches is not cleared, so the next epoch's first update "
+           "contains it."),
         "torchtune pull request 2745 (2025)",
     ),
     Fault(
@@ -171,7 +171,8 @@ LIMITS = [
         "sentence-transformers pull request 1822 (2023)",
     ),
     Fault(
-        "random_masks", N_("Dropout draws anew"), loops.right, loops.right, lambda: models.dropout_case(0.2),
+        "random_masks", N_("Dropout draws new masks"),
+        loops.right, loops.right, lambda: models.dropout_case(0.2),
         N_("Each micro-batch has masks of its own, as the rows of a big batch have. In expectation nothing "
            "changes; bit by bit nothing can be compared."),
         N_("by design: Srivastava et al. (2014), Dropout"),

@@ -1,7 +1,7 @@
 """Models and losses that see the whole batch, so that no loop can accumulate them; and what helps.
 
 Faults in a loop can be mended in the loop. These are limits of the method: BatchNorm normalises by the
-statistics of the batch it is given, dropout draws masks anew for each one, and a contrastive loss compares
+statistics of the batch it is given, dropout draws new masks for each one, and a contrastive loss compares
 each example with all others of its batch.
 """
 

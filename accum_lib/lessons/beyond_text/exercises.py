@@ -90,7 +90,7 @@ def check_torch_mean(weights: Callable[[list[int]], Sequence[float]]) -> Feedbac
 
 @runs
 def check_alignable(alignable: Callable[[int, list[int]], bool]) -> Feedback:
-    """Exercise 3: ``alignable(frames, target)``, whether CTC can spell ``target`` in so many frames."""
+    """Exercise 3: ``alignable(frames, target)``, whether CTC can spell ``target`` in that many frames."""
     if is_blank(alignable(4, [1, 2])):
         return not_yet(_(BLANK_ANSWER))
     for target in ([1], [1, 2], [1, 1], [2, 2, 2], [1, 2, 1], [3, 3, 1, 1]):

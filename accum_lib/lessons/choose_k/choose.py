@@ -21,7 +21,7 @@ from accum_lib.memory.workloads import Workload
 from accum_lib.noise.records import NoiseScale
 
 GOALS = ("balance", "time")
-ENDLESS = 100  # times N: what stands for a noise scale without an upper end, when times are weighed
+ENDLESS = 100  # times N: in place of a noise scale without an upper end, when times are weighed
 
 Pair = tuple[int, int]
 
@@ -47,7 +47,7 @@ def advise(
         goal: "balance" takes B at the noise scale, where updates and examples are both twice their least
             (McCandlish et al. 2018); "time" takes what ``times`` and the noise scale put first, and falls
             back to "balance" without times.
-        settings: how an update is made; AdamW in float32 if nothing is said.
+        settings: how an update is made; AdamW in float32 by default.
         margin: the part of the card's usable memory that is left free.
 
     Raises:
@@ -115,7 +115,7 @@ class Chooser:
     def fastest(self, noise_scale: float) -> Pair | None:
         """The (M, K) with the least predicted time to the same progress.
 
-        For one K the time is convex in M, ``(1 + B_noise / (M K)) (K (a + b M) + c)``, so its lowest M lies
+        For one K the time is convex in M, ``(1 + B_noise / (M K)) (K (a + b M) + c)``, so its lowest M is
         beside ``sqrt(B_noise (a + c / K) / (b K))`` or at an end. For one M it is lowest at ``K^2 = B_noise c
         / (M (a + b M))``, which M = 1 makes largest: beyond that no K can be best.
         """
@@ -255,7 +255,7 @@ def _check(
         raise ValueError(f"the margin is a part of the memory, from 0 to below 1; got {margin}")
     if noise is not None and not 0 <= noise.low <= noise.noise_scale <= noise.high:
         raise ValueError(
-            f"a noise scale is 0 or more examples and lies within its interval; got {noise.noise_scale:g} "
+            f"a noise scale is 0 or more examples and within its interval; got {noise.noise_scale:g} "
             f"in {noise.low:g} to {noise.high:g}"
         )
     if times is not None and times.device != card.device:

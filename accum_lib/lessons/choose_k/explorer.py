@@ -82,7 +82,7 @@ def choose_k_explorer(times: Times | None = None, noise: Noise | None = None) ->
 
 
 def _facts(times: TimeModel) -> dict[str, Any]:
-    """As JSON has it, so that whoever sees the picture can make it anew."""
+    """As JSON has it, so that the picture can be rebuilt from what it shows."""
     return {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in asdict(times).items()}
 
 

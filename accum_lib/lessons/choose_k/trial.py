@@ -167,10 +167,10 @@ def _one_run(
 
 def _windows(problem: Roberta, steps: int, seed: int) -> Iterator[list[Any]]:
     """Epoch after epoch over the first ``TEXTS`` texts; a trailing window is left out: all are alike."""
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     usable = TEXTS // (steps * TEXT_M) * steps * TEXT_M
     while True:
-        order = torch.randperm(TEXTS, generator=dice)[:usable]
+        order = torch.randperm(TEXTS, generator=generator)[:usable]
         yield from windows((problem.batch(rows) for rows in order.split(TEXT_M)), steps)
 
 
@@ -192,7 +192,7 @@ def _trial(
 
 
 def loss_at(race: Race, updates: float) -> np.ndarray:
-    """(seeds,) held-out loss after so many updates, between two looks on a straight line; the best rate's."""
+    """(seeds,) held-out loss after N updates, interpolated between two evaluations; the best rate's."""
     rates, seeds = race.losses.shape[1:]
     losses = np.array([
         [np.interp(updates, race.updates, race.losses[:, r, s]) for s in range(seeds)] for r in range(rates)
@@ -213,7 +213,7 @@ def verdicts(trial: Trial) -> list[Clause]:
 
 
 def mean_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Where the mean over seeds lies, by Student's t; the seeds are taken for independent."""
+    """Interval of the mean over seeds, by Student's t; the seeds are taken for independent."""
     from scipy.special import stdtrit  # takes a while to import
 
     half = stdtrit(len(values) - 1, (1 + confidence) / 2) * values.std(ddof=1) / np.sqrt(len(values))

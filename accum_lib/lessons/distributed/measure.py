@@ -116,7 +116,7 @@ class Lab:
 
     Attributes:
         traffic: one record for each setting.
-        probe_bytes, probe_seconds: (P,) the medians of bare all-reduces of so many bytes.
+        probe_bytes, probe_seconds: (P,) the medians of bare all-reduces of these sizes.
         sharded: the same model under FSDP2; empty if it was not asked for.
         gradient_error: of a window of uneven shards against one big batch, relative, in float64.
     """
@@ -170,8 +170,8 @@ def wide_mlp() -> nn.Sequential:
 
 
 def _batches(micro_batch_size: int, number: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    problem, dice = Digits(), torch.Generator().manual_seed(dist.get_rank())
-    rows = torch.randint(problem.num_samples, (number, micro_batch_size), generator=dice)
+    problem, generator = Digits(), torch.Generator().manual_seed(dist.get_rank())
+    rows = torch.randint(problem.num_samples, (number, micro_batch_size), generator=generator)
     return [problem.batch(each) for each in rows]
 
 
@@ -183,7 +183,7 @@ def _traffic(setting: Setting) -> Traffic:
     window = _batches(setting.micro_batch_size, setting.accumulation_steps)
     seconds, spans = [], []
     for _ in range(WARM_UP + UPDATES):
-        dist.barrier()  # so that nobody's late start is taken for communication
+        dist.barrier()  # so that a late start is not taken for communication
         meter.begin()
         started = time.perf_counter()
         accumulate(model, window, meter.loss_sum, count_samples, ranks=ranks)
@@ -232,7 +232,7 @@ def _gradient_error() -> float:
 
 
 def _probe(size: int) -> float:
-    """Seconds of a bare all-reduce of so many bytes."""
+    """Seconds of a bare all-reduce of ``nbytes``."""
     numbers, seconds = torch.zeros(size // 4), []
     for _ in range(PROBE_ROUNDS):
         dist.barrier()

@@ -104,7 +104,7 @@ class NotPermittedError(RuntimeError):
 
 
 def measure_slowed(megabits: float, world_size: int = 2, timeout_seconds: float = 120) -> Lab:
-    """Measure over a network of so many megabits per second, both directions together.
+    """Measure over a network limited to this many megabits per second, both directions together.
 
     Raises:
         ValueError: the rate is not above 0.

@@ -1,6 +1,6 @@
 """What the notebooks hold, read from the notebooks themselves: question, minutes, predictions, exercises.
 
-So the map of notebook 00 needs no list that somebody must keep up to date. Nothing here depends on the
+So the map of notebook 00 needs no list to keep up to date. Nothing here depends on the
 language that a notebook is written in: names of questions and checks are code, the same in all of them.
 """
 

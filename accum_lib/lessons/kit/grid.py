@@ -2,7 +2,7 @@
 
 A round trip to the kernel takes two to three tenths of a second, too slow for a hand on a slider. So
 the kernel computes all settings when the explorer is made, and sends the numbers once; from then on
-the browser alone redraws (``static/grid.js``). The picture stands before the rest is computed, the
+the browser alone redraws (``static/grid.js``). The picture is shown before the rest is computed, the
 computation can be interrupted, and an error is shown in words.
 """
 
@@ -47,13 +47,13 @@ class Control:
 
     Attributes:
         name: the setting's name, as ``picture_of`` takes it.
-        label: what stands beside the control, with its symbol.
+        label: the text beside the control, with its symbol.
         values: what it can be, in the order of the slider.
         start: the value it has at first.
         labels: the values in words; None writes them as they are. They and ``label`` are English, marked
             with ``N_``, and translated when an explorer is made.
         kind: "slider", or "choice" for a few named alternatives.
-        play_ms: give it a play button that moves on every so many milliseconds; 0 for none.
+        play_ms: give it a play button that moves on at this interval, in milliseconds; 0 for none.
     """
 
     name: str
@@ -160,7 +160,7 @@ class GridExplorer(anywidget.AnyWidget):
         self.selection = picked
 
     def picture(self) -> Picture:
-        """The picture of the present settings, computed anew."""
+        """The picture of the present settings, computed again."""
         with one_thread():  # as the others were: on two threads sums round in another order
             return self._picture_of(**self.settings)
 
@@ -170,7 +170,7 @@ class GridExplorer(anywidget.AnyWidget):
         self.fill()
 
     def fill(self) -> None:
-        """Compute every setting that is missing. An interrupt ends it and can be taken up again.
+        """Compute every setting that is missing. An interrupt ends it; call it again to continue.
 
         A setting that raises says so in words where its picture would be; the others still work.
         """
@@ -194,10 +194,10 @@ class GridExplorer(anywidget.AnyWidget):
 
     def _fill(self) -> None:
         missing = [key for key in self._grid if key not in self._packer]
-        told = time.monotonic()
+        reported = time.monotonic()
         for done, key in enumerate(missing):
-            if time.monotonic() - told > 0.25:
-                told = time.monotonic()
+            if time.monotonic() - reported > 0.25:
+                reported = time.monotonic()
                 self.status = _(
                     "Computing every setting: {done} of {missing} (interrupt the kernel to stop)",
                     done=done,
@@ -242,7 +242,7 @@ class _Packer:
         }
         self.cells: dict[str, Any] = {}
         self._arrays: list[np.ndarray] = []
-        self._starts: dict[bytes, int] = {}  # where an array that several settings share already stands
+        self._starts: dict[bytes, int] = {}  # where an array that several settings share already is
         self._length = 0
 
     def __contains__(self, key: Key) -> bool:

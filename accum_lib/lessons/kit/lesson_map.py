@@ -118,7 +118,7 @@ def _link(lesson: Lesson) -> str:
 
 
 def _inline(text: str) -> str:
-    """The little Markdown that stands in titles and questions."""
+    """The little Markdown that titles and questions contain."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
     return re.sub(r"\*([^*]+)\*", r"<i>\1</i>", text)
 

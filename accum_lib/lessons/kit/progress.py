@@ -1,6 +1,6 @@
 """What the reader has done so far, in a small local file: predictions made, exercises solved.
 
-The file lies at the project's root and never leaves the machine. Whatever is wrong with it is said in
+The file is at the project's root and never leaves the machine. Whatever is wrong with it is reported in
 words and disturbs no lesson: the lesson counts, not the bookkeeping.
 """
 
@@ -35,7 +35,7 @@ class ProgressError(Exception):
 
 
 def path() -> pathlib.Path:
-    """Where the progress is kept; beside the notebooks if the library lies in no project's folder."""
+    """Where the progress is kept; the current folder if the library is in no project's folder."""
     if named := os.environ.get(VARIABLE):
         return pathlib.Path(named)
     return (ROOT if (ROOT / "pyproject.toml").exists() else pathlib.Path.cwd()) / ".progress.json"
@@ -99,7 +99,7 @@ def _record(change: Callable[[Progress], Progress]) -> str:
 
 
 def _write(progress: Progress) -> None:
-    """Whole or not at all: written beside the file first, then put in its place."""
+    """Atomic: write a temporary file in the same folder, then rename it."""
     text = json.dumps({"predictions": progress.predictions, "exercises": progress.exercises}, indent=1)
     try:
         path().parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def axis(title: str, domain: tuple[float, float], **more: Any) -> dict[str, Any]
 def layout(height: int, top: int = 40, **more: Any) -> dict[str, Any]:
     """The layout every figure starts from; ``height`` and the margin above the panels in pixels.
 
-    Nothing in it moves the margins (no automatic ones, and the legend stands inside the plotting area):
+    Nothing in it moves the margins (no automatic ones, and the legend is inside the plotting area):
     Plotly would draw everything twice, and a slider would feel slow.
     """
     return {

@@ -130,7 +130,7 @@ def _prediction() -> Prediction:
 
 
 def _backward_peak(prediction: Prediction, steps: int, micro_batch_size: int = 4096) -> float:
-    """The peak where activations are many, so that it lies in a backward pass."""
+    """The peak where activations are many, so that it is in a backward pass."""
     line = prediction.timeline(micro_batch_size, steps, moments=1)
     assert line.peak_phase != "update"
     inputs = micro_batch_size * (64 * 4 + 8) * (steps - 1)  # further batches of the window are there, too

@@ -53,9 +53,7 @@ def measure_on_cpu(
 def measure_apart(*arguments: Any) -> int:
     """``measure_on_cpu`` in a process of its own, which is a copy of one that has loaded PyTorch."""
     context = multiprocessing.get_context("forkserver")
-    loaded = [
-        name for name in PRELOADED if name.split(".")[0] in sys.modules
-    ]  # what nobody uses takes a while
+    loaded = [name for name in PRELOADED if name.split(".")[0] in sys.modules]  # unused values take a while
     context.set_forkserver_preload([*loaded, __name__])
     with context.Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_one_thread_measure, arguments)
@@ -102,13 +100,13 @@ def _events(roots: list[Any]) -> Iterator[Any]:
 def pace(
     workload: Workload, pairs: Sequence[tuple[int, int]], rounds: int = 9, settings: Settings | None = None
 ) -> Pace:
-    """Time one update of each (M, K) in every round, in an order drawn anew, so that drift hits all alike.
+    """Time one update of each (M, K) in every round, in a random order, so that drift hits all alike.
 
     Args:
         workload: what is trained; all pairs share one model.
         pairs: (M, K) of each.
         rounds: how often; one more to warm up is not counted.
-        settings: how; AdamW, one parameter after the other, if nothing is said.
+        settings: how; AdamW, one parameter after the other, by default.
 
     Raises:
         WouldNotFitError: one of them would not fit into this machine's memory.

@@ -76,7 +76,7 @@ def train_and_show(epochs: int = 2) -> Rehearsal | None:
     try:
         done = rehearse(epochs, tell)
     except KeyboardInterrupt:
-        words.value = _("Stopped. Run this cell again to train anew.")
+        words.value = _("Stopped. Run this cell to train again.")
         return None
     show_still(lambda: picture(done.updates, done.training.evaluations, done.majority))
     return done

@@ -22,7 +22,7 @@ SCRIPT = GPU_FOLDER / "roberta_lab.py"
 COMMITTED = SCRIPT.with_suffix(".json")
 SECONDS = 240  # in a notebook; the whole takes up to nine minutes
 NONE = N_("""\
-This machine has no GPU, and no results of one have been committed: nobody has run this on a GPU yet,
+This machine has no GPU, and no results of one have been committed: this has not run on a GPU yet,
 so there is nothing to show. On a machine with one:
 
     python benchmarks/gpu/roberta_lab.py""")

@@ -150,7 +150,7 @@ def rehearse(
 
     Args:
         epochs: passes over the data.
-        on_update: told each update, and how many there will be.
+        on_update: called with each update, and how many there will be.
     """
     data, updates = load_data("docstrings"), []
 
@@ -168,7 +168,7 @@ def rehearse(
 
 
 def interrupted_and_not(updates: int = 6, stop_after: int = 3) -> tuple[str, str]:
-    """Train so many updates, once with a failure and a resumption, once without; dropout is on.
+    """Train ``updates`` updates, once with a failure and a resumption, once without; dropout is on.
 
     Returns:
         The final weights of both as fingerprints: equal only if all bits are.

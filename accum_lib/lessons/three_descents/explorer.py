@@ -41,7 +41,7 @@ def moments_explorer() -> GridExplorer:
     problem = Regression(num_samples=SAMPLES)
     story, ground = window_story(problem, MICRO_BATCH, STEPS, LEARNING_RATE), surface(problem)
     inputs = problem.x.numpy()
-    full = STEPS  # the moment at which the first buffer is full tells most: start there
+    full = STEPS  # the moment at which the first buffer is full shows most: start there
     control = Control(
         "moment",
         N_("Moment"),

@@ -82,7 +82,7 @@ class Timed(Protocol):
 
 
 Raced = TypeVar("Raced", bound=Timed)
-ANEW = N_("Stopped. Run this cell again to race anew; the cells below need the races.")
+RACE_AGAIN = N_("Stopped. Run this cell to race again; the cells below need the races.")
 GO_ON = N_("Stopped. Run this cell again to go on; the cells below need the races.")
 
 
@@ -91,7 +91,7 @@ class RaceTrack(Generic[Raced]):
 
     Args:
         run: ``run(tell)``, as ``race_all``.
-        stopped: what is said after a stop, marked with ``N_``.
+        stopped: the text after a stop, marked with ``N_``.
 
     Attributes:
         races: what was raced; None until the races are through, and after a stop.
@@ -100,7 +100,7 @@ class RaceTrack(Generic[Raced]):
     def __init__(
         self,
         run: Callable[[Callable[[float], None]], Raced] = race_all,  # type: ignore[assignment]
-        stopped: str = ANEW,
+        stopped: str = RACE_AGAIN,
     ) -> None:
         self._run, self._stopped = run, stopped
         self.races: Raced | None = None

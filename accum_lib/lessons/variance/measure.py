@@ -32,7 +32,7 @@ def draw(
     Args:
         num_samples: N.
         batch_size: B; at most N, unless drawn with replacement.
-        draws: how many mini-batches, each drawn anew.
+        draws: how many mini-batches, each drawn independently.
         sampling: "shuffled" (every set of B examples is as likely), "with replacement", "not shuffled" (B
             neighbours in the order of the data, from a random place on), "sorted by class" (the same
             after sorting by ``labels``).
@@ -49,17 +49,17 @@ def draw(
         raise ValueError(f"sampling must be one of {SAMPLINGS}; got {sampling!r}")
     if not batch_size >= 1 or (batch_size > num_samples and sampling != "with replacement"):
         raise ValueError(f"batch_size must be between 1 and the {num_samples} examples; got {batch_size}")
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     if sampling == "with replacement":
-        return torch.randint(num_samples, (draws, batch_size), generator=dice)
+        return torch.randint(num_samples, (draws, batch_size), generator=generator)
     if sampling == "shuffled":
-        return torch.rand(draws, num_samples, generator=dice).argsort(dim=1)[:, :batch_size]
+        return torch.rand(draws, num_samples, generator=generator).argsort(dim=1)[:, :batch_size]
     order = torch.arange(num_samples)
     if sampling == "sorted by class":
         if labels is None:
             raise ValueError("to sort by class, give the labels")
         order = labels.argsort(stable=True)
-    starts = torch.randint(num_samples, (draws, 1), generator=dice)
+    starts = torch.randint(num_samples, (draws, 1), generator=generator)
     return order[(starts + torch.arange(batch_size)) % num_samples]
 
 
@@ -151,8 +151,8 @@ def bootstrap(values: np.ndarray, confidence: float, seed: int = 0) -> tuple[flo
         confidence: between 0 and 1.
         seed: draws the resamples.
     """
-    dice = np.random.default_rng(seed)
-    resampled = values[dice.integers(len(values), size=(BOOTSTRAPS, len(values)))].mean(axis=1)
+    generator = np.random.default_rng(seed)
+    resampled = values[generator.integers(len(values), size=(BOOTSTRAPS, len(values)))].mean(axis=1)
     low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

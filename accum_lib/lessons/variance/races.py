@@ -59,10 +59,10 @@ class Replicas:
 
         A trailing window is left out, so that all updates of a race are of one size.
         """
-        dice = [torch.Generator().manual_seed(seed) for seed in range(self.seeds)]
+        generators = [torch.Generator().manual_seed(seed) for seed in range(self.seeds)]
         usable = self.num_samples // effective_batch_size * effective_batch_size
         while True:
-            order = torch.stack([torch.randperm(self.num_samples, generator=d) for d in dice])
+            order = torch.stack([torch.randperm(self.num_samples, generator=d) for d in generators])
             for rows in order[:, :usable].split(micro_batch_size, dim=1):
                 yield self._pixels[rows], self._labels[rows]
 
@@ -115,7 +115,7 @@ def give_each_its_rate(optimizer: torch.optim.Optimizer, rates: Callable[[int], 
     optimizer.register_step_post_hook(shorten)
 
 
-LARGEST_MICRO_BATCH = 64  # unless another is asked for, a larger B is accumulated from so many
+LARGEST_MICRO_BATCH = 64  # by default, a larger B is accumulated from micro-batches of this size
 EVALUATIONS = 24  # in one race, spread evenly over the logarithm of the updates
 
 Tell = Callable[[], None]  # called at each evaluation
@@ -154,7 +154,7 @@ def race(
     replicas: Replicas, batch_size: int, recipe: Recipe, updates: int, tell: Tell | None = None,
     micro_batch_size: int = LARGEST_MICRO_BATCH,
 ) -> Race:  # fmt: skip
-    """Train every copy for so many updates, and look at the held-out loss on the way.
+    """Train every copy for ``updates`` updates, and evaluate the held-out loss on the way.
 
     Args:
         replicas: data, seeds and learning rates.
@@ -191,7 +191,7 @@ def race(
 
 
 def evaluations(updates: int) -> int:
-    """How often a race of so many updates calls ``tell``."""
+    """How often a race of that many updates calls ``tell``."""
     return len(_looks(updates))
 
 

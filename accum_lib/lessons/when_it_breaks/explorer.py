@@ -35,7 +35,7 @@ def clues_explorer() -> GridExplorer:
 
 
 class BugHunt:
-    """A loop nobody shows you: read the clues, name the fault, then see its source.
+    """A hidden loop: read the clues, name the fault, then see its source.
 
     Attributes:
         explorer: the clues.

@@ -12,7 +12,7 @@ from accum_lib.words import N_, _, clauses, listed, sentences
 LEFT, RIGHT = (0.0, 0.46), (0.58, 1.0)
 UPPER, LOWER = (0.58, 0.9), (0.0, 0.34)
 FLOOR, CEILING = 1e-17, 10.0  # of errors that are drawn
-WIDEST = 22  # pixels across of the circle that stands for a weight of 1
+WIDEST = 22  # diameter in pixels of the circle for a weight of 1
 MOST_UPDATES = 16
 
 
@@ -74,7 +74,7 @@ def clues_summary(clues: Clues) -> str:
             highest=_number(inside.max()),
         )
         if len(inside)
-        else _("no update stands for a window")
+        else _("no update belongs to a window")
     )
     unlike = len(clues.errors) - len(errors)
     counted = clauses(
@@ -228,7 +228,7 @@ def sightings_summary(found: Sightings, observation: str) -> str:
 
 
 def _name(code: str) -> str:
-    """A fault's code in words, as it stands at an axis."""
+    """A fault's code in words, for an axis."""
     return _(code.replace("_", " "))
 
 

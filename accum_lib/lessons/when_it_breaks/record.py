@@ -31,7 +31,7 @@ class Clues:
     """What can be seen of a loop from outside, over two epochs. ``U`` updates, ``N`` micro-batches an epoch.
 
     Attributes:
-        windows: (U, N) whether micro-batch i of that epoch belongs to the window that update u stands for.
+        windows: (U, N) whether micro-batch i of that epoch belongs to the window of update u.
         weights: (U, N) how much it weighed in update u. Inside its window 1 is right, outside 0.
         errors: (U,) of the update's gradient, relative to one big batch's.
         tolerance: what rounding may make of an error.

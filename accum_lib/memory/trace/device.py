@@ -35,7 +35,7 @@ class Device:
     Attributes:
         name: "cpu" or "cuda".
         workspaces: what its libraries hold all the time, in bytes each.
-        granularity: every request is rounded up to a multiple of so many bytes.
+        granularity: every request is rounded up to a multiple of it, in bytes.
         adds_in_place: set while an addition is one that a real run does in place.
         casts: autocast's copies, if the traced update runs under it.
         hidden: for some operators, the bytes that their kernel allocates for itself and frees.

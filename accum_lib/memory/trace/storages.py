@@ -1,7 +1,7 @@
 """Follow every storage of a computation, from its birth to its death, without having any.
 
-A tensor on PyTorch's *meta* device has a shape and a storage of so many bytes, but no memory behind it.
-Python sees every operator that runs, so it sees every new storage; a weak reference tells when the
+A tensor on PyTorch's *meta* device has a shape and a storage of a known size, but no memory behind it.
+Python sees every operator that runs, so it sees every new storage; a weak reference reports when the
 last tensor that uses it is gone. The engine that computes gradients is the real one, so what it keeps,
 and for how long, is what it keeps in a real run.
 """
@@ -33,7 +33,7 @@ class Tape:
 
     Attributes:
         nbytes: (storages,) bytes that each asks for.
-        category: (storages,) what it is for: a name, or "" where nobody has said.
+        category: (storages,) what it is for: a name, or "" if unknown.
         resident: (storages,) it was there before the first event.
         storage: (events,) whose event it is.
         sign: (events,) +1 born, -1 died.
@@ -41,7 +41,7 @@ class Tape:
         operators: the names of all operators, in order.
         flops: (operators,) floating-point operations of each product, convolution and attention; 0 of others.
         marks: (name, event, operator) where something began: what comes next.
-        scratch: (storage, why it has so many bytes) where these are no straight line in M.
+        scratch: (storage, why it has that size) where the size is no straight line in M.
     """
 
     nbytes: np.ndarray
@@ -200,7 +200,7 @@ class StorageFollower(TorchDispatchMode):
         if self.recording:
             self._events.append((number, -1, len(self._operators)))
         elif self._resident[number]:
-            self._nbytes[number] = 0  # it came and went while nobody recorded
+            self._nbytes[number] = 0  # it came and went while recording was off
 
     def _pass_through(self, size: int | Scratch) -> None:
         """A buffer inside a kernel: it is gone when the operator returns."""
@@ -219,7 +219,7 @@ def _adds_up_gradients(args: tuple) -> bool:
     """Whether this addition is the engine's own, of two gradients of one tensor, in place in a real run.
 
     A tensor that is used twice gets two gradients. The engine adds the second to the first **in place**
-    if nobody else holds the first, but never while Python watches its operators
+    if nothing else holds the first, but never while Python watches its operators
     (torch/csrc/autograd/input_buffer.cpp). So the trace has to do what the engine would have done.
     """
     if torch._C._current_graph_task_id() < 0 or torch.is_grad_enabled():

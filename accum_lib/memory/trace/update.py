@@ -24,7 +24,7 @@ from accum_lib.memory.workloads import Workload
 def categories(tape: Tape) -> np.ndarray:
     """(storages,) the category of each.
 
-    A storage that nobody has named and that is alive when its micro-batch's backward pass begins is an
+    A storage without a name that is alive when its micro-batch's backward pass begins is an
     *activation*: the forward pass kept it. Any other is a *temporary*: it comes and goes within one pass,
     like the gradients of activations, or within the update.
     """

@@ -85,7 +85,7 @@ def epoch_windows(
     Args:
         lengths: (N,) tokens of each example.
         effective_batch_size: B.
-        pool: sort by length within so many windows; 0 does not sort.
+        pool: sort by length within this many windows; 0 does not sort.
         seed, epoch: both decide the order.
 
     Raises:
@@ -93,13 +93,13 @@ def epoch_windows(
     """
     if not lengths:
         raise ValueError("no examples to train on")
-    dice = random.Random(f"order {seed} {epoch}")
-    shuffled = dice.sample(range(len(lengths)), len(lengths))
+    generator = random.Random(f"order {seed} {epoch}")
+    shuffled = generator.sample(range(len(lengths)), len(lengths))
     if pool > 0:
         shuffled = _sorted_in_pools(shuffled, lengths, pool * effective_batch_size)
     windows = [list(window) for window in cut(shuffled, effective_batch_size)]
     if pool > 1:
-        windows = _shuffled(windows, effective_batch_size, dice)
+        windows = _shuffled(windows, effective_batch_size, generator)
     return windows
 
 
@@ -114,7 +114,7 @@ def _sorted_in_pools(indices: list[int], lengths: Sequence[int], size: int) -> l
     return [i for pool in pools for i in sorted(pool, key=lambda i: -lengths[i])]
 
 
-def _shuffled(windows: list[list[int]], full: int, dice: random.Random) -> list[list[int]]:
+def _shuffled(windows: list[list[int]], full: int, generator: random.Random) -> list[list[int]]:
     """Long and short windows mixed; the trailing window, if it is shorter, stays the last one."""
     whole = [window for window in windows if len(window) == full]
-    return dice.sample(whole, len(whole)) + windows[len(whole) :]
+    return generator.sample(whole, len(whole)) + windows[len(whole) :]

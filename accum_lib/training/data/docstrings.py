@@ -1,4 +1,4 @@
-"""The offline data set: docstrings of four installed packages, to be told apart by their package.
+"""The offline data set: docstrings of four installed packages, classified by package.
 
 The text is real, its lengths are ragged, and it is there without a network: the standard library, NumPy,
 scikit-learn and torch are installed anyway. What makes such data too easy or dishonest is taken out:
@@ -32,7 +32,7 @@ from typing import Any
 
 from accum_lib.training.data import Example, TextData
 
-# A bounded list: importing every submodule would take long and run code that nobody asked for. Without sys,
+# A bounded list: importing every submodule would take long and run unwanted code. Without sys,
 # whose hooks a notebook, a debugger or a test runner puts others in place of.
 MODULES: dict[str, str] = {
     "python": "argparse array ast asyncio base64 bisect calendar cmath codecs collections configparser "
@@ -79,7 +79,7 @@ def load_docstrings(held_out_fraction: float = 0.2, per_package: int | None = 60
 
     Args:
         held_out_fraction: about so much of each package is held out (families are not torn apart).
-        per_package: at most so many texts of each package; None takes all.
+        per_package: at most this many texts of each package; None takes all.
         seed: draws the families that are held out, and the order.
 
     Raises:
@@ -101,7 +101,7 @@ def load_docstrings(held_out_fraction: float = 0.2, per_package: int | None = 60
 
 @cache
 def collect_apart() -> tuple[Docstring, ...]:
-    """What ``collect`` finds in a new process, where nobody has replaced anything yet; read once.
+    """What ``collect`` finds in a new process, where nothing has been replaced yet; read once.
 
     Raises:
         RuntimeError: the process failed; with the last thing that it said.

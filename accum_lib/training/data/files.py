@@ -1,6 +1,6 @@
 """The reader's own data: a CSV, TSV, JSONL or Parquet file with a text, and perhaps a pair and a label.
 
-Everything that can be wrong in such a file is said with its name, the row, and what to do about it. Rows
+Everything that can be wrong in such a file is reported with its name, the row, and what to do about it. Rows
 are counted as an editor or ``head`` counts them: the line of the file where the row begins, for Parquet
 the row's number from 1 on.
 """
@@ -139,7 +139,7 @@ def _examples(
 
 
 def _check_roles(columns: Columns, labelled: bool | None) -> None:
-    """A label among the inputs would be learned at once, and nobody would wonder."""
+    """A label among the inputs would be learned at once, and the accuracy would look too good."""
     roles = [columns.text, columns.pair] + ([columns.label] if labelled is not False else [])
     twice = [name for name, times in Counter(roles).items() if times > 1]
     if twice:

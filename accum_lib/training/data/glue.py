@@ -26,7 +26,7 @@ def load_glue(task: str, num_train: int | None = None, num_held_out: int | None 
 
     Args:
         task: one of ``COLUMNS``; of "mnli" the matched validation part is taken.
-        num_train, num_held_out: keep the first so many; None keeps all.
+        num_train, num_held_out: keep only the first ones; None keeps all.
 
     Raises:
         ValueError: the task is not known, or is one that has no classes ("stsb").

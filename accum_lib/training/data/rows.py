@@ -18,7 +18,7 @@ LONE_SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)  # perhaps: two of th
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its values by column, and where it stands, such as ``data.csv, line 7``."""
+    """One row: its values by column, and its place, such as ``data.csv, line 7``."""
 
     place: str
     values: dict[str, Any]

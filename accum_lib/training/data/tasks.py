@@ -30,17 +30,17 @@ def mask_tokens(
         vocabulary: what a token may be replaced by.
         key: the same key gives the same masks, on every machine.
     """
-    dice = random.Random(key)
+    generator = random.Random(key)
     places = [i for i, token in enumerate(tokens) if token not in special]
-    number = min(len(places), max(1, int(MASKED * len(places) + dice.random())))
+    number = min(len(places), max(1, int(MASKED * len(places) + generator.random())))
     inputs, labels = list(tokens), [IGNORE_INDEX] * len(tokens)
-    for i in dice.sample(places, number):
+    for i in generator.sample(places, number):
         labels[i] = tokens[i]
-        fate = dice.random()
+        fate = generator.random()
         if fate < AS_MASK:
             inputs[i] = mask_id
         elif fate < AS_MASK + AS_OTHER:
-            inputs[i] = dice.choice(vocabulary)
+            inputs[i] = generator.choice(vocabulary)
     return inputs, labels
 
 

@@ -52,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 2000, max_tokens: in
 
     Args:
         texts: what to learn from; training texts only, or the held-out texts leak into the vocabulary.
-        vocab_size: at most so many tokens; fewer if the texts have no more frequent pairs.
+        vocab_size: at most this many tokens; fewer if the texts have no more frequent pairs.
         max_tokens: what ``truncation=True`` cuts to.
 
     Raises:

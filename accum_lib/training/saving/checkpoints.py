@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written aside, flushed to the disk, then renamed in one go.
+"""Atomic checkpoints: write to a temporary folder, fsync, rename.
 
 A folder ``checkpoints/window-00000012`` holds the state in a few files and ``SHA256SUMS``, their checksums as
 ``sha256sum -c`` reads them. The checksums are of what was meant to be written, taken on the way to the disk.
@@ -85,7 +85,7 @@ def newest(root: Path) -> LoadedCheckpoint:
         except CheckpointError as error:
             rejected.append(str(error))
     why = "; ".join(rejected) or "there is no checkpoint"
-    raise CheckpointError(f"nothing to resume from in {root}: {why}. Start anew without --resume")
+    raise CheckpointError(f"nothing to resume from in {root}: {why}. Start from scratch without --resume")
 
 
 def discard_newer(root: Path, folder: Path) -> None:

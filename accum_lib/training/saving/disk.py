@@ -26,7 +26,7 @@ def run_bytes(model: nn.Module, settings: TrainingSettings, num_samples: int) ->
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free on the disk that the folder lies on, or will."""
+    """Free bytes on the disk of the folder, which need not exist yet."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(there).free
 
@@ -37,6 +37,6 @@ def too_little(needed: int, folder: Path) -> str | None:
     if needed <= free:
         return None
     return (
-        f"checkpoints and the trained model take up to {needed / GIB:.2f} GiB, and where {folder} lies "
+        f"checkpoints and the trained model take up to {needed / GIB:.2f} GiB, and on the disk of {folder} "
         f"{free / GIB:.2f} GiB are free: make room, or choose another --output. What has no room is not saved"
     )

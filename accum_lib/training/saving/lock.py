@@ -27,7 +27,7 @@ def only_run_in(folder: str | os.PathLike[str]) -> Iterator[None]:
     Where the system or the disk has no such locks (Windows, some network drives), it goes without one.
 
     Raises:
-        FolderInUseError: another process holds it, or this one does already.
+        FolderInUseError: another process holds it, or this one already does.
         OSError: the folder cannot be made or written to.
     """
     path = Path(folder)

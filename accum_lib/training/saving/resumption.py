@@ -1,4 +1,4 @@
-"""What a run has to remember so that it can go on as if nothing had been: taken apart, put together again."""
+"""The state that a run needs to resume: capture and restore."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -112,14 +112,14 @@ def find(output: Path, facts: dict) -> checkpoints.LoadedCheckpoint:
     if other:
         raise checkpoints.CheckpointError(
             f"{found.folder} was made with other settings ({'; '.join(other)}): resume with the same ones, "
-            "or start anew in another folder"
+            "or start from scratch in another folder"
         )
     checkpoints.discard_newer(root, found.folder)
     return found
 
 
 def refuse_to_overwrite(output: Path) -> None:
-    """A run that is there is not begun anew by mistake.
+    """Do not start over an existing run by mistake.
 
     Raises:
         CheckpointError: there are checkpoints.

@@ -266,7 +266,7 @@ def test_a_run_is_not_begun_anew_over_another(tmp_path) -> None:
 
 
 def test_nothing_to_resume_from_is_said(tmp_path) -> None:
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint\. Start anew without --resume"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint\. Start from scratch without --resume"):
         resumed(tmp_path)
 
 
