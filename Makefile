@@ -27,7 +27,7 @@ help:
 	@echo "make lock       rewrite constraints.txt from the versions in .venv"
 	@echo "make clean      remove .venv and caches"
 
-# --- Set-up: each stamp says that what it stands for is installed
+# --- Set-up: each stamp records that its part is installed
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed; %s is %d.%d. Name another one: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]) or 0)'
@@ -70,7 +70,7 @@ lab: $(VENV)/lab
 	@echo "Opening JupyterLab on $(FIRST) (Ctrl-C twice ends it) ..."
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab $(FIRST) $(LAB_FLAGS)
 
-# So many processes take the tests' files one after the other, each by itself.
+# Number of processes among which the tests are divided.
 WORKERS ?= 2
 
 test: $(VENV)/test lint
@@ -95,7 +95,7 @@ catalogue: $(VENV)/test
 explainer: $(VENV)/lab
 	@$(BIN)/python -m explainer.build
 
-# Only to renew what the explainer draws with; its bundle is committed, so that nobody else needs Node.
+# Only to renew what the explainer draws with; its bundle is committed, so that others need no Node.
 vendor:
 	@cd explainer/vendor && npm ci --silent && npm run --silent build
 	@$(PYTHON) explainer/vendor/licences.py

@@ -3,7 +3,7 @@
     python benchmarks/loop_overhead.py [--repeats 200] [--json FILE]
 
 All four descend the same model on the same micro-batches, and all are first shown to reach the same
-parameters. They then take turns in one process, on one thread, in an order drawn anew for each round;
+parameters. They then take turns in one process, on one thread, in a random order in each round;
 the table gives the median over the rounds of each round's time against the bare loop's in that round.
 """
 
@@ -171,12 +171,12 @@ def seconds(epoch: Epoch, batches: Batches) -> float:
 
 
 def measure(prepared: dict[str, tuple[nn.Module, Epoch]], batches: Batches, repeats: int) -> list[dict]:
-    """Seconds of each loop in each round, in an order drawn anew for each round."""
-    names, dice, rounds = list(prepared), random.Random(0), []
+    """Seconds of each loop in each round, in a random order in each round."""
+    names, generator, rounds = list(prepared), random.Random(0), []
     gc.disable()
     for _ in range(repeats):
         gc.collect()  # between the loops' turns, never within one
-        dice.shuffle(names)
+        generator.shuffle(names)
         rounds.append({name: seconds(prepared[name][1], batches) for name in names})
     gc.enable()
     return rounds

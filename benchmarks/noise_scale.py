@@ -3,7 +3,7 @@
     python benchmarks/noise_scale.py [--repeats 150] [--full] [--json FILE]
 
 Plain and watched updates (accumulate and an SGD update, K = 4) take turns in one process, on one thread, in
-an order drawn anew for each round; the table gives the median over the rounds of each round's time against
+a random order in each round; the table gives the median over the rounds of each round's time against
 the plain one in that round. "nothing" is plain accumulation once more: how far from 1 it is says how much the
 measurement itself wavers. ``--full`` adds RoBERTa-base, which takes 3 GB and some minutes.
 """
@@ -63,7 +63,7 @@ class Speed:
 
 
 def updates(problem: Problem, micro_batch_size: int, every: int | None) -> Callable[[int], None]:
-    """A function that makes so many updates on the same window, watched or not."""
+    """A function that makes ``updates`` updates on the same window, watched or not."""
     model = problem.make_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     rows = torch.arange(STEPS * micro_batch_size) % problem.num_samples
@@ -93,11 +93,11 @@ def watch(problem: Problem, micro_batch_size: int, rounds: int, count: int) -> l
     runs = {name: updates(problem, micro_batch_size, every) for name, every in ways.items()}
     for run in runs.values():
         run(4)  # warm up
-    names, dice, times = list(runs), random.Random(0), []
+    names, generator, times = list(runs), random.Random(0), []
     gc.disable()
     for _ in range(rounds):
         gc.collect()
-        dice.shuffle(names)
+        generator.shuffle(names)
         times.append({name: seconds(runs[name], count) for name in names})
     gc.enable()
     return [cost(problem, micro_batch_size, name, times, count) for name in ways]

@@ -4,7 +4,7 @@
 
 Both train the tiny RoBERTa on the docstrings, on the same micro-batches in the same order, with the same
 optimizer, schedule and clipping, and are first shown to reach the same parameters. They then take turns in
-one process, in an order drawn anew for each round; a run is timed as a whole, with what either does to begin
+one process, in a random order in each round; a run is timed as a whole, with what either does to begin
 and to end it. The table gives the median over the rounds of each round's ratio.
 """
 
@@ -134,10 +134,10 @@ def seconds(make: Callable, work: Work) -> float:
 
 
 def measure(work: Work, rounds: int) -> list[dict[str, float]]:
-    """Tokens per second of each trainer in each round, in an order drawn anew."""
-    names, dice, found = list(TRAINERS), random.Random(0), []
+    """Tokens per second of each trainer in each round, in a random order."""
+    names, generator, found = list(TRAINERS), random.Random(0), []
     for _ in range(rounds):
-        dice.shuffle(names)
+        generator.shuffle(names)
         found.append({name: work.tokens / seconds(TRAINERS[name], work) for name in names})
     return found
 

@@ -51,7 +51,7 @@ def script(data: dict[str, Any]) -> str:
 
 
 def translations() -> dict[str, str]:
-    """The page's texts in Chinese. One that the library says, too, stands only in the library's part."""
+    """The page's texts in Chinese. One that the library uses, too, is only in the library's part."""
     sources = "\n".join([_read("page.html"), *(_read(f"{name}.js") for name in SCRIPTS)])
     shared = {english: said for english, said in catalogue("zh").items() if f'"{english}"' in sources}
     return {**shared, **catalogue("zh", "explainer")}

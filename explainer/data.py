@@ -66,7 +66,7 @@ def regression(num_samples: int) -> dict[str, Any]:
 def tokens() -> dict[str, Any]:
     """Two classes of points in the plane, and the ragged counts in which they come as micro-batches.
 
-    The first point is a stray one: it lies on the side of the other class, as a short, odd text might.
+    The first point is a stray one: it is on the side of the other class, as a short, odd text might.
     """
     draw = torch.Generator().manual_seed(3)
     labels = torch.randint(2, (TOKENS,), generator=draw)

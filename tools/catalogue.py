@@ -1,12 +1,12 @@
-"""The catalogue of translations: find every text that a reader sees, and check what is said of it.
+"""The catalogue of translations: find every text that a reader sees, and check its translation.
 
     python tools/catalogue.py extract   take up new texts, drop those that are gone, keep translations
     python tools/catalogue.py check     fails if a text is untranslated, stale or broken in translation
 
 Texts of the library stand in its code as ``_("…")`` or ``N_("…")``; those of the notebooks are the blocks
 of their Markdown; those of the explainer stand in its scripts as ``t("…")`` and in its page in elements with
-``data-t``, or as ``data-t-label``. Each text stands once, in the first of the files in which it occurs. One
-that has been changed keeps its old translation, marked "fuzzy": whoever goes over it removes the mark.
+``data-t``, or as ``data-t-label``. Each text is listed once, in the first of the files in which it occurs.
+One that has been changed keeps its old translation, marked "fuzzy"; remove the mark after going over it.
 """
 
 import argparse
@@ -35,7 +35,7 @@ HEADER = 'msgid ""\nmsgstr ""\n"Language: {language}\\n"\n"Content-Type: text/pl
 
 @dataclass(frozen=True)
 class Text:
-    """An English text, and the files in which it stands."""
+    """An English text, and the files in which it occurs."""
 
     english: str
     places: tuple[str, ...]
@@ -67,7 +67,7 @@ def in_notebook(path: pathlib.Path) -> Iterator[str]:
 
 
 def in_page(path: pathlib.Path) -> Iterator[str]:
-    """What stands in marked elements, with the tags inside, and the marked names of elements."""
+    """The contents of marked elements, with the tags inside, and the marked names of elements."""
     page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     yield from (" ".join(element.decode_contents().split()) for element in page.select("[data-t]"))
     yield from (str(element["data-t-label"]) for element in page.select("[data-t-label]"))
@@ -122,7 +122,7 @@ def translations(locale: str) -> dict[str, str]:
 
 
 def extract(locale: str) -> None:
-    """Write the files anew: the texts that there are now, with what was known of them."""
+    """Rewrite the files: the texts that there are now, with their known translations."""
     files, texts = read(locale), wanted()
     known = {english: entry for file in files.values() for english, entry in file.items()}
     there = {text.english for group in texts.values() for text in group}

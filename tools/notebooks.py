@@ -73,8 +73,8 @@ def _cell(kind: str, name: str, source: str) -> nbformat.NotebookNode:
 def build_all(scripts: list[pathlib.Path], languages: list[str]) -> None:
     """Execute them with an empty progress: the reader's own is neither shown in a notebook nor changed."""
     with tempfile.TemporaryDirectory() as folder:
-        nobodys = {"ACCUM_PROGRESS_FILE": str(pathlib.Path(folder) / "progress.json")}
-        with unittest.mock.patch.dict(os.environ, nobodys):
+        empty = {"ACCUM_PROGRESS_FILE": str(pathlib.Path(folder) / "progress.json")}
+        with unittest.mock.patch.dict(os.environ, empty):
             for language in languages:
                 for script in reversed(scripts):  # 00 last: its map reads the others
                     build(script, language)
@@ -120,7 +120,7 @@ def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
 
 
 def target(script: pathlib.Path, language: str = "en") -> pathlib.Path:
-    """Where a script's notebook lies: the English one above, the others in a folder for each language."""
+    """The place of a script's notebook: the English one above, the others in a folder for each language."""
     return folder_for(language, SOURCES.parent) / f"{script.stem}.ipynb"
 
 

@@ -1,13 +1,13 @@
-"""A notebook's prose, piece by piece: what a translator sees, and a cell put together from translations.
+"""A notebook's prose, piece by piece: what a translator sees, and a cell assembled from translations.
 
 A piece is a block of Markdown between blank lines: a heading, a paragraph, a list, a table. Lines that were
-only wrapped are joined, so that wrapping a paragraph anew does not touch its translation. Code stays.
+only wrapped are joined, so that rewrapping a paragraph does not touch its translation. Code stays.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 
-ITEM = re.compile(r"\s*([-*] |\d+\. |\||#|<)")  # a line that begins with one of these stands for itself
+ITEM = re.compile(r"\s*([-*] |\d+\. |\||#|<)")  # a line that begins with one of these is a piece of its own
 NOT_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>|https?://\S+")  # code, targets of links, tags
 LINK = re.compile(r"\]\(([^)]+)\)")
 

@@ -42,7 +42,7 @@ from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload, named
 
-TOLERANCES = {"requested": 0.01, "allocated": 0.03}  # what is reserved is told beside them
+TOLERANCES = {"requested": 0.01, "allocated": 0.03}  # what is reserved is reported beside them
 CONTEXT_BYTES = 2**30  # of each process on a GPU, beside what PyTorch's allocator holds
 MOST_AT_ONCE = 8
 WARM_UP = 2  # updates: the optimizer's state, the allocator's segments and cuBLAS's workspace are there

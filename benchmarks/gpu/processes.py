@@ -74,6 +74,6 @@ def wrapped(model: nn.Module, kind: str) -> nn.Module:
 
 
 def whole_gradient(model: nn.Module) -> Tensor:
-    """As one float64 vector; FSDP2's shards are put together."""
+    """As one float64 vector; FSDP2's shards are joined."""
     grads = (p.grad for p in model.parameters())
     return flat(g.full_tensor() if hasattr(g, "full_tensor") else g for g in grads)

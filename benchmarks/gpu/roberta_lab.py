@@ -11,7 +11,7 @@
     noise      the noise scale from every example's gradient, the monitor's estimate, and what that one costs
     training   the train command, in bf16 and fp16, with its predicted memory; and resumed from the middle
     big batch  one update of 8,192 sequences, with the M and K that the planner names; should that M not fit
-               after all, with half of it, and that is said
+               after all, with half of it, and that is reported
 
 Every part is reported, failures too; what the time did not suffice for is listed as not run. Without a GPU,
 --small runs the same code on the CPU, except for running out of memory, which a CPU does not survive.
@@ -59,11 +59,11 @@ from accum_lib.training.settings import TrainingSettings
 from accum_lib.training.trainer import Trainer as OwnTrainer
 from accum_lib.vectors import flat, gradient_of
 
-WARM_UP, TIMED, TIMED_PASSES = 2, 4, 24  # updates of each turn; as many more as make so many passes
+WARM_UP, TIMED, TIMED_PASSES = 2, 4, 24  # updates of each turn; more, until there are this many passes
 ROUNDS, MOST_ROUNDS, SPEED_SECONDS = 3, 15, 24  # as many rounds as the seconds allow: short turns vary more
 WATCHED_ROUNDS = 6
 IN_MEMORY = 16 * GIB  # of checkpoints and models, in both runs at once
-COMMAND_SECONDS = 150  # a train command that takes longer is ended, and what it had done by then is said
+COMMAND_SECONDS = 150  # a train command that takes longer is ended, and what it had done by then is reported
 RATE, CLIP = 1e-5, 1.0
 Batch = dict[str, Tensor]
 
@@ -122,8 +122,8 @@ class Made(Task):
     def __len__(self) -> int:
         return len(self.data)
 
-    def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
-        return default_collate([self.data[i] for i in indices])
+    def batch(self, ingenerators: Sequence[int], epoch: int = 0) -> Batch:
+        return default_collate([self.data[i] for i in ingenerators])
 
     def fingerprint(self) -> str:
         return ""  # nothing is resumed
@@ -203,7 +203,7 @@ LOOPS: dict[str, Loop] = {
 def speed(
     setting: Setting, device: str, rounds: int = ROUNDS, seconds: float = SPEED_SECONDS
 ) -> list[dict[str, Any]]:
-    """Each loop in turns, in an order drawn anew for each round."""
+    """Each loop in turns, in a random order in each round."""
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
     started, number = time.monotonic(), 0
     while number < rounds or (number < MOST_ROUNDS and time.monotonic() - started < seconds):
@@ -334,10 +334,10 @@ def noise(device: str, small: bool) -> dict[str, Any]:
 
 
 def shuffled(examples: int, m: int, k: int, epochs: int) -> Iterator[tuple[Tensor, ...]]:
-    """The windows of so many epochs, each in an order of its own."""
-    dice = torch.Generator().manual_seed(0)
+    """The windows of the given number of epochs, each in an order of its own."""
+    generator = torch.Generator().manual_seed(0)
     for _ in range(epochs):
-        for rows in torch.randperm(examples, generator=dice).split(m * k):
+        for rows in torch.randperm(examples, generator=generator).split(m * k):
             yield rows.split(m)
 
 
@@ -423,7 +423,7 @@ def completed(command: list[str], output: Path | None = None, seconds: float = C
     """What it prints.
 
     Raises:
-        RuntimeError: with the end of its errors; or, after so many seconds, with what its log has last.
+        RuntimeError: with the end of its errors; or, after the time limit, with the end of its log.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
@@ -472,7 +472,7 @@ def big_batch(device: str, small: bool) -> dict[str, Any]:
 
 
 def split(whole: Batch, size: int) -> list[Batch]:
-    """Views of so many examples each; the last may have fewer."""
+    """Views of ``size`` examples each; the last may have fewer."""
     cut = {name: tensor.split(size) for name, tensor in whole.items()}
     return [dict(zip(cut, parts, strict=True)) for parts in zip(*cut.values(), strict=True)]
 
@@ -505,7 +505,7 @@ def on(device: str, make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def sequences(setting: Setting, updates: int) -> list[Batch]:
-    """So many updates' examples, one by one: what is read costs time, not what it says."""
+    """The updates' examples, one by one: what is read costs time, not what it says."""
     torch.manual_seed(1)
     batch_size = setting.micro_batch_size * setting.accumulation_steps
     whole = setting.workload().make_batch(updates * batch_size)
@@ -584,7 +584,7 @@ def main() -> int:
     for name, each in run(arguments.device, arguments.small, arguments.seconds, arguments.only):
         found.setdefault(name, []).append(each)
         print(name, json.dumps(each), flush=True)
-        with open(arguments.out, "w") as file:  # anew each time, so that an end in the midst loses none
+        with open(arguments.out, "w") as file:  # rewritten each time, so that an interruption loses none
             json.dump(record, file, indent=1)
     return 0 if all("failure" not in each for rows in found.values() for each in rows) else 1
 

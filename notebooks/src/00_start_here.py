@@ -68,7 +68,7 @@ explorer.show()
 #
 # "The same" means the same up to floating-point rounding, for losses that are a sum over examples. Layers
 # that look at the whole batch at once, such as BatchNorm, see `M` examples and not `B`. Random masks, such
-# as dropout, are drawn anew for each micro-batch. And it is only a big batch's activations that
+# as dropout, are drawn again for each micro-batch. And it is only a big batch's activations that
 # accumulation saves: weights, gradients and the optimizer's state need as much memory as before.
 
 # %% [markdown]

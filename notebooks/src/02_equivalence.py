@@ -2,7 +2,7 @@
 # # 02 · Equivalence: when is accumulation exact?
 #
 # **Question.** Is the update of `K` micro-batches *the same* as that of one big batch, or only about the same?
-# And how would you know, for a loop that somebody else wrote?
+# And how would you know, for a loop that you did not write?
 #
 # **After this notebook you can**
 # - say when accumulation is exact, and what "exact" means in numbers that round;
@@ -138,7 +138,7 @@ for name, loop, case in every_model():
 # - **In-batch negatives**: a contrastive loss compares each example with all others of its batch. Accumulation shows
 #   it fewer of them. A *gradient cache* embeds all of them first, and then is exact: see `gradient_cache` in
 #   `accum_lib/check/faults/models.py`, twenty lines.
-# - **Dropout** draws masks anew for each micro-batch. It is as random as before, and in expectation the same; only
+# - **Dropout** draws new masks for each micro-batch. It is as random as before, and in expectation the same; only
 #   a comparison number by number is impossible. Turn it off to check a loop.
 
 # %% [markdown]

@@ -15,8 +15,8 @@
 # %% [markdown]
 # ## 1. Your guess first
 #
-# A mini-batch gradient `g` is the mean of `B` examples' gradients. On average it is the full gradient `G`; how far
-# from it a single one lies is its *variance*, `E|g − G|²`, summed over all weights. How does it fall with `K`?
+# A mini-batch gradient `g` is the mean of `B` examples' gradients. On average it is the full gradient `G`; its
+# *variance*, `E|g − G|²`, summed over all weights, measures how far a single one is from it. How does it fall with `K`?
 
 # %%
 from accum_lib.lessons.variance import (
@@ -40,7 +40,7 @@ guess_explorer(lab).show()
 #
 # Each blue dot is the gradient of one mini-batch of `N = 512` digits, for an MLP with 2,410 weights. A plane can't
 # show 2,410 directions, so two were chosen **for the plot**: along `G`, and of those at right angles to it the one
-# in which single examples differ most. Most of the variance lies in directions that you do not see here; the
+# in which single examples differ most. Most of the variance is in directions that you do not see here; the
 # curve at the top right counts all of them.
 
 # %%
@@ -62,7 +62,7 @@ explorer.show()
 #   gradient. Four times the batch, a quarter of the variance, and half the typical error. The last factor makes it
 #   0 when the batch is the whole data set; with replacement it is missing.
 # - `M` and `K` matter through `B = M·K` alone.
-# - Sorted by class, neighbours repeat each other: a batch of 32 tells hardly more than one example. Accumulation
+# - Sorted by class, neighbours repeat each other: a batch of 32 says hardly more than one example. Accumulation
 #   does not repair that; **shuffling** does. In file order it is the other way round: each writer wrote the ten
 #   digits in turn, so neighbours complement each other, and the variance is even a little lower than the law's.
 
@@ -93,7 +93,7 @@ with one_thread():
 #
 # When is `B` large? When the noise is as long as the gradient itself: `tr(Σ)/B = |G|²`, that is at
 # `B = tr(Σ)/|G|²`, the **gradient noise scale** (McCandlish et al. 2018). Accumulation can measure it in passing:
-# micro-batch gradients are noisier than their mean, and the difference tells how noisy. `NoiseScaleMonitor` looks at
+# micro-batch gradients are noisier than their mean, and the difference shows how noisy. `NoiseScaleMonitor` looks at
 # each micro-batch's gradient just before it is added to `.grad`, keeps its norm, and lets it go.
 
 # %%

@@ -73,7 +73,7 @@ questions.halved_micro_batch().show()
 # ## 3. One update, byte by byte
 #
 # Left: what is in memory while one update runs, stacked. Right: the highest moment, for every `M`. Computing
-# all settings takes half a minute; the first one stands at once.
+# all settings takes half a minute; the first one is shown at once.
 
 # %%
 from accum_lib.lessons.memory import memory_explorer
@@ -84,7 +84,7 @@ explorer.show()
 # %% [markdown]
 # **Things to try**
 #
-# 1. `K` from 1 to 2: a second tooth appears, and it stands on the gradients of the first. From 2 to 8: more
+# 1. `K` from 1 to 2: a second tooth appears, and it is on top of the gradients of the first. From 2 to 8: more
 #    teeth, none higher.
 # 2. `M` down to 2: the teeth shrink, until the optimizer's own moment (right of the dotted line) is the highest.
 # 3. 512 tokens, `M = 64`: then checkpointing. What becomes of the teeth, and what of their number of operators?

@@ -66,7 +66,7 @@ matrix.show()
 # **What you saw**
 #
 # - A wrong loop still goes downhill. Its loss curve stands out only if it uses a fraction of the data, or schedules
-#   far too fast. Everything subtler is inside the noise between seeds, where nobody looks.
+#   far too fast. Everything subtler is inside the noise between seeds, where it is not noticed.
 # - Adam divides by the gradient's own size: a gradient five times too short moves the weights almost as before.
 #   Choose *weights, Adam* and *weights, SGD*, and compare *divided twice*.
 # - Comparing weights with a right run finds most faults, but one needs a right run. And it can't see what touches
@@ -173,7 +173,7 @@ check_logged_repair(train_logged)
 # %% [markdown]
 # ## Sources
 #
-# Each fault was found and mended by the project that had it; the catalogue is `accum_lib/check/faults/catalogue.py`.
+# Each fault was found and fixed by the project that had it; the catalogue is `accum_lib/check/faults/catalogue.py`.
 
 
 # %%

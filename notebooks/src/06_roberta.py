@@ -84,7 +84,7 @@ print(f"relative error below 1e-12: {right.relative_error < 1e-12}")
 # ## 2. The same lesson at every size
 #
 # `B` = 32 stays, `K` goes from 1 to 8, and everything else is the same: weights, examples, order. The API is the
-# same for two weights and for RoBERTa. Training them all takes a while once; the first picture stands at once.
+# same for two weights and for RoBERTa. Training them all takes a while once; the first picture is shown at once.
 
 # %%
 questions.dropout().show()
@@ -168,7 +168,7 @@ trained = train_and_show(epochs=2)
 # ```
 #
 # **Killed?** `--resume` goes on from the last whole checkpoint, and ends with the same bits. Here a run is stopped
-# after 3 of 6 updates and taken up again:
+# after 3 of 6 updates, and resumed:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -178,7 +178,7 @@ stopped, straight = interrupted_and_not(updates=6, stop_after=3)
 print(f"the same weights, bit for bit: {stopped == straight}")
 
 # %% [markdown]
-# **Out of memory?** `M` is halved, `K` doubled, and the window done anew from its start: the gradient is the same, so
+# **Out of memory?** `M` is halved, `K` doubled, and the window retried from its start: the gradient is the same, so
 # nothing is lost, and nothing is counted twice. The tests make it run out at every micro-batch.
 
 # %% [markdown]
@@ -206,7 +206,7 @@ for card in ("RTX 3090", "A100 80GB"):
 #
 # The gradient on the GPU against one big batch; a real out-of-memory; DDP and FSDP2 over NCCL, a process for each
 # GPU; the noise scale of the full model; one update of 8,192 sequences; and throughput and memory for `M` × `K` at
-# fixed `B`, beside Transformers' Trainer and Accelerate in the same run. What failed or was not run stands there, too.
+# fixed `B`, beside Transformers' Trainer and Accelerate in the same run. What failed or was not run is listed, too.
 
 # %%
 from accum_lib.lessons.roberta import show_gpu_results
@@ -220,7 +220,7 @@ show_gpu_results()
 #   eleven to twelve times slower, whichever loop runs it: a GPU this fast has done the work of a small
 #   micro-batch before the processor has started the next kernels. Accumulate because you must, with the largest `M` that fits.
 # - **The big batch fits, as planned.** The planner named `M` = 200, and the peak was 1 % below the predicted one. An
-#   earlier planner had looked at the peak alone: its `M` = 265 ran out of memory. The *time* was not foreseen: it took
+#   earlier planner had looked at the peak alone: its `M` = 265 ran out of memory. The *time* was not predicted well: it took
 #   more than twice what the data sheet promises.
 # - **The free noise scale is not free here.** One watched window in four cost 3 %, and every window 20 %, with `M` = 4:
 #   its hooks start kernels, too. On two CPU cores a tiny RoBERTa paid under 1 % (`benchmarks/noise_scale.py`).

@@ -104,7 +104,7 @@ questions.unmasked_padding().show()
 # %% [markdown]
 # **Too short.** A target of `L` symbols, `R` of them equal to their left neighbour, needs `L + R` frames: between equal
 # symbols there must be a blank. A recording with fewer has an infinite loss, and one of them is enough to spoil the whole
-# window. `zero_infinity=True` sets such a loss to 0, *but the target's length is still counted* by whoever divides.
+# window. `zero_infinity=True` sets such a loss to 0, *but the target's length still counts* in the divisor.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -143,7 +143,7 @@ speech_explorer().show()
 #   batch, such as contrastive losses.
 # - **Recurrent and convolutional nets over padded sequences** are exact only if padding is masked or packed.
 # - **Unequal micro-batches**: with torch's mean, a trailing micro-batch of fewer utterances counts as much as a full one,
-#   unless it is told its count (`len`), as it is here.
+#   unless it is given its count (`len`), as it is here.
 # - What could not be tested here: large networks and real speech, where the errors may be larger or smaller.
 
 # %% [markdown]
@@ -180,7 +180,7 @@ def weights(lengths):
 check_torch_mean(weights)
 
 # %% [markdown]
-# **3.** Can CTC spell `target`, a list of symbols, in so many frames?
+# **3.** Can CTC spell `target`, a list of symbols, in that many frames?
 
 
 # %%

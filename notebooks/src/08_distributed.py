@@ -50,7 +50,7 @@ print("equal to one big batch up to rounding:", lab.gradient_error < 1e-12)
 # %% [markdown]
 # ## 2. Your guesses
 #
-# DDP averages in *every* backward pass, unless told not to (`no_sync`). How many bytes is that for each example?
+# DDP averages in *every* backward pass, unless `no_sync` prevents it. How many bytes is that for each example?
 
 # %%
 from accum_lib.lessons.distributed import questions
@@ -78,7 +78,7 @@ explorer.show()
 # **Things to try**
 #
 # 1. `K` = 4, in the last pass: when does the first all-reduce begin? Before the last backward pass ends?
-# 2. In every pass: how many red strokes are there now, and which part of them lies beside a backward stroke?
+# 2. In every pass: how many red strokes are there now, and which part of them is beside a backward stroke?
 # 3. Below left: which curve falls with `K`, and how? Below right: is the time as different as the bytes?
 
 # %% [markdown]
@@ -89,7 +89,7 @@ explorer.show()
 #   saves nothing.
 # - At a fixed effective batch, one batch of `B` sends one set of gradients per update, too. Splitting it into
 #   micro-batches **saves nothing**: as many updates, as many bytes. What saves is a larger batch with fewer
-#   updates, and notebook 03 tells when that costs examples.
+#   updates, and notebook 03 shows when that costs examples.
 # - Part of the sending hides behind the backward pass. With deferred averaging there is only *one* backward pass
 #   to hide behind.
 
@@ -101,7 +101,7 @@ explorer.show()
 #
 # `t(K) = K·c + a + u` in the last pass, `t(K) = K·(c + a) + u` in every pass.
 #
-# All three are fitted to the times above. For another network `a` is computed anew, from its latency and
+# All three are fitted to the times above. For another network `a` is computed from its latency and
 # bandwidth and the steps of a ring all-reduce.
 
 # %%
@@ -128,9 +128,9 @@ slow = Network(here.latency, 200e6 / 8)  # both directions share 400 Mbit/s
 try:
     for t in measure_slowed(megabits=400).traffic:
         k, every = t.accumulation_steps, t.every_micro_batch
-        foretold = workload.update_time(slow, 2, k, every)
+        predicted = workload.update_time(slow, 2, k, every)
         print(f"K = {k}, in {'every' if every else 'the last'} pass: ", end="")
-        print(f"measured {t.seconds * 1e3:.0f} ms, predicted {foretold * 1e3:.0f} ms")
+        print(f"measured {t.seconds * 1e3:.0f} ms, predicted {predicted * 1e3:.0f} ms")
 except NotPermittedError as error:
     print(f"Not measured, only predicted: {error}")
 

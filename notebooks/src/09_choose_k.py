@@ -164,7 +164,7 @@ for each in trials.trials:
 # - **The noise scale moves.** It grows as the loss falls, several times over in a training. Advice from a pilot run is
 #   advice for its beginning.
 # - **`1 + B_noise/B` is a model** of plain SGD with a tuned learning rate. Under Adam, momentum or a rate that is not
-#   tuned anew for `B`, it is a rule of thumb.
+#   tuned again for `B`, it is a rule of thumb.
 # - **The time model** has no caches, no power limit and no data loader; and a GPU's pass hardly grows with `M` until it
 #   is filled. Measure on your card: `measure_times` does so for a processor.
 # - **Several cards** change the answer: there `c` holds the all-reduce, and `K` spreads it (notebook 08).

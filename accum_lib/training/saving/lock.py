@@ -1,6 +1,6 @@
 """One run at a time in an output folder: two would mix their logs and checkpoints, and both report success.
 
-The system holds the lock, not the file's being there: a process that is killed leaves nothing to clean up.
+The OS holds the lock; the file's existence means nothing, so a killed process leaves nothing to clean up.
 """
 
 import os
@@ -8,10 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 LOCK = "run.lock"
 
@@ -24,7 +21,7 @@ class FolderInUseError(ValueError):
 def only_run_in(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Hold the folder, which is made if need be, for as long as the block runs.
 
-    Where the system or the disk has no such locks (Windows, some network drives), it goes without one.
+    Where the disk has no such locks (some network drives), it goes without one.
 
     Raises:
         FolderInUseError: another process holds it, or this one already does.
@@ -32,9 +29,20 @@ def only_run_in(folder: str | os.PathLike[str]) -> Iterator[None]:
     """
     path = Path(folder)
     make_folder(path)
-    with (path / LOCK).open("ab") as file:  # closing it gives the lock back; the file stays
-        _lock(file.fileno(), path)
+    (path / LOCK).open("ab").close()  # an error here is the folder's, one below is the drive's
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FolderInUseError(
+            f"another run is writing to {path}: wait until it has ended, or choose another --output folder"
+        ) from error
+    except (OSError, NotImplementedError):  # a drive without locks
+        pass
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def make_folder(path: Path) -> None:
@@ -49,16 +57,3 @@ def make_folder(path: Path) -> None:
         raise OSError(
             f"the output folder {path} cannot be made ({error.strerror}): choose another one"
         ) from error
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FolderInUseError(
-            f"another run is writing to {folder}: wait until it has ended, or choose another --output folder"
-        ) from error
-    except OSError:  # a drive without locks
-        return
