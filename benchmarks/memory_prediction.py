@@ -3,7 +3,7 @@
     python benchmarks/memory_prediction.py [--repeats 5]
 
 Each first prediction is made from scratch (nothing is kept from the one before), on one thread; the table
-gives the median. Resident memory is this process's highest so far, with Python, PyTorch and Transformers loaded.
+gives the median. Resident memory is this process's highest so far, with Python, PyTorch, Transformers loaded.
 """
 
 import argparse
