@@ -8,9 +8,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accum_lib.cli.train_arguments import add_arguments
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from accum_lib.training.records import Training
+    from accum_lib.training.settings import TrainingSettings
+    from accum_lib.training.trainer import Run
 
 DESCRIPTION = """\
 Trains with exact gradient accumulation: every update is that of one big batch of B = M K examples, whatever
@@ -101,13 +106,13 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ValueError("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu")
     if not (arguments.resume or arguments.dry_run):
         _refuse_to_replace(arguments.output / MODEL)
-    loaded, data, train, held_out = _load(arguments)
-    with _threads(loaded, device):
+    run = _load(arguments, settings, device)
+    with _threads(run):
         if arguments.dry_run:
-            return _dry_run(loaded, train, held_out, settings, data.name, device, arguments.output)
-        _guard(loaded, train, settings, device)
-        _warn(loaded, train, settings, arguments)
-        return _train(arguments, settings, loaded, data, train, held_out, device)
+            return _dry_run(run)
+        _guard(run)
+        _warn(run, arguments.resume)
+        return _train(run, arguments)
 
 
 def _refuse_to_replace(folder: Path) -> None:
@@ -119,15 +124,15 @@ def _refuse_to_replace(folder: Path) -> None:
         )
 
 
-def _threads(loaded: Any, device: str) -> AbstractContextManager[None]:
+def _threads(run: "Run") -> AbstractContextManager[None]:
     """Small models on one thread: on a busy machine, several would wait for one another most of the time."""
     from accum_lib.machine import one_thread
     from accum_lib.training.forecast import SMALL
 
-    return one_thread() if device == "cpu" and loaded.parameters <= SMALL else nullcontext()
+    return one_thread() if run.device == "cpu" and run.loaded.parameters <= SMALL else nullcontext()
 
 
-def _settings(arguments: argparse.Namespace) -> Any:
+def _settings(arguments: argparse.Namespace) -> "TrainingSettings":
     from dataclasses import fields
 
     from accum_lib.training.data.batches import batch_sizes
@@ -147,11 +152,12 @@ def _settings(arguments: argparse.Namespace) -> Any:
     return TrainingSettings(**{**given, **derived})
 
 
-def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
-    """Model, data, and the two tasks."""
+def _load(arguments: argparse.Namespace, settings: "TrainingSettings", device: str) -> "Run":
+    """The run that the arguments ask for, with its model and data read."""
     from accum_lib.training.data.sources import load_data
     from accum_lib.training.data.tasks import TASKS
     from accum_lib.training.models import load_model
+    from accum_lib.training.trainer import Run
 
     if arguments.max_held_out is not None and arguments.max_held_out < 1:
         raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
@@ -169,7 +175,10 @@ def _load(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
         make(part, loaded.tokenizer, max_tokens, arguments.seed)
         for part in (data.train, _some(data.held_out, arguments.max_held_out))
     )
-    return loaded, data, train, held_out
+    # In English, whatever is spoken: a run may be resumed in another language.
+    model = loaded.name if loaded.trained else f"RoBERTa ({arguments.model}, untrained)"
+    facts = {"model": model, "dropout": arguments.dropout, "labels": list(data.labels)}
+    return Run(loaded, data, train, held_out, settings, device, arguments.output, facts)
 
 
 def _some(examples: Sequence[Any], number: int | None) -> Sequence[Any]:
@@ -199,20 +208,18 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"columns": columns, "held_out": arguments.held_out, "labelled": labelled}
 
 
-def _dry_run(
-    loaded: Any, train: Any, held_out: Any, settings: Any, data: str, device: str, output: Path
-) -> int:
+def _dry_run(run: "Run") -> int:
     from accum_lib.training.forecast import explain_run, forecast, free_bytes
     from accum_lib.training.parallel import rank_and_size
     from accum_lib.training.saving import disk
 
     if rank_and_size()[0] == 0:
-        plan = forecast(loaded, train, held_out, settings, data, device)
-        print(explain_run(plan, free_bytes(device), disk.free_bytes(output)))
+        plan = forecast(run.loaded, run.train, run.held_out, run.settings, run.data.name, run.device)
+        print(explain_run(plan, free_bytes(run.device), disk.free_bytes(run.output)))
     return 0
 
 
-def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
+def _guard(run: "Run") -> None:
     """On the CPU the system kills what is too large, without a word: so ask the prediction first.
 
     For the prediction to hold, freed memory has to go back to the system.
@@ -220,51 +227,44 @@ def _guard(loaded: Any, train: Any, settings: Any, device: str) -> None:
     from accum_lib.training.forecast import SMALL, refuse_what_does_not_fit
     from accum_lib.training.heaps import give_freed_blocks_back
 
-    if device == "cpu" and loaded.parameters > SMALL:
+    if run.device == "cpu" and run.loaded.parameters > SMALL:
         give_freed_blocks_back()
-        refuse_what_does_not_fit(loaded, train, settings)
+        refuse_what_does_not_fit(run.loaded, run.train, run.settings)
 
 
-def _warn(loaded: Any, train: Any, settings: Any, arguments: argparse.Namespace) -> None:
+def _warn(run: "Run", resumed: bool) -> None:
     """Of what goes wrong without an error, or hours later."""
     from accum_lib.training.saving import disk
 
+    train = run.train
     if train.shortened > MANY_CUT * len(train):
         warnings.warn(
             f"{train.shortened} of {len(train)} texts have more than {train.max_tokens} tokens, and lose "
-            f"what is beyond: --max-tokens may be up to {loaded.max_tokens}",
+            f"what is beyond: --max-tokens may be up to {run.loaded.max_tokens}",
             stacklevel=2,
         )
-    needed = disk.run_bytes(loaded.model, settings, len(train))
-    if not arguments.resume and (said := disk.too_little(needed, arguments.output)):
+    needed = disk.run_bytes(run.loaded.model, run.settings, len(train))
+    if not resumed and (said := disk.too_little(needed, run.output)):
         warnings.warn(said, stacklevel=2)
 
 
-def _train(
-    arguments: argparse.Namespace, settings: Any, loaded: Any, data: Any, train: Any, held_out: Any,
-    device: str,
-) -> int:  # fmt: skip
+def _train(run: "Run", arguments: argparse.Namespace) -> int:
     from accum_lib.training.models import export
     from accum_lib.training.trainer import Trainer
 
-    # In English, whatever is spoken: a run may be resumed in another language.
-    model = loaded.name if loaded.trained else f"RoBERTa ({arguments.model}, untrained)"
-    facts = {"model": model, "dropout": arguments.dropout, "labels": list(data.labels)}
-    trainer = Trainer(
-        loaded.model, train, held_out, settings, arguments.output, facts=facts, device=device,
-        show=not arguments.quiet, tensorboard=arguments.tensorboard,
-    )  # fmt: skip
-    folder = arguments.output / MODEL
-    done = trainer.run(resume=arguments.resume, finish=lambda: export(loaded, folder))
+    trainer = Trainer.of(run, show=not arguments.quiet, tensorboard=arguments.tensorboard)
+    folder = run.output / MODEL
+    done = trainer.run(resume=arguments.resume, finish=lambda: export(run.loaded, folder))
     if not trainer.first:
         return 0
-    print(_summary(loaded, data, held_out, done))
+    print(_summary(run, done))
     print(f"The model is in {folder}; load it with --model {folder}, or from_pretrained.")
     return 0
 
 
-def _summary(loaded: Any, data: Any, held_out: Any, done: Any) -> str:
-    lines = [f"{loaded.name} on {data.name}: {done.updates} updates, {done.seconds:.0f} s."]
+def _summary(run: "Run", done: "Training") -> str:
+    held_out = run.held_out
+    lines = [f"{run.loaded.name} on {run.data.name}: {done.updates} updates, {done.seconds:.0f} s."]
     if done.evaluations:
         last = done.evaluations[-1]
         lines.append(f"Held out: loss {last.loss:.3f}, accuracy {last.accuracy:.1%} of {last.count}.")

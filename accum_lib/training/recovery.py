@@ -1,7 +1,8 @@
 """Retry a window with a smaller micro-batch after running out of memory.
 
-``accumulate`` leaves ``.grad`` as it was if anything goes wrong, so a window can be begun again: nothing is
-lost and nothing counted twice. M does not change the gradient, which is why halving it is a safe way out.
+``accumulate`` leaves ``.grad`` as it was if anything goes wrong, so a window can be restarted: nothing is
+lost and nothing counted twice. M does not change the gradient, which is why halving it is safe. The retry is
+our own and not accelerate's, since it restores the random state: dropout stays that of the smaller M.
 """
 
 import gc
@@ -25,7 +26,7 @@ from accum_lib.training.data.batches import halved
 from accum_lib.training.saving import random_state
 
 Result = TypeVar("Result")
-ON_THE_CPU = ("DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough memory")
+ON_WINDOWS = "DefaultCPUAllocator: not enough memory"  # which accelerate does not know
 
 
 class OutOfMemoryAtOneError(MemoryError):
@@ -47,7 +48,7 @@ def accumulate_or_halve(
     ranks: Ranks = ALONE,
     on_halved: Callable[[int, str], None] = lambda size, error: None,
 ) -> tuple[WindowResult, int]:
-    """Accumulate a window; if memory runs out, again from its start with M halved, until it fits.
+    """Accumulate a window; if memory runs out, retry it from its start with M halved, until it fits.
 
     Each attempt begins with the random state that the first one had, so the dropout of the attempt that
     succeeds is the same as if M had been that small from the beginning.
@@ -138,8 +139,11 @@ class Watched:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on a GPU or on the CPU (which has no error class of its own for it)."""
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in ON_THE_CPU)
+    from accelerate.utils import should_reduce_batch_size  # takes seconds to import, and is seldom needed
+
+    if isinstance(error, torch.OutOfMemoryError) or ON_WINDOWS in str(error):
+        return True
+    return isinstance(error, Exception) and should_reduce_batch_size(error)
 
 
 def at_one(error: BaseException) -> OutOfMemoryAtOneError:
@@ -150,7 +154,7 @@ def at_one(error: BaseException) -> OutOfMemoryAtOneError:
 
 
 @contextmanager
-def no_way_out() -> Iterator[None]:
+def oom_is_fatal() -> Iterator[None]:
     """Around the optimizer's update, which needs the same memory whatever M is.
 
     Raises:

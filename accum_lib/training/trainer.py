@@ -1,7 +1,7 @@
 """Train for real: every window through ``accumulate``, every update through ``apply_update``, and recovery.
 
 All that happens between two updates (evaluation, logging, saving) leaves the training as it is, so a run that
-is killed and resumed ends with the same parameters, bit for bit on the CPU, as one that was left in peace
+is killed and resumed ends with the same parameters, bit for bit on the CPU, as an uninterrupted run
 (with as many processes; with another number it draws other dropout masks).
 """
 
@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ import psutil
 import torch
 from torch import nn
 
-from accum_lib.accumulate import Count, NonFiniteGradientError, WindowResult, apply_update
+from accum_lib.accumulate import ALONE, Count, NonFiniteGradientError, WindowResult, apply_update
 from accum_lib.losses import in_precision
 from accum_lib.noise import NoiseScaleMonitor
 from accum_lib.training import heaps, parallel, recovery
+from accum_lib.training.data import TextData
 from accum_lib.training.data.batches import cut, planned_order
 from accum_lib.training.data.tasks import Task
 from accum_lib.training.evaluation import evaluate
 from accum_lib.training.logs import Reporter
 from accum_lib.training.machinery import make_machinery, planned_windows, windows_per_epoch
+from accum_lib.training.models import Loaded
 from accum_lib.training.records import Evaluation, Training, UpdateRecord
 from accum_lib.training.saving import checkpoints, random_state, resumption
 from accum_lib.training.saving.lock import only_run_in
@@ -34,6 +36,30 @@ from accum_lib.training.settings import TrainingSettings
 NOISE_EVERY, NOISE_WINDOWS = 16, 50  # how often it is read, and the windows that make the estimate
 LEAST_SCALE = 1.0  # of a loss in float16: below it, the gradient itself overflows, and no smaller one helps
 PROCESS = psutil.Process()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be trained, on which data, how, where, and what a resumed run has to agree with.
+
+    Attributes:
+        loaded: the model with its tokenizer.
+        data: the texts as they were read, with the labels' names.
+        train, held_out: the tasks made of them.
+        settings: how it is trained.
+        device: "cpu" or "cuda".
+        output: the folder for checkpoints, log and the trained model.
+        facts: see ``Trainer``.
+    """
+
+    loaded: Loaded
+    data: TextData
+    train: Task
+    held_out: Task
+    settings: TrainingSettings
+    device: str
+    output: Path
+    facts: dict[str, Any]
 
 
 class Trainer:
@@ -69,8 +95,22 @@ class Trainer:
         self.facts = resumption.facts(self.model, train, held_out, settings, facts or {})
         self.progress = resumption.RunProgress(settings.micro_batch_size)
         self.evaluations: list[Evaluation] = []
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        # What ``run`` replaces once the state is loaded: DDP's wrapper, the log, the loss under autocast.
+        self.distributed, self.ranks = self.model, ALONE
+        self.reporter = Reporter(None, self.planned)
+        self._loss_sum, self._predict = train.loss_sum, held_out.predict
+        self._count: Count = train.count
+        self._monitor: NoiseScaleMonitor | None = None
         self._noise_scale: float | None = None
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+
+    @classmethod
+    def of(cls, run: Run, *, show: bool = False, tensorboard: bool = False) -> "Trainer":
+        """The trainer of a run."""
+        return cls(
+            run.loaded.model, run.train, run.held_out, run.settings, run.output, facts=run.facts,
+            device=run.device, show=show, tensorboard=tensorboard,
+        )  # fmt: skip
 
     def run(self, resume: bool = False, finish: Callable[[], Any] = lambda: None) -> Training:
         """Train to the end, from the start or from the newest whole checkpoint.
@@ -161,7 +201,7 @@ class Trainer:
             NonFiniteGradientError: the gradient is not finite, and in float16 no smaller scale will help.
         """
         scaler = self.machinery.scaler
-        with recovery.no_way_out():
+        with recovery.oom_is_fatal():
             done = apply_update(
                 self.model, self.machinery.optimizer, max_grad_norm=self.settings.max_grad_norm,
                 scheduler=self.machinery.scheduler, scaler=scaler, error_if_nonfinite=True,
@@ -174,7 +214,7 @@ class Trainer:
         return done.grad_norm, done.skipped
 
     def _leave_out(self, error: ValueError) -> None:
-        """A window whose loss or gradient is not finite: stop, or go on without it."""
+        """A window whose loss or gradient is not finite: stop, or continue without it."""
         now = self.progress
         self.machinery.optimizer.zero_grad(set_to_none=True)
         now.skips_in_a_row += 1
@@ -272,11 +312,9 @@ class Trainer:
 
     def _prepare(self, stack: ExitStack, measured: dict[str, Any] | None) -> None:
         """Wrap the loss as the settings ask; a monitor goes on from what was measured before."""
-        self._count: Count = self.task.count
         dtype, device = self.settings.dtype, self.device.type
         self._loss_sum = in_precision(self.task.loss_sum, dtype, device)
         self._predict = in_precision(self.held_out.predict, dtype, device)
-        self._monitor = None
         self.model.train()
         if self.settings.noise_scale:
             self._monitor = stack.enter_context(
