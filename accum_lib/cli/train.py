@@ -209,13 +209,12 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _dry_run(run: "Run") -> int:
-    from accum_lib.training.forecast import explain_run, forecast, free_bytes
+    from accum_lib.training.forecast import explain_run, forecast, free_bytes, free_disk_bytes
     from accum_lib.training.parallel import rank_and_size
-    from accum_lib.training.saving import disk
 
     if rank_and_size()[0] == 0:
         plan = forecast(run.loaded, run.train, run.held_out, run.settings, run.data.name, run.device)
-        print(explain_run(plan, free_bytes(run.device), disk.free_bytes(run.output)))
+        print(explain_run(plan, free_bytes(run.device), free_disk_bytes(run.output)))
     return 0
 
 
@@ -224,8 +223,8 @@ def _guard(run: "Run") -> None:
 
     For the prediction to hold, freed memory has to go back to the system.
     """
+    from accum_lib.machine import give_freed_blocks_back
     from accum_lib.training.forecast import SMALL, refuse_what_does_not_fit
-    from accum_lib.training.heaps import give_freed_blocks_back
 
     if run.device == "cpu" and run.loaded.parameters > SMALL:
         give_freed_blocks_back()
@@ -234,7 +233,7 @@ def _guard(run: "Run") -> None:
 
 def _warn(run: "Run", resumed: bool) -> None:
     """Of what goes wrong without an error, or hours later."""
-    from accum_lib.training.saving import disk
+    from accum_lib.training.forecast import run_disk_bytes, too_little_disk
 
     train = run.train
     if train.shortened > MANY_CUT * len(train):
@@ -243,8 +242,8 @@ def _warn(run: "Run", resumed: bool) -> None:
             f"what is beyond: --max-tokens may be up to {run.loaded.max_tokens}",
             stacklevel=2,
         )
-    needed = disk.run_bytes(run.loaded.model, run.settings, len(train))
-    if not resumed and (said := disk.too_little(needed, run.output)):
+    needed = run_disk_bytes(run.loaded.model, run.settings, len(train))
+    if not resumed and (said := too_little_disk(needed, run.output)):
         warnings.warn(said, stacklevel=2)
 
 

@@ -1,9 +1,11 @@
 """What a run would be, before it starts: its updates, its memory by a prediction, its time."""
 
 import copy
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,7 +14,7 @@ from torch import nn
 
 from accum_lib.accumulate import LossSum, accumulate, apply_update
 from accum_lib.losses import in_precision
-from accum_lib.machine import GIB, this_machine
+from accum_lib.machine import GIB, give_freed_blocks_back, this_machine
 from accum_lib.memory.guard import RESERVE_BYTES, refuse_unless_fits
 from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
@@ -20,11 +22,11 @@ from accum_lib.memory.workloads import Workload, checkpoint, longest_list, of_mo
 from accum_lib.training import parallel
 from accum_lib.training.data.batches import cut, planned_order
 from accum_lib.training.data.tasks import Classification, Task
-from accum_lib.training.heaps import give_freed_blocks_back
 from accum_lib.training.machinery import make_optimizer, planned_windows, windows_per_epoch
 from accum_lib.training.models import Loaded
 from accum_lib.training.records import TrainingPlan
-from accum_lib.training.saving import disk, random_state
+from accum_lib.training.saving import random_state
+from accum_lib.training.saving.checkpoints import KEEP
 from accum_lib.training.settings import TrainingSettings
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
@@ -66,7 +68,7 @@ def forecast(
         resident_bytes=resident_bytes(loaded) if device == "cpu" else 0,
         interpreter_bytes=beside,
         processes=parallel.on_this_machine() if device == "cpu" else 1,
-        disk_bytes=disk.run_bytes(loaded.model, settings, n), seconds=seconds, seconds_source=source,
+        disk_bytes=run_disk_bytes(loaded.model, settings, n), seconds=seconds, seconds_source=source,
     )  # fmt: skip
 
 
@@ -324,3 +326,34 @@ def _synchronize(result: torch.Tensor) -> None:
     """Wait until a GPU has really computed it."""
     if result.is_cuda:
         torch.cuda.synchronize()
+
+
+def run_disk_bytes(model: nn.Module, settings: TrainingSettings, num_samples: int) -> int:
+    """The most that checkpoints and the trained model take at once, but for what is small in them.
+
+    A checkpoint holds the weights and AdamW's two moments of what is trained. One more than are kept is there
+    while it is written, and an old one goes only afterwards.
+    """
+    windows = planned_windows(settings, num_samples)
+    every = settings.save_every or windows_per_epoch(settings, num_samples)
+    saved = -(-windows // every)
+    weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
+    checkpoint = weights + 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    return max(min(saved, KEEP + 1) * checkpoint, min(saved, KEEP) * checkpoint + weights)
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Free bytes on the disk of the folder, which need not exist yet."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def too_little_disk(needed: int, folder: Path) -> str | None:
+    """A sentence that says so, or None if there is enough."""
+    free = free_disk_bytes(folder)
+    if needed <= free:
+        return None
+    return (
+        f"checkpoints and the trained model take up to {needed / GIB:.2f} GiB, and on the disk of {folder} "
+        f"{free / GIB:.2f} GiB are free: make room, or choose another --output. What has no room is not saved"
+    )

@@ -19,8 +19,9 @@ from torch import nn
 
 from accum_lib.accumulate import ALONE, Count, NonFiniteGradientError, WindowResult, apply_update
 from accum_lib.losses import in_precision
+from accum_lib.machine import trim_heaps
 from accum_lib.noise import NoiseScaleMonitor
-from accum_lib.training import heaps, parallel, recovery
+from accum_lib.training import parallel, recovery
 from accum_lib.training.data import TextData
 from accum_lib.training.data.batches import cut, planned_order
 from accum_lib.training.data.tasks import Task
@@ -191,7 +192,7 @@ class Trainer:
             self.distributed, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
             scaler=self.machinery.scaler, ranks=self.ranks, on_halved=self._tell_halved,
         )  # fmt: skip
-        heaps.trim_heaps()  # before the optimizer, which needs most
+        trim_heaps()  # before the optimizer, which needs most
         return result
 
     def _move(self) -> tuple[float | None, bool]:

@@ -11,11 +11,11 @@ from transformers import BatchEncoding
 
 from accum_lib.__main__ import main
 from accum_lib.machine import GIB
+from accum_lib.training import forecast as disk
 from accum_lib.training.data import Example
 from accum_lib.training.data.tasks import Classification, MaskedLanguageModelling
 from accum_lib.training.forecast import explain_run, forecast
 from accum_lib.training.models import export, load_model
-from accum_lib.training.saving import disk
 from accum_lib.training.settings import TrainingSettings
 from accum_lib.training.trainer import Trainer
 
@@ -48,7 +48,7 @@ def bytes_in(folder: Path) -> int:
 def test_the_bytes_on_the_disk_are_those_that_were_said(save_every, at_once, tmp_path, monkeypatch) -> None:
     loaded, train, held_out = made()
     settings = replace(SETTINGS, save_every=save_every)
-    said = disk.run_bytes(loaded.model, settings, len(train))
+    said = disk.run_disk_bytes(loaded.model, settings, len(train))
     weights = 4 * loaded.parameters
     # The last checkpoint's successor is the model, which is smaller than a checkpoint.
     assert said == pytest.approx(max(3 * at_once, 3 * min(at_once, 2) + 1) * weights, rel=0.01)
@@ -78,11 +78,11 @@ def test_the_disk_is_that_of_the_nearest_folder_that_is_there(tmp_path, monkeypa
     asked = []
     usage = disk.shutil.disk_usage
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda place: asked.append(place) or usage(place))
-    assert disk.free_bytes(tmp_path / "not" / "yet") > 0
+    assert disk.free_disk_bytes(tmp_path / "not" / "yet") > 0
     assert asked == [tmp_path]
     monkeypatch.chdir(tmp_path)
-    assert disk.free_bytes(Path("runs/first")) > 0
-    assert disk.too_little(0, tmp_path) is None
+    assert disk.free_disk_bytes(Path("runs/first")) > 0
+    assert disk.too_little_disk(0, tmp_path) is None
 
 
 # --- The data

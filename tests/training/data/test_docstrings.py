@@ -120,7 +120,7 @@ def test_a_fraction_out_of_range_is_refused(fraction) -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys; from accum_lib.training.data import docstrings, files, glue; \
+    code = "import sys; from accum_lib.training.data import docstrings, files, sources; \
 print([m for m in ('sklearn', 'transformers', 'datasets', 'pyarrow', 'tokenizers') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -3,7 +3,7 @@
 import pytest
 
 from accum_lib.training import load_data
-from accum_lib.training.data.glue import load_glue
+from accum_lib.training.data.sources import load_glue
 from accum_lib.training.data.tokenizer import SMALLEST, load_tokenizer, train_tokenizer
 
 TEXTS = ["Return the sum of array elements over a given axis.", "Compute naïve 日本 \U0001f600."] * 3

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import sys, psutil
-from accum_lib.training.heaps import give_freed_blocks_back
+from accum_lib.machine import give_freed_blocks_back
 if sys.argv[1] == "set":
     assert give_freed_blocks_back()
 bytearray(30 << 20)  # freed at once: from here on glibc takes 30 MiB for small, if it may
@@ -37,7 +37,7 @@ def test_what_is_freed_is_gone() -> None:
 
 
 def test_another_c_library_is_left_alone(monkeypatch) -> None:
-    from accum_lib.training import heaps
+    from accum_lib import machine as heaps
 
     monkeypatch.setattr(heaps.ctypes, "CDLL", lambda name: object())
     assert heaps.give_freed_blocks_back() is False
@@ -45,7 +45,7 @@ def test_another_c_library_is_left_alone(monkeypatch) -> None:
 
 HEAP = """
 import sys, psutil
-from accum_lib.training import allocator
+from accum_lib import machine as allocator
 if sys.argv[1] != "never asked":
     allocator.give_freed_blocks_back()
 small = [b"x" * 100_000 for _ in range(1000)]
