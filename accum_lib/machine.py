@@ -132,8 +132,8 @@ def one_thread() -> Iterator[None]:
 # Freed memory goes back to the system, so that a process holds what its tensors need and no more. glibc maps
 # large blocks one by one and unmaps them when they are freed; but each time it raises its idea of "large", up
 # to 32 MiB, and keeps what is smaller. A RoBERTa-base has its gradients in that range: its process then holds
-# hundreds of megabytes that no tensor uses, and a prediction would be too low. Smaller blocks are in heaps, one
-# for each thread, which shrink from their ends only: what was freed in between stays until it is trimmed.
+# hundreds of megabytes that no tensor uses, and a prediction would be too low. Smaller blocks are in heaps,
+# one for each thread, which shrink from their ends only: what was freed in between stays until it is trimmed.
 # Sources: mallopt(3), M_MMAP_THRESHOLD (a threshold that is set is not raised any more); malloc_trim(3).
 M_MMAP_THRESHOLD = -3  # glibc's number for it, malloc.h
 LARGE_BYTES = 2**17
