@@ -14,7 +14,7 @@ export HF_HUB_OFFLINE ?= 1
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
 	@echo "make test       set up and run every check and test"
-	@echo "make lint       style, types, import contract, notebooks against their scripts, translations"
+	@echo "make lint       style, types, dead code, import contracts, notebooks against their scripts, translations"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"
 	@echo "make explainer  the visual explainer: build/explainer.html, one file that needs no kernel and no network"
 	@echo "make catalogue  take up new and changed texts for translation"
@@ -78,10 +78,11 @@ test: $(VENV)/test lint
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/test
-	@echo "Checking style, types, the import contract, notebooks against their scripts, translations ..."
+	@echo "Checking style, types, dead code, import contracts, notebooks against their scripts, translations ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/vulture
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/notebooks.py check
 	@$(BIN)/python tools/catalogue.py check

@@ -3,7 +3,6 @@
 from functools import cache
 
 from accum_lib.lessons.beyond_text import figure, measure
-from accum_lib.lessons.beyond_text import measure as speech
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.problems.audio import NAMES
@@ -41,10 +40,10 @@ def norm_explorer() -> GridExplorer:
 
 def weighting_explorer() -> GridExplorer:
     """M at B = 32 for three ways of averaging CTC's losses, and what a syllable then weighs."""
-    measured = cache(speech.weigh)
-    sizes = speech.SIZES
+    measured = cache(measure.weigh)
+    sizes = measure.SPEECH_SIZES
     controls = [
-        Control("micro_batch_size", N_("Micro-batch size M"), sizes, 4, _sizes(sizes, speech.BATCH)),
+        Control("micro_batch_size", N_("Micro-batch size M"), sizes, 4, _sizes(sizes, measure.SPEECH_BATCH)),
         WEIGHTING,
     ]
 
@@ -57,7 +56,7 @@ def weighting_explorer() -> GridExplorer:
 
 def speech_explorer(epochs: int = 10) -> GridExplorer:
     """Follow a net that learns to spell, epoch by epoch, under each weighting."""
-    trained = cache(speech.train)
+    trained = cache(measure.train)
     start = Control(WEIGHTING.name, WEIGHTING.label, WEIGHTING.values, "window", WEIGHTING.labels, "choice")
     states = Control("epoch", N_("Epochs of training"), tuple(range(epochs + 1)), 2, play_ms=700)
 

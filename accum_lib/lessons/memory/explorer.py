@@ -81,7 +81,7 @@ def show_memory_grid() -> None:
     print(measured_on(record))
     for row in (r for r in record["cells"] if "failure" in r):
         print(wrapped(f"{row['model']}, M = {row['micro_batch_size']}: {row['failure']}", "    "))
-    show_still(partial(figure.picture, record["cells"]))
+    show_still(partial(figure.gpu_picture, record["cells"]))
 
 
 def own_or(committed: Path) -> Path:
