@@ -1,9 +1,12 @@
-"""Gradient accumulation, to see and to touch: the exact loop, and what it costs, measured.
+"""Gradient accumulation you can see and touch: the exact loop, and what it costs, measured.
 
-The core is ``accum_lib.accumulate``; it needs torch alone, so that is all this package imports.
+The core is the module ``accum_lib.accumulate``; it needs torch alone::
+
+    from accum_lib.accumulate import accumulate, apply_update, windows
+
+Nothing of it is imported here: the function of that name would hide the module.
 """
 
-from accum_lib._version import __version__
-from accum_lib.accumulate import UpdateResult, WindowResult, accumulate, apply_update, windows
+__version__ = "0.1.0"
 
-__all__ = ["UpdateResult", "WindowResult", "__version__", "accumulate", "apply_update", "windows"]
+__all__ = ["__version__"]

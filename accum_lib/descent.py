@@ -41,7 +41,7 @@ class Run:
         gradients: (U, parameters) the gradient that each update used, or None.
         forward_passes, backward_passes: how many in all, counted as they happened.
         seconds: wall-clock time of the whole loop.
-        diverged: it ended early, at a window whose loss was above ``loss_limit``.
+        diverged: it stopped early, at a window whose loss was above ``loss_limit``.
         model: the model at the end.
     """
 
@@ -93,9 +93,9 @@ def descend(
         accumulation_steps: K, 1 or more.
         learning_rate: None takes the problem's own.
         epochs: passes over the data; a window never spans two of them.
-        max_updates: stop after N updates, even mid-epoch.
-        gradient: "mean" over the window, or "sum" of its micro-batches' mean gradients, which is as many
-            times larger as the window has micro-batches (the formula that is often printed).
+        max_updates: stop after this many updates, even mid-epoch.
+        gradient: "mean" over the window, or "sum" of its micro-batches' mean gradients (the formula that is
+            often printed): K times as large for a window of K micro-batches.
         make_optimizer: called as ``make_optimizer(parameters, lr=learning_rate)``.
         loss_limit: give up before the update once a window's mean loss is above this.
         record: keep the trajectory and the gradients; for small models.

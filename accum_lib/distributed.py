@@ -12,11 +12,11 @@ that one total. Shards may be ragged or uneven, and a process may have no micro-
             result = accumulate(model, window, loss_sum, count, ranks=ranks)
             apply_update(model, optimizer, max_grad_norm=1.0)
 
-There is no collective of our own: gradients are averaged by DDP's or FSDP2's own reducer, in the last pass of
+Gradients are averaged by DDP's or FSDP2's own reducer, in the last pass of
 a window. Two or three messages of a few bytes besides agree on the window and add up its loss.
 
 An error in one process (an exception, a loss that is NaN, a kill) ends all of them. A NaN is found by all at
-the same place. After anything else the process goes away, and the others fail: at once where the connection
+the same place. After anything else the process ends, and the others fail: at once where the connection
 closes (gloo), else when the group's timeout has passed. Nothing here catches that.
 
 References: Li et al. (2020), PyTorch Distributed, arXiv 2006.15704, section 3.2.4 (``no_sync``).
@@ -40,7 +40,8 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import record
 from torch.nn.parallel import DistributedDataParallel
 
-from accum_lib.accumulate import Pass, Ranks, windows
+from accum_lib.accumulate import windows
+from accum_lib.ranks import Ranks, WeightedBatch
 
 NOTE = (
     "Another process of the group has failed, or did not answer within the timeout. Its own message, above "
@@ -84,8 +85,8 @@ class DistributedRanks(Ranks):
     def windows(
         self, batches: Iterable[Any], accumulation_steps: int | Callable[[int], int]
     ) -> Iterator[list[Any]]:
-        """As ``accum_lib.windows``, of this process's shard: empty lists from when it is used up on, until
-        all shards are, since an update needs every process.
+        """As ``accumulate.windows``, of this process's shard; once this shard is exhausted, empty lists until
+        every shard is, since an update needs every process.
 
         Args:
             batches: this process's micro-batches; there may be fewer than elsewhere, or none.
@@ -112,12 +113,14 @@ class DistributedRanks(Ranks):
                 f"no micro-batches in any of the {self.world_size} processes: the data are empty"
             )
 
-    def agree(self, mine: list[Pass], count: float, micro_batches: int) -> tuple[list[Pass], float, int]:
+    def agree(
+        self, mine: list[WeightedBatch], count: float, micro_batches: int
+    ) -> tuple[list[WeightedBatch], float, int]:
         """Add stand-ins where this process has too few passes; sum the counts.
 
-        A process without a micro-batch must take part all the same, or the others wait for ever. It runs a
+        A process without a micro-batch must take part all the same, or the others hang. It runs a
         **stand-in**: a micro-batch with weight 0, so its gradient is exactly 0. Its own last one will do; a
-        process that has none gets another's. The time is not lost, since the process would have waited; but
+        process that has none gets another's. It costs no time, since the process would have waited; but
         a stand-in moves BatchNorm's statistics, as any forward pass does.
 
         Why not otherwise? A pass over zeros, made of the parameters alone, would be cheaper, and enough for
@@ -129,13 +132,13 @@ class DistributedRanks(Ranks):
         passes_needed = int(passes.max()) if self._in_step else min(1, int(passes.max()))
         stand_in = mine[-1].batch if mine else None
         if passes_needed and (passes == 0).any():
-            stand_in = self._lend(stand_in, lender=int(passes.nonzero()[0]))
-        extra = [Pass(0, stand_in, weight=0.0)] * (passes_needed - len(mine))
+            stand_in = self._broadcast_batch(stand_in, source=int(passes.nonzero()[0]))
+        extra = [WeightedBatch(0, stand_in, weight=0.0)] * (passes_needed - len(mine))
         return mine + extra, float(counts.sum()), int(numbers.sum())
 
     @contextmanager
     def synchronized(self, last: bool) -> Iterator[None]:
-        """DDP averages outside ``no_sync`` only; FSDP2 is told by a flag."""
+        """DDP averages outside ``no_sync`` only; FSDP2 has a flag for it."""
         average = last or self.every_micro_batch
         with _naming_the_others(), self._averaging(average):
             yield
@@ -161,18 +164,18 @@ class DistributedRanks(Ranks):
             dist.all_gather(rows, mine)
         return torch.stack(rows).cpu()
 
-    def _lend(self, batch: Any, lender: int) -> Any:
-        """The lender's micro-batch, on this process's device. All processes call this together."""
+    def _broadcast_batch(self, batch: Any, source: int) -> Any:
+        """``batch``; where it is None, the source's, on this process's device. All processes call this."""
         buffer = io.BytesIO()
-        if dist.get_rank() == lender:
+        if dist.get_rank() == source:
             torch.save(batch, buffer)  # unlike pickle, torch.load can then choose the device
-        parcel = [buffer.getvalue()]
+        payload = [buffer.getvalue()]
         with _naming_the_others():
-            dist.broadcast_object_list(parcel, src=lender, device=self._device)
+            dist.broadcast_object_list(payload, src=source, device=self._device)
         if batch is not None:
             return batch
         where = next(self.model.parameters()).device
-        return torch.load(io.BytesIO(parcel[0]), map_location=where, weights_only=False)
+        return torch.load(io.BytesIO(payload[0]), map_location=where, weights_only=False)
 
 
 @contextmanager
@@ -180,7 +183,7 @@ def process_group(timeout_seconds: float = 120, device: str | None = None) -> It
     """Join the group that torchrun (or ``launch``) has announced.
 
     Args:
-        timeout_seconds: how long to wait for another process until giving it up.
+        timeout_seconds: how long to wait for another process before giving up.
         device: "cuda" takes NCCL and a GPU for each process, "cpu" takes gloo; None takes "cuda" if PyTorch
             finds a GPU.
 
@@ -197,7 +200,7 @@ def process_group(timeout_seconds: float = 120, device: str | None = None) -> It
         if mine >= there:
             raise ValueError(
                 f"process {mine} of this machine has no GPU of its own, for PyTorch finds {there}: start at "
-                f"most so many processes, or let them use the CPU (device='cpu', --device cpu)"
+                f"most {there} processes, or let them use the CPU (device='cpu', --device cpu)"
             )
         torch.cuda.set_device(mine)
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_seconds))
@@ -213,7 +216,7 @@ def launch(function: Callable[..., Any], world_size: int, *arguments: Any) -> li
     It works from a notebook, too.
 
     Args:
-        function: of a module that can be imported, not of a notebook's cell: new processes import it anew.
+        function: of a module that can be imported, not of a notebook's cell: new processes import it.
         world_size: how many processes.
 
     Returns:
@@ -229,7 +232,7 @@ def launch(function: Callable[..., Any], world_size: int, *arguments: Any) -> li
         min_nodes=1, max_nodes=1, nproc_per_node=world_size, run_id="local", start_method="spawn",
         rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.1,
     )  # fmt: skip
-    for name in ("lo", "lo0"):  # between processes of one machine; a machine's own name may lead nowhere
+    for name in ("lo", "lo0"):  # between processes of one machine; a machine's own name may not resolve
         if name in [each for _, each in socket.if_nameindex()]:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
     with _own_signal_handlers():
@@ -239,7 +242,7 @@ def launch(function: Callable[..., Any], world_size: int, *arguments: Any) -> li
 
 @contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """Have them back afterwards: the launcher leaves its own, and a notebook could not be interrupted."""
+    """Restore them afterwards: with the launcher's own, a notebook could not be interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -259,7 +262,7 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 @contextmanager
 def _naming_the_others() -> Iterator[None]:
-    """Say what a failed collective means; the error itself goes on its way."""
+    """Add a note that says what a failed collective means, and re-raise."""
     try:
         yield
     except RuntimeError as error:
@@ -271,13 +274,13 @@ def _naming_the_others() -> Iterator[None]:
 
 
 def _is_sharded(model: nn.Module) -> bool:
-    """Whether ``fully_shard`` was applied. FSDP2 takes seconds to import; who has not done so has none."""
+    """Whether ``fully_shard`` was applied. FSDP2 takes seconds to import; a sharded model has imported it."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return fsdp is not None and isinstance(model, fsdp.FSDPModule)
 
 
 def _device() -> torch.device:
-    """Where messages of the default group must lie."""
+    """Where tensors must be for the default group to send them."""
     return (
         torch.device("cuda", torch.cuda.current_device())
         if "nccl" in dist.get_backend()

@@ -43,8 +43,8 @@ def count_tokens(batch: Any, ignore_index: int = IGNORE_INDEX) -> int:
 def count_next_tokens(batch: Any, ignore_index: int = IGNORE_INDEX) -> int:
     """Label tokens that a causal language model predicts: ``labels[:, 1:]`` that are not ignored.
 
-    Counting the unshifted labels is a published fault: the mean is divided by one token too many for
-    each sequence.
+    Counting the unshifted labels is a bug that was shipped: it divides the mean by one token too many per
+    sequence.
     """
     return int((_labels(batch)[:, 1:] != ignore_index).sum())
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
-from accum_lib import accumulate, apply_update, windows
+from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.problems.digits import Digits, mlp
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from accum_lib import accumulate, apply_update
+from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.noise import NoiseScaleMonitor, example_gradients
 from accum_lib.problems.base import Problem
 from accum_lib.problems.digits import Digits

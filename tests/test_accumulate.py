@@ -30,8 +30,7 @@ from torch.optim.lr_scheduler import StepLR
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, TensorDataset
 
-from accum_lib import accumulate, apply_update, windows
-from accum_lib.accumulate import NonFiniteGradientError
+from accum_lib.accumulate import NonFiniteGradientError, accumulate, apply_update, windows
 from accum_lib.losses import (
     classification_loss_sum,
     count_next_tokens,
@@ -147,7 +146,7 @@ def test_empty_data_are_an_error_and_not_an_epoch_without_updates() -> None:
 def test_a_used_up_generator_is_an_error() -> None:
     batches = iter([1, 2, 3])
     assert list(windows(batches, 2)) == [[1, 2], [3]]
-    with pytest.raises(ValueError, match="used up"):
+    with pytest.raises(ValueError, match="consumed"):
         list(windows(batches, 2))
 
 

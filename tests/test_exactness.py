@@ -33,7 +33,7 @@ from wrong_cores import (
     tail_divided_by_k,
 )
 
-from accum_lib import accumulate, apply_update, windows
+from accum_lib.accumulate import accumulate, apply_update, windows
 
 Core = Callable[[nn.Module, Optimizer, Sequence[Batch], int], None]  # runs one epoch
 

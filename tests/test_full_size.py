@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accum_lib import accumulate, apply_update
+from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.losses import count_samples, sum_of_mean
 from accum_lib.problems.roberta import PAD, make_roberta
 

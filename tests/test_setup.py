@@ -70,6 +70,6 @@ def test_a_script_that_nobody_runs_by_hand_is_executable_and_parses(script) -> N
 
 def test_the_core_needs_torch_alone() -> None:
     """Importing the package must not bring Transformers, Plotly or widgets: they take seconds."""
-    code = "import sys, accum_lib; print([m for m in ('transformers', 'plotly', 'ipywidgets', 'sklearn') if m in sys.modules])"  # noqa: E501
+    code = "import sys, accum_lib.accumulate; print([m for m in ('transformers', 'plotly', 'ipywidgets', 'sklearn') if m in sys.modules])"  # noqa: E501
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -12,7 +12,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 
-from accum_lib.accumulate import ALONE, Ranks
+from accum_lib.ranks import ALONE, Ranks
 from accum_lib.training.saving import random_state
 from accum_lib.training.settings import TrainingSettings
 

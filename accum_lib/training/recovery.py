@@ -13,15 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from accum_lib.accumulate import (
-    ALONE,
-    Count,
-    LossSum,
-    NonFiniteElsewhereError,
-    Ranks,
-    WindowResult,
-    accumulate,
-)
+from accum_lib.accumulate import Count, LossSum, NonFiniteElsewhereError, WindowResult, accumulate
+from accum_lib.ranks import ALONE, Ranks
 from accum_lib.training.data.batches import halved
 from accum_lib.training.saving import random_state
 

@@ -1,6 +1,6 @@
 """Solutions to the exercises of notebook 05."""
 
-from accum_lib import windows
+from accum_lib.accumulate import windows
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 

@@ -106,7 +106,7 @@ progress_map()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib import windows
+from accum_lib.accumulate import windows
 
 micro_batches = ["a", "b", "c", "d", "e", "f", "g"]
 for window in windows(micro_batches, accumulation_steps=3):

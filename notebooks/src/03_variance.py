@@ -98,7 +98,7 @@ with one_thread():
 
 # %%
 import torch
-from accum_lib import accumulate, windows
+from accum_lib.accumulate import accumulate, windows
 from accum_lib.noise import NoiseScaleMonitor, population
 from accum_lib.problems.base import micro_batches
 

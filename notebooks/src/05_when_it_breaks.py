@@ -131,7 +131,7 @@ check_plain_repair(train)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib import windows
+from accum_lib.accumulate import windows
 from torch.nn.utils import clip_grad_norm_
 
 

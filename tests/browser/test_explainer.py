@@ -11,7 +11,7 @@ from accessibility import axe
 from explainer_page import ExplainerPage, differences
 from torch import nn
 
-from accum_lib import accumulate
+from accum_lib.accumulate import accumulate
 from accum_lib.check.faults import loops
 from accum_lib.descent import descend
 from accum_lib.lessons.choose_k.costs import examples_factor, updates_factor

@@ -6,7 +6,7 @@ import pytest
 from grid import MODELS, ambiguous, settings_of, shows
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
-from accum_lib import accumulate, apply_update, windows
+from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.check import check_case
 from accum_lib.check.case import token_loss_sum
 from accum_lib.check.faults import FAULTS

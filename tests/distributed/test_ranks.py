@@ -5,7 +5,7 @@ import pytest
 import torch
 from reference import big_batch_gradients, flatten, make_batch, make_model, relative_error
 
-from accum_lib import accumulate
+from accum_lib.accumulate import accumulate
 from accum_lib.distributed import DistributedRanks, launch
 
 

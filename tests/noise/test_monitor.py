@@ -7,7 +7,7 @@ from reference import relative_error
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from accum_lib import accumulate, apply_update, windows
+from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lessons.variance.measure import draw
 from accum_lib.noise import (
     NoiseScaleMonitor,

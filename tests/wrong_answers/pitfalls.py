@@ -3,7 +3,7 @@
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from accum_lib import windows
+from accum_lib.accumulate import windows
 from accum_lib.check.faults import loops
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from accum_lib.accumulate import Ranks, accumulate, apply_update
+from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.losses import in_precision
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import autocast, shapes
@@ -19,6 +19,7 @@ from accum_lib.memory.trace.autocast import answering
 from accum_lib.memory.trace.device import Device
 from accum_lib.memory.trace.storages import StorageFollower, Tape
 from accum_lib.memory.workloads import Workload
+from accum_lib.ranks import Ranks
 
 
 def categories(tape: Tape) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from accum_lib import apply_update
+from accum_lib.accumulate import apply_update
 from accum_lib.lessons.kit.still import png
 from accum_lib.lessons.roberta import measure as lens
 from accum_lib.lessons.roberta.figure import picture
