@@ -28,6 +28,8 @@ from torch import Tensor, nn
 
 from accum_lib import _guards as guards
 from accum_lib._device_reads import GradientNorm, only_if_finite, start_copy
+from accum_lib._guards import NonFiniteElsewhereError as NonFiniteElsewhereError
+from accum_lib._guards import NonFiniteGradientError as NonFiniteGradientError
 from accum_lib.ranks import ALONE, Ranks, WeightedBatch
 
 Batch = TypeVar("Batch")

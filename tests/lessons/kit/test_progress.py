@@ -37,7 +37,7 @@ def test_what_was_done_is_there_in_another_process(file) -> None:
     assert progress.record_prediction("topic.question", False) == ""
     assert progress.record_exercise("check_this") == ""
     assert progress.record_exercise("check_that") == ""
-    code = "from accum_lib import progress; print(progress.load())"
+    code = "from accum_lib.lessons.kit import progress; print(progress.load())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == str(Progress({"topic.question": False}, ("check_this", "check_that")))
 
