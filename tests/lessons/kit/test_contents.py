@@ -25,6 +25,14 @@ questions.asked_over_lines(
 whole = questions.helper(report)
 """
 
+OLD_KEYS = """
+descents.full_buffer descents.summed_step descents.same_path equivalence.lonely_token equivalence.coarse_buffer
+variance.variance_against_steps variance.sixteen_times_the_batch memory.doubled_steps memory.halved_micro_batch
+pitfalls.seen_in_the_loss pitfalls.hidden_by_adam roberta.usual_snippet roberta.dropout beyond.halved_batch
+beyond.lone_syllable beyond.unmasked_padding communication.bytes_in_every_pass
+communication.bytes_in_the_last_pass communication.fixed_batch advice.larger_card advice.four_times_the_steps
+"""  # as readers' files have had them since version 0.1
+
 
 def notebook(path: pathlib.Path, opening: str, *code: str) -> pathlib.Path:
     cells = [{"cell_type": "markdown", "source": opening}]
@@ -59,6 +67,11 @@ def test_every_notebook_of_the_project_is_there() -> None:
     assert [lesson.file for lesson in found] == sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
     assert all(lesson.predictions for lesson in found)
     assert all(lesson.exercises for lesson in found[1:])
+
+
+def test_a_progress_file_of_an_older_version_still_counts() -> None:
+    asked = {name for lesson in lessons(NOTEBOOKS) for name in lesson.predictions}
+    assert set(OLD_KEYS.split()) <= asked
 
 
 def test_every_check_belongs_to_one_notebook() -> None:
