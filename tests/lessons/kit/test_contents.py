@@ -26,11 +26,12 @@ whole = questions.helper(report)
 """
 
 OLD_KEYS = """
-descents.full_buffer descents.summed_step descents.same_path equivalence.lonely_token equivalence.coarse_buffer
-variance.variance_against_steps variance.sixteen_times_the_batch memory.doubled_steps memory.halved_micro_batch
-pitfalls.seen_in_the_loss pitfalls.hidden_by_adam roberta.usual_snippet roberta.dropout beyond.halved_batch
-beyond.lone_syllable beyond.unmasked_padding communication.bytes_in_every_pass
-communication.bytes_in_the_last_pass communication.fixed_batch advice.larger_card advice.four_times_the_steps
+descents.full_buffer descents.summed_step descents.same_path equivalence.lonely_token
+equivalence.coarse_buffer variance.variance_against_steps variance.sixteen_times_the_batch
+memory.doubled_steps memory.halved_micro_batch pitfalls.seen_in_the_loss pitfalls.hidden_by_adam
+roberta.usual_snippet roberta.dropout beyond.halved_batch beyond.lone_syllable
+beyond.unmasked_padding communication.bytes_in_every_pass communication.bytes_in_the_last_pass
+communication.fixed_batch advice.larger_card advice.four_times_the_steps
 """  # as readers' files have had them since version 0.1
 
 
