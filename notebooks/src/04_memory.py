@@ -111,9 +111,8 @@ explorer.show()
 from accum_lib.lessons.memory import memory_clauses, roberta_base, time_clauses
 from accum_lib.memory import predict
 
-for clause in memory_clauses(
-    predict(roberta_base(128), Settings(), hopper=False), 16, 32
-):
+ampere = predict(roberta_base(128), hopper=False)  # Hopper cards reserve a bit more
+for clause in memory_clauses(ampere, 16, 32):
     print(f"{clause.claim}: {clause.holds}\n    {clause.evidence}.")
 
 # %% [markdown]
