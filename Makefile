@@ -9,11 +9,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test lint notebooks catalogue explainer vendor slides present pictures scoreboard bench gpu lock clean
+.PHONY: help lab test test-all lint notebooks catalogue explainer vendor slides present pictures scoreboard bench gpu lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
-	@echo "make test       set up and run every check and test"
+	@echo "make test       set up and run the checks and tests, in about ten minutes"
+	@echo "make test-all   the same with more random cases, more settings, and whole scripts (an hour)"
 	@echo "make lint       style, types, dead code, import contracts, notebooks against their scripts, translations"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"
 	@echo "make explainer  the visual explainer: build/explainer.html, one file that needs no kernel and no network"
@@ -75,7 +76,13 @@ WORKERS ?= 2
 
 test: $(VENV)/test lint
 	@echo "Running the tests, every notebook, and the browser suite ..."
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15
+
+# What is marked slow is more of the same; the thorough profile draws more cases.
+test-all: $(VENV)/test lint
+	@echo "Running all tests, with those that are slow ..."
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15 \
+	  -m "slow or not slow" --hypothesis-profile=thorough
 
 lint: $(VENV)/test
 	@echo "Checking style, types, dead code, import contracts, notebooks against their scripts, translations ..."

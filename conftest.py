@@ -19,6 +19,10 @@ LIMIT_BYTES = 1.5e9
 TRANSLATED = ("00_start_here", "02_equivalence")
 MEASURED: dict[str, tuple[float, float]] = {}  # notebook: seconds in its cells, peak bytes of its kernel
 
+# Models here are so small that a second thread costs more than it brings, above all beside another worker.
+# Read when PyTorch is imported, here and in every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--pictures", help="write the browser suite's pictures of the explorers to this folder")

@@ -1,5 +1,6 @@
 """Each reproduction is short, uses the framework alone, and shows what the scoreboard sees."""
 
+import json
 import os
 import pathlib
 import re
@@ -14,11 +15,39 @@ EXAMPLES = sorted((pathlib.Path(__file__).resolve().parents[1] / "examples").glo
 by_name = pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 
 
-def numbers(path: pathlib.Path) -> list[float]:
-    """The numbers that the script prints at the ends of its lines."""
+def numbers(text: str) -> list[float]:
+    """The numbers at the ends of its lines."""
+    return [float(x) for x in re.findall(r": (-?[\d.]+(?:e-?\d+)?)$", text, flags=re.MULTILINE)]
+
+
+def departs(path: pathlib.Path, text: str) -> bool:
+    """Whether the script that printed this has shown something else than one big batch does."""
+    found = numbers(text)
+    assert found
+    is_error = path.stem == "mean_of_means"  # it prints a relative error, the others ratios of norms
+    return max(abs(x - (0 if is_error else 1)) for x in found) > 1e-3
+
+
+def run(*command: str | pathlib.Path) -> str:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, env=environment, check=True)
-    return [float(x) for x in re.findall(r": (-?[\d.]+(?:e-?\d+)?)$", done.stdout, flags=re.MULTILINE)]
+    command = (sys.executable, *command)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    """What each script prints."""
+    program = pathlib.Path(__file__).with_name("run_examples.py")
+    return json.loads(run(program, *EXAMPLES).splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "path", [p if p.stem == "mean_of_means" else pytest.param(p, marks=pytest.mark.slow) for p in EXAMPLES]
+)
+def test_run_by_itself_it_shows_the_same(path, printed) -> None:
+    alone = run(path)
+    assert len(numbers(alone)) == len(numbers(printed[str(path)]))
+    assert departs(path, alone) == departs(path, printed[str(path)])
 
 
 @by_name
@@ -29,18 +58,14 @@ def test_it_is_short_and_needs_nothing_of_this_project(path) -> None:
 
 
 @by_name
-def test_it_shows_a_departure_from_one_big_batch_while_the_scoreboard_does(path) -> None:
+def test_it_shows_a_departure_from_one_big_batch_while_the_scoreboard_does(path, printed) -> None:
     """Both look at the same installed version: if the framework is mended one day, both say so."""
     framework = {"trainer": "Transformers Trainer", "accelerate": "Accelerate", "mean": "Accelerate",
                  "lightning": "Lightning", "fabric": "Lightning Fabric"}[path.stem.split("_")[0]]  # fmt: skip
     head = {"trainer_roberta_k_times": "RobertaForSequenceClassification",
             "trainer_gpt2_denominator": "GPT2LMHeadModel"}.get(path.stem)  # fmt: skip
-    found = numbers(path)
-    assert found
-    is_error = path.stem == "mean_of_means"  # it prints a relative error, the others ratios of norms
-    departs = max(abs(x - (0 if is_error else 1)) for x in found) > 1e-3
     seen = [r for r in board() if r.framework == framework and head in (None, r.head)]
-    assert departs == any(not r.report.ok for r in seen)
+    assert departs(path, printed[str(path)]) == any(not r.report.ok for r in seen)
 
 
 BOARD: list = []

@@ -86,13 +86,24 @@ class Reference:
         buffers = {n: b.clone() for n, b in self._model.named_buffers()}
         values = dict(self._model.named_parameters())
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
+            _seed(seed)
             loss = self._case.loss_sum(self._model, batch) / divisor
             found = torch.autograd.grad(loss, [values[n] for n in self._names], allow_unused=True)
         with torch.no_grad():  # BatchNorm has moved its running statistics
             for name, b in self._model.named_buffers():
                 b.copy_(buffers[name])
         return {n: g.detach() for n, g in zip(self._names, found, strict=True) if g is not None}
+
+
+def _seed(seed: int) -> None:
+    """As ``torch.manual_seed``, which keeps a stack trace for each kind of device that is not there.
+
+    That takes longer than the gradient of a small model.
+    """
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def layer_chain(model: nn.Module) -> int:

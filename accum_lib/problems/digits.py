@@ -6,7 +6,8 @@ BatchNorm's statistics frozen, nothing looks at the batch, and it is exact again
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,14 @@ def mlp(hidden: int = 32, dtype: torch.dtype = torch.float32) -> nn.Module:
     return nn.Sequential(
         nn.Flatten(), nn.Linear(64, hidden, dtype=dtype), nn.Tanh(), nn.Linear(hidden, CLASSES, dtype=dtype)
     )
+
+
+@cache
+def _all_digits() -> Any:
+    """Read once; everybody takes copies."""
+    from sklearn.datasets import load_digits  # takes a second to import
+
+    return load_digits()
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -73,9 +82,7 @@ class Digits:
             raise ValueError(f"model must be 'mlp' or 'cnn'; got {model!r}")
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
-        from sklearn.datasets import load_digits  # takes a second to import
-
-        data = load_digits()
+        data = _all_digits()
         size = len(data.target)
         if num_samples is not None and not 1 <= num_samples <= size:
             raise ValueError(f"num_samples must be between 1 and {size}; got {num_samples}")

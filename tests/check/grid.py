@@ -1,6 +1,7 @@
 """Cases drawn over (N, M, K), ragged counts and three models, and by reasoning where each fault must show."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from hypothesis import strategies as st
@@ -88,8 +89,13 @@ def digits_model() -> nn.Module:
         return mlp(hidden=12)
 
 
+@cache
+def digits() -> Digits:
+    return Digits(num_samples=200)
+
+
 def digits_batch(counted: int, ignored: int, seed: int) -> tuple[Tensor, Tensor]:
-    problem = Digits(num_samples=200)
+    problem = digits()
     rows = torch.randperm(200, generator=torch.Generator().manual_seed(seed))[: counted + ignored]
     images, labels = problem.batch(rows)
     labels = labels.clone()
@@ -166,6 +172,16 @@ def ambiguous(code: str, s: Setting) -> bool:
         positions = sum(labels.numel() for _, labels in batches)
         shares.append((sum(window) / positions, len(window) / s.accumulation_steps))
     return all(abs(found - tail) < 1e-9 for found, tail in shares)
+
+
+def witness(code: str, model: str) -> Setting:
+    """A setting in which each fault shows: ragged windows of two, and one micro-batch left for the tail."""
+    return Setting((5, 1, 3, 2, 4), 2, model, clip_for(code))
+
+
+def clip_for(code: str) -> float | None:
+    """The norm to which a loop clips, where the fault is in the clipping."""
+    return 1e-3 if code == "clipped_per_micro_batch" else None
 
 
 # --- Where a fault must show: reasoned from what it does, not from what the checker looks at

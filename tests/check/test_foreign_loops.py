@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache
 
+import foreign_loops
 import pytest
 from foreign_loops import LOOPS, Foreign
 
@@ -12,6 +13,7 @@ from accum_lib.check.loop import wishes_of
 from accum_lib.check.report import Report
 
 MAX_GRAD_NORM = 1.0  # every window's gradient in the main case is longer, and so is every micro-batch's
+STRANGERS = (foreign_loops.one, foreign_loops.two)
 RIGHT = [entry for entry in LOOPS if not entry.codes]
 
 
@@ -73,5 +75,12 @@ def test_confusion_table(capsys: pytest.CaptureFixture[str]) -> None:
         print(f"{len(LOOPS)} loops, {len(RIGHT)} of them right; {len(different)} differ:")
         for name, expected, codes in different:
             print(f"  {name}: expected {expected or 'ok'}, got {codes or 'ok'}")
-    assert len(RIGHT) >= 15
-    assert len(LOOPS) - len(RIGHT) >= 30
+
+
+@pytest.mark.parametrize(("stranger", "wrong"), zip(STRANGERS, (30, 25), strict=True))
+def test_each_stranger_wrote_enough_of_each_kind(stranger, wrong: int) -> None:
+    by_one = [entry for entry in LOOPS if entry.loop.__module__ == stranger.__name__]
+    right = [entry for entry in by_one if not entry.codes]
+    assert len(right) >= 15
+    assert len(by_one) - len(right) >= wrong
+    assert len({name_of(entry) for entry in LOOPS}) == len(LOOPS)

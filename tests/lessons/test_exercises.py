@@ -15,7 +15,6 @@ from course import CHECKS
 from accum_lib.lessons.kit.feedback import Feedback, not_yet, runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 TABLES = [p.stem for p in sorted((ROOT / "tests" / "wrong_answers").glob("[!_]*.py"))]
 WRONG = {k: v for t in TABLES for k, v in importlib.import_module(f"wrong_answers.{t}").WRONG.items()}
 NOTEBOOKS = sorted(p.stem for p in tool.ANSWERS.glob("*.py"))

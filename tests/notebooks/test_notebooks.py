@@ -1,6 +1,5 @@
 """The notebooks as documents: their shape, links and stills, and that they are what the scripts say."""
 
-import importlib.util
 import pathlib
 import re
 import shutil
@@ -8,14 +7,11 @@ import shutil
 import nbformat
 import pytest
 
+import notebooks as tool
 from accum_lib.lessons.kit import progress
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-spec = importlib.util.spec_from_file_location("notebook_tool", ROOT / "tools" / "notebooks.py")
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 def read(path: pathlib.Path) -> nbformat.NotebookNode:

@@ -22,16 +22,31 @@ def alone() -> tuple:
     return jobs.train(None)
 
 
-def run(world_size: int, folder, resume: bool = False, crash_at: int | None = None) -> list[tuple]:
-    return launch(jobs.train, world_size, folder, resume, crash_at)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> dict:
+    """What two processes do that ends well, in one start of both: for each job, both processes' answers."""
+    folder = {name: tmp_path_factory.mktemp(name) for name in ("broken_off", "from_one", "dropout", "nan")}
+    with pytest.raises(jobs.CrashError):
+        jobs.train(folder["from_one"], crash_at=2)
+    todo = {
+        "broken off": (jobs.train, folder["broken_off"], False, 3),
+        "resumed": (jobs.train, folder["from_one"], True),
+        "dropout": (jobs.train_with_dropout, None),
+        "dropout, broken off": (jobs.train_with_dropout, folder["dropout"], False, 3),
+        "dropout, resumed": (jobs.train_with_dropout, folder["dropout"], True),
+        "nan": (jobs.train_over_a_nan, folder["nan"]),
+        "draws": (jobs.dropout_draws,),
+    }
+    answers = launch(jobs.several, 2, list(todo.values()))
+    return {name: [of_one[i] for of_one in answers] for i, name in enumerate(todo)} | {"folder": folder}
 
 
-def test_a_run_in_two_processes_is_broken_off_and_goes_on_in_one_and_in_three(tmp_path, alone) -> None:
-    with pytest.raises(ChildFailedError, match="CrashError"):
-        run(2, tmp_path, crash_at=3)
+def test_a_run_in_two_processes_is_broken_off_and_goes_on_in_one_and_in_three(two, alone) -> None:
+    assert two["broken off"] == ["CrashError"] * 2
+    tmp_path = two["folder"]["broken_off"]
     assert [f.name for f in folders(tmp_path / "checkpoints")] == ["window-00000002", "window-00000001"]
-    with pytest.raises(ChildFailedError, match="CrashError"):
-        run(3, tmp_path, resume=True, crash_at=5)
+    with pytest.raises(ChildFailedError, match="CrashError"):  # and the processes are gone
+        launch(jobs.train, 3, tmp_path, True, 5)
     by_one = jobs.train(tmp_path, resume=True)
     assert distance(by_one[0], alone[0]) < CLOSE
     assert by_one[1] == pytest.approx(alone[1][4:], rel=CLOSE), "goes on after the fourth window"
@@ -39,21 +54,17 @@ def test_a_run_in_two_processes_is_broken_off_and_goes_on_in_one_and_in_three(tm
     assert logged == pytest.approx(alone[1], rel=CLOSE), "every window once, none twice"
 
 
-def test_a_run_of_one_process_goes_on_in_two(tmp_path, alone) -> None:
-    with pytest.raises(jobs.CrashError):
-        jobs.train(tmp_path, crash_at=2)
-    first, second = run(2, tmp_path, resume=True)
+def test_a_run_of_one_process_goes_on_in_two(two, alone) -> None:
+    first, second = two["resumed"]
     assert distance(first[0], alone[0]) < CLOSE
     assert same_bits(first[0], second[0]), "all processes hold the same"
     assert len(first[1]) == 5, "windows 2 to 6"
 
 
-def test_two_processes_with_dropout_go_on_to_the_same_bits(tmp_path) -> None:
-    undisturbed = launch(jobs.train_with_dropout, 2, None)
-    with pytest.raises(ChildFailedError, match="CrashError"):
-        launch(jobs.train_with_dropout, 2, tmp_path, False, 3)
-    goes_on = launch(jobs.train_with_dropout, 2, tmp_path, True)
-    assert same_bits(goes_on[0][0], undisturbed[0][0])
+def test_two_processes_with_dropout_go_on_to_the_same_bits(two) -> None:
+    assert two["dropout, broken off"] == ["CrashError"] * 2
+    assert same_bits(two["dropout, resumed"][0][0], two["dropout"][0][0])
+    assert not same_bits(two["dropout"][0][0], two["resumed"][0][0]), "dropout makes a difference"
 
 
 def test_the_comparison_notices_a_lost_window(alone) -> None:
@@ -61,15 +72,15 @@ def test_the_comparison_notices_a_lost_window(alone) -> None:
     assert distance(lost[0], alone[0]) > 1e-4
 
 
-def test_a_nan_in_one_process_is_left_out_by_all(tmp_path) -> None:
-    first, second = launch(jobs.train_over_a_nan, 2, tmp_path)
+def test_a_nan_in_one_process_is_left_out_by_all(two) -> None:
+    first, second = two["nan"]
     assert first[1:] == second[1:] == (5, 1)
     assert same_bits(first[0], second[0])
     assert all(torch.isfinite(p).all() for p in first[0])
 
 
-def test_processes_draw_different_dropout_masks() -> None:
-    first, second = launch(jobs.dropout_draws, 2)
+def test_processes_draw_different_dropout_masks(two) -> None:
+    first, second = two["draws"]
     assert first != second
     torch.manual_seed(0)
     assert first == torch.rand(3).tolist(), "the first one draws what it would draw alone"

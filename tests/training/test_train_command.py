@@ -1,5 +1,6 @@
 """``python -m accum_lib train``: trains, resumes, plans; and says what is wrong in one line."""
 
+import os
 import re
 import subprocess
 import sys
@@ -154,13 +155,18 @@ def test_some_held_out_examples_are_of_all_classes_though_the_file_is_sorted(fil
     assert "would be right in 100.0%" not in capsys.readouterr().out
 
 
-def test_what_is_exported_classifies_whatever_the_checkpoint_was_for(file, tmp_path) -> None:
+def save_small_classifier(folder, **how) -> None:
+    """One layer, and a tokenizer."""
     config = RobertaConfig(
         vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        num_labels=1, problem_type="regression", max_position_embeddings=66,
+        max_position_embeddings=66, **how,
     )  # fmt: skip
-    RobertaForSequenceClassification(config).save_pretrained(tmp_path / "regression")
-    made_tokenizer().save_pretrained(tmp_path / "regression")
+    RobertaForSequenceClassification(config).save_pretrained(folder)
+    made_tokenizer().save_pretrained(folder)
+
+
+def test_what_is_exported_classifies_whatever_the_checkpoint_was_for(file, tmp_path) -> None:
+    save_small_classifier(tmp_path / "regression", num_labels=1, problem_type="regression")
     run = words(file, tmp_path / "run", "--max-updates", "1", "--model", str(tmp_path / "regression"))
     assert main(run) == 0, "and texts are cut to the 64 tokens that it reads"
     saved = RobertaConfig.from_pretrained(tmp_path / "run" / "model")
@@ -292,7 +298,10 @@ def test_an_interrupt_says_how_to_go_on(file, tmp_path, capsys, monkeypatch, at,
 
 def test_a_compiler_that_is_missing_is_said(file, tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/no/compiler"))
-    assert main(words(file, tmp_path / "a", "--max-updates", "1", "--compile")) == 2
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # no processes that compile nothing
+    save_small_classifier(tmp_path / "small")
+    more = ["--model", str(tmp_path / "small"), "--max-updates", "1", "--compile"]
+    assert main(words(file, tmp_path / "a", *more)) == 2
     assert "--compile does not work here, so leave it out: InvalidCxxCompiler" in capsys.readouterr().err
 
 
@@ -338,33 +347,49 @@ def test_the_plan_counts_the_weights_once() -> None:
     assert resident_bytes(replace(loaded, mapped=True)) == 0
 
 
-@pytest.mark.parametrize(("dtype", "mapped"), [(torch.float32, True), (torch.bfloat16, False)])
-def test_a_checkpoint_in_16_bits_is_in_memory_and_one_in_32_is_mapped(tmp_path, dtype, mapped) -> None:
-    """By the resident memory of a process of its own that loads 40 million numbers."""
+@pytest.fixture(scope="module")
+def memory_of_checkpoints(tmp_path_factory) -> dict[torch.dtype, list[int]]:
+    """What loading 40 million numbers of each type takes, in a copy of one process that has done so once."""
+    folders = {dtype: tmp_path_factory.mktemp("checkpoint") for dtype in (torch.float32, torch.bfloat16)}
     config = RobertaConfig(
         vocab_size=300, hidden_size=1024, num_hidden_layers=3, num_attention_heads=2, intermediate_size=4096
     )
-    RobertaForSequenceClassification(config).to(dtype).save_pretrained(tmp_path)
-    made_tokenizer().save_pretrained(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", LOADING, str(tmp_path)], capture_output=True, text=True, check=True
-    )
-    held, said, weights = map(int, done.stdout.split())
+    for dtype, folder in folders.items():
+        RobertaForSequenceClassification(config).to(dtype).save_pretrained(folder)
+        made_tokenizer().save_pretrained(folder)
+    command = [sys.executable, "-c", LOADING, *map(str, folders.values())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [list(map(int, line.split())) for line in done.stdout.splitlines()]
+    return dict(zip(folders, rows, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be copied here")
+@pytest.mark.parametrize(("dtype", "mapped"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_a_checkpoint_in_16_bits_is_in_memory_and_one_in_32_is_mapped(
+    memory_of_checkpoints, dtype, mapped
+) -> None:
+    """By the resident memory of a process of its own."""
+    held, said, weights = memory_of_checkpoints[dtype]
     assert said == pytest.approx(0 if mapped else weights, rel=1e-3)  # and some buffers
     assert abs(held - said) < weights / 4
 
 
 LOADING = """
-import sys, psutil, torch
+import os, sys, psutil, torch
 from accum_lib.training.data import Example, TextData
 from accum_lib.training.forecast import resident_bytes
 from accum_lib.training.models import load_model
 data = TextData("made", (Example("a", None, 0),), (Example("b", None, 1),), ("x", "y"))
 load_model("tiny", "classification", TextData("made", data.train * 2, data.held_out, data.labels))
-before = psutil.Process().memory_info().rss
-loaded = load_model(sys.argv[1], "classification", data)
-held = psutil.Process().memory_info().rss - before
-print(held, resident_bytes(loaded), 4 * loaded.parameters)
+for folder in sys.argv[1:]:
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        continue
+    before = psutil.Process().memory_info().rss
+    loaded = load_model(folder, "classification", data)
+    held = psutil.Process().memory_info().rss - before
+    print(held, resident_bytes(loaded), 4 * loaded.parameters, flush=True)
+    os._exit(0)
 """
 
 

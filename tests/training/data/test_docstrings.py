@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 
 import pytest
 
 from accum_lib.training import load_data
+from accum_lib.training.data import docstrings
 from accum_lib.training.data.docstrings import (
     ALIKE,
     LONGEST,
@@ -34,9 +36,22 @@ def docs(raw) -> list[Docstring]:
     return deduplicate(raw)
 
 
+def foreign(*_) -> None:
+    """A function of somebody else's that no one should find among the docstrings of the library."""
+
+
 @pytest.fixture(scope="module")
 def data():
-    return load_data("docstrings")
+    """Read while this process has a function in a module that is not the module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        put_into_textwrap(patch)
+        collect_apart.cache_clear()
+        return load_data("docstrings")
+
+
+def put_into_textwrap(patch) -> None:
+    patch.setattr(foreign, "__module__", "textwrap")  # nothing tells it from textwrap's own
+    patch.setattr(textwrap, "advise", foreign, raising=False)
 
 
 def test_four_packages_with_hundreds_of_texts_each(data) -> None:
@@ -119,13 +134,6 @@ def test_a_fraction_out_of_range_is_refused(fraction) -> None:
         load_data("docstrings", held_out_fraction=fraction)
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys; from accum_lib.training.data import docstrings, files, sources; \
-print([m for m in ('sklearn', 'transformers', 'datasets', 'pyarrow', 'tokenizers') if m in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
-
-
 def test_the_package_can_be_told_from_the_words(data) -> None:
     """A plain bag of words does well above the majority class, so a small RoBERTa has something to learn."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -140,29 +148,36 @@ def test_the_package_can_be_told_from_the_words(data) -> None:
     assert right > majority + 0.3
 
 
-def test_what_others_put_into_modules_and_classes_changes_nothing(monkeypatch) -> None:
+def test_what_others_put_into_modules_and_classes_changes_nothing(data, raw, monkeypatch) -> None:
     """A notebook, a test runner and Transformers replace functions and add methods in their own process."""
-    import textwrap
-
-    def foreign(*_) -> None:
-        """A function of somebody else's that no one should find among the docstrings of the library."""
-
-    foreign.__module__ = "textwrap"  # nothing tells it from textwrap's own
-    before, here = load_docstrings(), collect()
-    monkeypatch.setattr(textwrap, "advise", foreign, raising=False)
-    assert collect() != here, "in this process it would be found"
-    collect_apart.cache_clear()
-    assert load_docstrings() == before
+    with monkeypatch.context() as patch:
+        put_into_textwrap(patch)
+        added = [doc.text for doc in collect() if doc not in raw]
+    assert added == [foreign.__doc__], "in this process it would be found"
+    assert added[0] not in {doc.text for doc in collect_apart()}
+    assert load_data("docstrings") == data
 
 
 def test_a_process_that_fails_says_why(monkeypatch) -> None:
-    collect_apart.cache_clear()
-    monkeypatch.setattr("accum_lib.training.data.docstrings.__name__", "accum_lib.no_such_module")
+    monkeypatch.setattr(docstrings, "collect_apart", collect_apart.__wrapped__)
+    monkeypatch.setattr(docstrings, "__name__", "accum_lib.no_such_module")
     with pytest.raises(RuntimeError, match=r"could not be read: ModuleNotFoundError.*no_such_module"):
         load_docstrings()
 
 
-def test_without_docstrings_it_says_so() -> None:
-    code = "from accum_lib.training.data.docstrings import load_docstrings; load_docstrings()"
-    answer = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
-    assert "since Python was started with -OO" in answer.stderr
+@pytest.fixture(scope="module")
+def bare() -> subprocess.CompletedProcess:
+    """A process without docstrings: what it has imported, and what it says when asked for them."""
+    code = "import sys; from accum_lib.training.data import docstrings, files, sources; \
+print([m for m in ('sklearn', 'transformers', 'datasets', 'pyarrow', 'tokenizers') if m in sys.modules]); \
+docstrings.load_docstrings()"
+    return subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
+
+
+def test_importing_the_package_loads_nothing_heavy(bare) -> None:
+    assert bare.stdout.strip() == "[]"
+
+
+def test_without_docstrings_it_says_so(bare) -> None:
+    assert bare.returncode == 1
+    assert "since Python was started with -OO" in bare.stderr

@@ -1,4 +1,4 @@
-"""Kill a training run at random moments, resume it each time, and compare bits. Prints what happened as JSON.
+"""Kill a run at chosen places or random moments, resume it, compare bits. Prints what happened as JSON.
 
 A program of its own: PyTorch is imported once, and each run is a fork of this process.
 """
@@ -49,6 +49,63 @@ def undisturbed(folder: Path) -> None:
     assert child.exitcode == 0
 
 
+# Where a run is killed that is not killed at random: as a checkpoint's file is half written, when all are
+# written and none is renamed, between the rename and the removal of the oldest, and amid a window.
+PLACES = (*(f"write {name}" for name in checkpoints.FILES), "rename", "prune", "window")
+AT = 4  # windows; from the third save on there is an old one to remove
+
+
+def killed_at(folder: Path, place: str) -> tuple[bool, int, bool]:
+    """As ``killed``, at a place of the program in the fourth window or its save."""
+    child = FORK.Process(target=train_to, args=(folder, place))
+    child.start()
+    child.join()
+    root = folder / resumption.FOLDER
+    return child.exitcode == -signal.SIGKILL, saved(root), any(root.glob(f"{checkpoints.ASIDE}*"))
+
+
+def train_to(folder: Path, place: str) -> None:
+    """What a child does that kills itself when it gets to the place."""
+    what, _, name = place.partition(" ")
+    save, write, rename, remove, move = (
+        checkpoints.save, checkpoints._write, os.rename, checkpoints._remove, Trainer._move
+    )  # fmt: skip
+    now = {"windows": 0}
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def saving(root: Path, windows: int, *more: object, **how: object) -> Path:
+        now["windows"] = windows
+        return save(root, windows, *more, **how)
+
+    def writing(path: Path, content: object) -> str:
+        if what == "write" and (now["windows"], path.name) == (AT, name):
+            path.write_bytes(b"half")
+            die()
+        return write(path, content)
+
+    def renaming(*paths: Path) -> None:
+        if what == "rename" and now["windows"] == AT:
+            die()
+        rename(*paths)
+
+    def removing(path: Path) -> None:
+        old = f"{checkpoints.PREFIX}{AT - checkpoints.KEEP:08}"
+        if what == "prune" and (now["windows"], path.name) == (AT, old):
+            die()
+        remove(path)
+
+    def moving(trainer: Trainer) -> object:
+        if what == "window" and trainer.progress.windows == AT:
+            die()
+        return move(trainer)
+
+    checkpoints.save, checkpoints._write, checkpoints._remove = saving, writing, removing
+    os.rename, Trainer._move = renaming, moving
+    train(folder, False)
+
+
 def killed(folder: Path, windows: int, seconds: float) -> tuple[bool, int, bool]:
     """Kill so many seconds after so many windows were saved (time alone would depend on the machine's load).
 
@@ -79,27 +136,35 @@ def final(folder: Path) -> list[torch.Tensor]:
     return list(found.state["model.pt"].values())
 
 
-def main(kills: int, forgetful: bool) -> None:
+def main(places: list[str | None], forgetful: bool) -> None:
+    """Kill at each of these places; at None, at random."""
     torch.set_num_threads(1)
     made().run()  # whatever is imported on the way is there before the first fork
-    dice, report = random.Random(0), {"killed": 0, "from": [], "amid_a_save": 0, "same": 0, "failed": 0}
+    dice, report = (
+        random.Random(0),
+        {"killed": 0, "from": [], "at": [], "amid_a_save": 0, "same": 0, "failed": 0},
+    )
     with tempfile.TemporaryDirectory() as place:
         whole = Path(place) / "whole"
         undisturbed(whole)
         expected = final(whole)
-        for i in range(kills):
+        for i, at in enumerate(places):
             folder = Path(place) / str(i)
-            in_time, windows, amid = killed(folder, dice.randrange(11), dice.uniform(0, 0.08))
+            in_time, windows, amid = (
+                killed_at(folder, at) if at else killed(folder, dice.randrange(11), dice.uniform(0, 0.08))
+            )
             child = FORK.Process(target=train, args=(folder, windows > 0, forgetful))
             child.start()
             child.join()
             report["killed"] += in_time
             report["from"].append(windows)
             report["amid_a_save"] += amid
+            report["at"].append(at)
             report["failed"] += child.exitcode != 0
             report["same"] += child.exitcode == 0 and same_bits(final(folder), expected)
     print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), "--forgetful" in sys.argv)
+    at = list(PLACES) if sys.argv[1] == "places" else [None] * int(sys.argv[1])
+    main(at, "--forgetful" in sys.argv)

@@ -1,7 +1,7 @@
 """Training loops by a second stranger, in the styles of real projects, with the codes that each deserves.
 
-Written without sight of the checker's rules or of other loops. ``LOOPS[name]`` is ``(loop, codes)``: what
-its meaning makes one expect on ``standard_cases()[0]``, where micro-batches count 5, 1, 7, 2, 4, 3, 6 and 8
+Written without sight of the checker's rules or of other loops. The codes of a loop are what its meaning
+makes one expect on ``standard_cases()[0]``, where micro-batches count 5, 1, 7, 2, 4, 3, 6 and 8
 tokens, K = 3, and there are two epochs. Loops with no codes are right, and must be ok on all standard cases.
 """
 
@@ -9,7 +9,7 @@ import copy
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -24,28 +24,11 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
-IGNORED = -100
-LOOPS: dict[str, tuple[Callable[..., Any], set[str]]] = {}
-
-
-def right(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """Register a loop that makes one big batch's updates."""
-    LOOPS[loop.__name__] = (loop, set())
-    return loop
-
-
-def wrong(*codes: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a loop with these faults."""
-
-    def register(loop: Callable[..., Any]) -> Callable[..., Any]:
-        LOOPS[loop.__name__] = (loop, set(codes))
-        return loop
-
-    return register
+from .shared import IGNORED, chunks, counted, right, wrong
 
 
 def tokens(batch: Any) -> int:
-    return int((batch[1] != IGNORED).sum())
+    return counted(batch[1])
 
 
 def summed(model: nn.Module, batch: Any) -> Tensor:
@@ -54,12 +37,6 @@ def summed(model: nn.Module, batch: Any) -> Tensor:
 
 def mean(model: nn.Module, batch: Any) -> Tensor:
     return F.cross_entropy(model(batch[0]), batch[1], ignore_index=IGNORED)
-
-
-def chunks(batches: Any, size: int) -> Iterator[list[Any]]:
-    stream = iter(batches)
-    while window := list(itertools.islice(stream, size)):
-        yield window
 
 
 def multiply_grads(model: nn.Module, factor: float | Tensor) -> None:

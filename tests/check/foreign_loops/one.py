@@ -10,9 +10,7 @@ import copy
 import itertools
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,49 +19,13 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_, parameters_to_vect
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, OneCycleLR
 from torch.utils.checkpoint import checkpoint
 
-
-class Foreign(NamedTuple):
-    """A loop and the codes expected for it; none for a right one."""
-
-    loop: Callable[..., Any]
-    codes: frozenset[str]
-
-
-LOOPS: list[Foreign] = []
-
-
-def right(loop):
-    """Register a loop whose updates are those of one big batch."""
-    LOOPS.append(Foreign(loop, frozenset()))
-    return loop
-
-
-def wrong(*codes):
-    """Register a loop with these faults."""
-
-    def register(loop):
-        LOOPS.append(Foreign(loop, frozenset(codes)))
-        return loop
-
-    return register
-
+from .shared import chunks, counted, right, wrong
 
 # --- What several of them use
 
 
-def counted(labels):
-    return int((labels != -100).sum())
-
-
 def total_counted(window):
     return sum(counted(labels) for _, labels in window)
-
-
-def chunks(batches, size):
-    """Windows by islice; the last may be shorter."""
-    stream = iter(batches)
-    while window := list(itertools.islice(stream, size)):
-        yield window
 
 
 sum_loss = partial(F.cross_entropy, reduction="sum", ignore_index=-100)

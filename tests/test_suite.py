@@ -1,0 +1,79 @@
+"""What the default run leaves out is more of the same: no negative twin, and never all of a test."""
+
+import subprocess
+import sys
+
+from suite import ALL_TESTS, Collected, hidden_twins, is_twin, never_run
+
+# Functions that run in make test-all alone, and the test that does the same in small in every run.
+PAIRS = [
+    (
+        "roberta/test_kills.py",
+        "test_fifty_kills_leave_no_trace",
+        "test_kills_at_places_leave_no_trace",
+    ),
+    ("gpu/test_roberta_lab.py", "test_the_whole_script_on_a_cpu", "test_the_quick_parts_of_the_script"),
+    ("gpu/test_memory_grid.py", "test_the_whole_script_on_a_cpu", "test_the_script_measures_one_cell"),
+]
+IN_SMALL = {f"tests/{file}::{large}": f"tests/{file}::{small}" for file, large, small in PAIRS}
+
+
+def test_every_negative_twin_is_in_the_default_run(pytestconfig) -> None:
+    assert hidden_twins(pytestconfig.stash[ALL_TESTS]) == []
+
+
+def test_the_default_run_has_an_instance_of_every_test(pytestconfig) -> None:
+    assert never_run(pytestconfig.stash[ALL_TESTS], IN_SMALL) == []
+
+
+def test_what_is_slow_has_a_small_one_that_is_not(pytestconfig) -> None:
+    tests = pytestconfig.stash[ALL_TESTS]
+    files = {test.nodeid.partition("::")[0] for test in tests}
+    slow = {test.function for test in tests if test.slow}
+    quick = {test.function for test in tests if not test.slow}
+    for large, small in IN_SMALL.items():
+        if large.partition("::")[0] in files and small.partition("::")[0] in files:
+            assert large in slow, f"{large} is slow no more: take it out of IN_SMALL"
+            assert small in quick, f"{small} is not in the default run"
+
+
+def test_a_twin_that_is_left_out_would_be_noticed() -> None:
+    tests = [
+        Collected("tests/test_a.py::test_sums_agree[1]", "", False),
+        Collected("tests/test_a.py::test_sums_agree[2]", "", True),
+        Collected("tests/test_a.py::test_a_lost_term_is_noticed", "", True),
+        Collected("tests/test_a.py::test_means[3]", "The deliberately wrong one: a mean of means.", True),
+        Collected("tests/test_a.py::test_the_whole_script", "", True),
+    ]
+    assert hidden_twins(tests) == [tests[2].nodeid, tests[3].nodeid]
+    assert never_run(tests[:2], ()) == []
+    assert never_run(tests[:2] + tests[4:], ()) == ["tests/test_a.py::test_the_whole_script"]
+    assert never_run(tests[:2] + tests[4:], ["tests/test_a.py::test_the_whole_script"]) == []
+
+
+def test_the_twins_of_this_suite_are_known_by_name_or_docstring(pytestconfig) -> None:
+    """Of the tests beside this one, these are twins and those are not."""
+    twins = [
+        "test_a_wrong_solution_would_be_noticed", "test_that_comparison_fails_on_a_wrong_model",
+        "test_a_mean_of_means_is_seen", "test_the_equal_budgets_can_fail_too", "test_a_wrong_law_is_not",
+        "test_without_the_checksums_the_damage_would_go_unseen", "test_whatever_is_forgotten_is_seen",
+        "test_without_the_look_at_gradients_the_parameters_would_be_lost",
+    ]  # fmt: skip
+    assert [name for name in twins if not is_twin(Collected(f"tests/test_a.py::{name}[x]", "", False))] == []
+    others = ["test_the_whole_script_on_a_cpu", "test_the_prediction_is_what_the_profiler_measures"]
+    assert [name for name in others if is_twin(Collected(f"tests/test_a.py::{name}", "", False))] == []
+
+
+def test_slow_tests_are_left_out_unless_they_are_asked_for(tmp_path) -> None:
+    """By pytest itself, with this project's options, on a file with one slow twin."""
+    root = __file__.rpartition("/tests/")[0]
+    (tmp_path / "test_made.py").write_text(
+        "import pytest\n\n@pytest.mark.slow\ndef test_a_fault_is_noticed(): ...\n\ndef test_quick(): ...\n"
+    )
+    found = []
+    for more in ([], ["-m", "slow or not slow"]):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only", *more]
+        where = ["-c", f"{root}/pyproject.toml", "--rootdir", str(tmp_path), str(tmp_path)]
+        found.append(subprocess.run(command + where, capture_output=True, text=True, cwd=tmp_path).stdout)
+    assert "1/2 tests collected (1 deselected)" in found[0]
+    assert "2 tests collected" in found[1]
