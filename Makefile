@@ -118,7 +118,7 @@ present: $(VENV)/present
 
 pictures: $(VENV)/test
 	@mkdir -p docs/pictures
-	@$(BIN)/python -m pytest -q tests/browser -k pictures --pictures docs/pictures
+	@$(BIN)/python -m pytest -q tests/browser -m "slow or not slow" -k pictures --pictures docs/pictures
 
 scoreboard: $(VENV)/test
 	@echo "Trying the installed frameworks (about half a minute) ..."

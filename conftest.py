@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 LIMIT_BYTES = 1.5e9
+BROWSER = "tests/browser/"
 # Notebooks in another language run the same code and say other words, and the build runs all of them: two are
 # enough here.
 TRANSLATED = ("00_start_here", "02_equivalence")
@@ -31,6 +32,30 @@ def pytest_addoption(parser) -> None:
 def pytest_ignore_collect(collection_path) -> bool | None:
     other_language = collection_path.suffix == ".ipynb" and collection_path.parent.parent.name == "notebooks"
     return True if other_language and collection_path.stem not in TRANSLATED else None
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """What takes longest comes first: a worker that begins with it last would leave the others idle."""
+    items.sort(key=lambda item: [item.nodeid.startswith(BROWSER), ".ipynb" in item.nodeid], reverse=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With several workers, ``--dist loadfile`` takes the browser suite for one file, and it begins first.
+
+    So there is one JupyterLab and one Chromium; and names of tests stay as they are, which they would not
+    with groups (``--dist loadgroup``): ``--lf`` finds them again, with workers and without.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class BrowserFirst(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return BROWSER if nodeid.startswith(BROWSER) else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False  # in the order of the items, not by the number of tests
+    return BrowserFirst(config, log)
 
 
 def pytest_configure(config) -> None:

@@ -14,6 +14,7 @@ QUESTIONS = {
     topic: importlib.import_module(f"accum_lib.lessons.{name}.questions")
     for name, topic in zip(NAMES, dict.fromkeys(TOPICS.values()), strict=True)
 }
+EXPLORERS = [importlib.import_module(f"accum_lib.lessons.{name}.explorer") for name in NAMES]
 CHECKS = {
     name: check
     for lesson in NAMES

@@ -1,8 +1,11 @@
 """A trial whose races follow the noise scale's formula exactly, or another's; made up in no time."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from accum_lib.lessons.choose_k.record import Trial
+from accum_lib.lessons.choose_k.record import TimeModel, Trial
 from accum_lib.lessons.choose_k.trial import _trial
 from accum_lib.lessons.variance.record import Race
 from accum_lib.noise.records import NoiseScale
@@ -23,3 +26,12 @@ def _race(batch_size: int, needed: float) -> Race:
     pace = needed * np.linspace(0.98, 1.02, SEEDS)
     losses = 2.0 * (TARGET / 2.0) ** (updates[:, None, None] / pace)  # the target is met at ``pace``
     return Race("made up", batch_size, np.array([0.1]), updates, losses, np.zeros_like(losses))
+
+
+def times_from(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, TimeModel]:
+    """The times of a picture, from its ``layout.meta``."""
+
+    def revived(each: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: np.array(v) if isinstance(v, list) else v for key, v in each.items()}
+
+    return {name: TimeModel(**revived(each)) for name, each in facts.items()}

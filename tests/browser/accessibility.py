@@ -1,7 +1,9 @@
 """axe-core on a page or a part of it: what is in the way of those who use a screen reader or a keyboard."""
 
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+import json
+
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Locator, Page
 
 SERIOUS = ("serious", "critical")
 
@@ -18,8 +20,28 @@ def axe(
     """
     if isinstance(context, str):
         assert page.locator(context).count(), f"nothing on the page matches {context!r}"
-    found = Axe().run(page, context).response["violations"]
-    return [_words(violation) for violation in found if violation["impact"] in impacts]
+    if not page.evaluate("() => Boolean(window.axe)"):
+        page.evaluate(AXE_SCRIPT)  # half a megabyte: once for each page
+    found = page.evaluate(
+        """(context) => axe.run(context ?? document, { resultTypes: ['violations'] })
+             .then((results) => JSON.stringify(results.violations))""",
+        context,
+    )
+    return [_words(violation) for violation in json.loads(found) if violation["impact"] in impacts]
+
+
+def violations(part: Locator) -> list[str]:
+    """Those in a part of JupyterLab's page, brought into view: what is far off the screen it does not render.
+
+    Its page has a body without a height, which axe-core takes for one that hides everything.
+    """
+    part.page.evaluate("() => { document.body.style.minHeight = '100vh'; }")
+    part.scroll_into_view_if_needed()
+    part.evaluate("e => e.setAttribute('data-looked-at', '')")
+    try:
+        return axe(part.page, "[data-looked-at]")
+    finally:
+        part.evaluate("e => e.removeAttribute('data-looked-at')")
 
 
 def _words(violation: dict) -> str:

@@ -9,14 +9,20 @@ import shutil
 import subprocess
 import sys
 
+import gallery
+import nbformat
 import pytest
 from meter import Meter
+from nbformat.v4 import new_code_cell, new_notebook
 from notebook_page import NotebookPage
 from playwright.sync_api import sync_playwright
 from server import free_port, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+SMOKE = (
+    "00_start_here"  # of the real notebooks, the one that is always opened; the others take `make test-all`
+)
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -36,12 +42,19 @@ def chromium():
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory):
+def computed(tmp_path_factory) -> pathlib.Path:
+    """Where the gallery's kernel leaves what the library has computed for each explorer."""
+    return tmp_path_factory.mktemp("computed")
+
+
+@pytest.fixture(scope="session")
+def lab(computed, tmp_path_factory):
     """The address of a JupyterLab that serves a copy of the notebooks, so that a test changes none."""
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(
         ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
     )
+    nbformat.write(gallery_notebook(computed), home / "notebooks" / "gallery.ipynb")
     port = free_port()
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
@@ -65,6 +78,18 @@ def lab(tmp_path_factory):
         finally:
             server.terminate()
             server.wait(20)
+
+
+def gallery_notebook(computed: pathlib.Path) -> nbformat.NotebookNode:
+    """Every explorer and every question on small inputs, each in a cell of its own."""
+    begin = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport gallery"
+    few = "for each in gallery.SMALL:\n    setattr(*each)"
+    show = [f"gallery.show({name!r}, {str(computed)!r})" for name in gallery.EXPLORERS]
+    ask = [f"gallery.ask({name!r})" for name in gallery.PREDICTIONS]
+    return new_notebook(
+        cells=[new_code_cell(source) for source in (begin, few, *show, *ask)],
+        metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+    )
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +121,7 @@ def open_notebook(lab, browser):
 @pytest.fixture
 def scratch(open_notebook):
     """A notebook with an extra cell at its end, in which a test runs what it wants."""
-    notebook = open_notebook("00_start_here")
+    notebook = open_notebook(SMOKE)
     before = len(notebook.explorers())
 
     def run(source: str):
@@ -109,7 +134,12 @@ def scratch(open_notebook):
     notebook.delete_last_cell()
 
 
-@pytest.fixture(scope="session", params=NOTEBOOKS)
+def slow_but(first: str, names: list[str]) -> list:
+    """Parameters, of which all but one are for `make test-all`."""
+    return [pytest.param(name, marks=() if name == first else pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope="session", params=slow_but(SMOKE, NOTEBOOKS))
 def notebook(request, open_notebook):
     """Each notebook in turn; the session's scope lets pytest put together the tests of each."""
     return open_notebook(request.param)

@@ -1,14 +1,105 @@
 """A notebook in JupyterLab as a reader has it on the screen: run it, look at it, move its controls."""
 
+import base64
 import json
 import time
 import urllib.request
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from playwright.sync_api import Browser, Locator
 
+OUTPUTS = ".jp-OutputArea-output:has(> *)"
+QUESTIONS = ".widget-vbox:has(> .widget-radio)"
 LOCAL = ("127.0.0.1", "localhost", "")
+# Waits until what is drawn is what the controls say, then tells all that there is to see in one answer.
+# Numbers that are an array in the page travel as bytes, since JSON cannot say NaN.
+LOOK = """
+async (root, patience) => {
+  const plot = root.querySelector('.accum-plot'), summary = root.querySelector('.accum-summary');
+  const positions = () => {
+    const at = {}, seen = {};
+    for (const input of root.querySelectorAll('[data-control]')) {
+      const name = input.dataset.control;
+      const number = seen[name] = (seen[name] ?? -1) + 1;
+      if (input.type === 'range') at[name] = Number(input.value);
+      else if (input.checked) at[name] = number;
+    }
+    return at;
+  };
+  await new Promise((resolve, reject) => {
+    const said = () => Object.values(positions()).join(',');
+    const look = () => {
+      if (plot.dataset.setting !== said()) return;
+      clearTimeout(late);
+      observer.disconnect();
+      resolve();
+    };
+    const observer = new MutationObserver(look);
+    const late = setTimeout(() => {
+      observer.disconnect();
+      reject(new Error(`the controls say ${said()}, and ${plot.dataset.setting} is drawn`));
+    }, 1000 * patience);
+    observer.observe(plot, { attributes: true, attributeFilter: ['data-setting'] });
+    look();
+  });
+  const packed = (value) => {
+    if (!ArrayBuffer.isView(value)) return value;
+    const bytes = new Uint8Array(Float64Array.from(value).buffer);
+    let text = '';
+    for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+    return { float64: btoa(text) };
+  };
+  const axes = Object.entries(plot._fullLayout ?? {}).filter(([k]) => /^[xy]axis\\d*$/.test(k));
+  return JSON.stringify({
+    positions: positions(),
+    focused: document.activeElement?.dataset?.control ?? null,
+    summary: summary.textContent,
+    error: summary.classList.contains('accum-error'),
+    label: plot.getAttribute('aria-label'),
+    fits: root.scrollWidth <= root.clientWidth,
+    traces: (plot.data ?? []).map((trace) =>
+      Object.fromEntries(Object.entries(trace).map(([k, v]) => [k, packed(v)]))),
+    notes: (plot.layout?.annotations ?? []).map((note) => note.text),
+    axes: Object.fromEntries(axes.map(([k, axis]) =>
+      [k, [...axis.range, [...plot.querySelectorAll(`.${axis._id}tick text`)].map((t) => t.textContent)]])),
+  });
+}
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An explorer at one moment, as it is on the screen.
+
+    Attributes:
+        positions: where each control is.
+        focused: the control that has the keyboard, if one has.
+        summary, label: the words under the picture, and those which a screen reader says for it.
+        error: whether the words are those of a failure.
+        fits: whether nothing is cut off.
+        traces: those that Plotly holds.
+        notes: the texts of the annotations.
+        axes: each axis's range as Plotly has it, and the labels that stand at its ticks.
+    """
+
+    positions: dict[str, int]
+    focused: str | None
+    summary: str
+    label: str | None
+    error: bool
+    fits: bool
+    traces: list[dict[str, Any]]
+    notes: list[str]
+    axes: dict[str, tuple[float, float, list[str]]]
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"float64"}:
+        return np.frombuffer(base64.b64decode(value["float64"]), "<f8")
+    return value
 
 
 class NotebookPage:
@@ -41,7 +132,7 @@ class NotebookPage:
 
     # --- Running
 
-    def run_all(self, timeout: float = 180) -> None:
+    def run_all(self, timeout: float = 400) -> None:
         """Run all cells, as the menu does, with none of the saved outputs left; note when a figure stood."""
         self.command("notebook:clear-all-cell-outputs")
         self.command("runmenu:run-all")
@@ -136,6 +227,9 @@ class NotebookPage:
         roots = self.page.locator(".accum")
         return [ExplorerOnPage(self, roots.nth(i)) for i in range(roots.count())]
 
+    def explorer(self, number: int) -> "ExplorerOnPage":
+        return ExplorerOnPage(self, self.page.locator(".accum").nth(number))
+
 
 class ExplorerOnPage:
     """One explorer: its controls by name, the data that Plotly has drawn, its words."""
@@ -168,19 +262,19 @@ class ExplorerOnPage:
 
     def press(self, control: str, key: str) -> None:
         """Press a key on the control, and wait until its effect is on the screen."""
-        target = self.inputs(control).first
-        if not self.is_slider(control):
-            target = self.inputs(control).nth(self.position(control))
-        target.focus()
+        self.focus(control)
         self.notebook.page.keyboard.press(key)
         self.settle()
+
+    def focus(self, control: str) -> None:
+        """Give it the keyboard; of radio buttons, the one that is checked."""
+        slider = self.is_slider(control)
+        self.inputs(control).nth(0 if slider else self.position(control)).focus()
 
     def click(self, control: str, position: int) -> None:
         """Click where the control's value ``position`` lies."""
         if self.is_slider(control):
-            slider = self.inputs(control)
-            self.wait_until_at_rest(slider)
-            box, last = slider.bounding_box(), self.positions(control) - 1
+            box, last = self.box_at_rest(self.inputs(control)), self.positions(control) - 1
             thumb = 16  # the thumb's centre stops half its width before either end
             x = box["x"] + thumb / 2 + (box["width"] - thumb) * position / last
             self.notebook.page.mouse.click(x, box["y"] + box["height"] / 2)
@@ -188,12 +282,12 @@ class ExplorerOnPage:
             self.inputs(control).nth(position).click()
         self.settle()
 
-    def wait_until_at_rest(self, slider: Locator) -> None:
-        """In view, under the pointer, and not moved for three frames: JupyterLab still lays cells out."""
-        slider.scroll_into_view_if_needed()
-        slider.evaluate(
+    def box_at_rest(self, slider: Locator) -> dict[str, float]:
+        """Where it is in view, once it has not moved for three frames: JupyterLab still lays cells out."""
+        return slider.evaluate(
             """async (slider) => {
                  const frame = () => new Promise(requestAnimationFrame);
+                 slider.scrollIntoViewIfNeeded();
                  for (let still = 0, before = null, n = 0; still < 3 && n < 600; n += 1) {
                    const { x, y, width, height } = slider.getBoundingClientRect();
                    const hit = document.elementFromPoint(x + width / 2, y + height / 2) === slider;
@@ -201,20 +295,44 @@ class ExplorerOnPage:
                    before = `${x},${y}`;
                    await frame();
                  }
+                 const { x, y, width, height } = slider.getBoundingClientRect();
+                 return { x, y, width, height };
                }"""
         )
 
+    def put(self, control: str, position: int) -> None:
+        """Set a control without keyboard or mouse, to go on from there."""
+        self.inputs(control).evaluate_all(
+            """(inputs, position) => {
+                 const input = inputs.length > 1 ? inputs[position] : inputs[0];
+                 if (inputs.length > 1) input.checked = true;
+                 else input.value = position;
+                 input.dispatchEvent(new Event('input', { bubbles: true }));
+               }""",
+            position,
+        )
+        self.settle()
+
+    def look(self, patience: float = 20) -> Seen:
+        """All that is to be seen, as soon as what is drawn is what the controls say.
+
+        Raises:
+            playwright.sync_api.Error: it was not after ``patience`` seconds.
+        """
+        found = json.loads(self.root.evaluate(LOOK, patience))
+        traces = [{k: _unpacked(v) for k, v in trace.items()} for trace in found.pop("traces")]
+        return Seen(traces=traces, **found)
+
     def settle(self) -> None:
         """Until what is drawn is what the controls say."""
-        setting = ",".join(str(self.position(control)) for control in self.controls())
-        self.root.locator(f".accum-plot[data-setting='{setting}']").wait_for(state="attached")
+        self.look()
 
     def plotted(self) -> list[dict[str, Any]]:
         """The traces that Plotly holds, numbers as lists."""
-        return self.root.locator(".accum-plot").evaluate(
-            """plot => plot.data.map((trace) => Object.fromEntries(Object.entries(trace).map(
-                 ([k, v]) => [k, ArrayBuffer.isView(v) ? Array.from(v) : v])))"""
-        )
+        return [
+            {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in trace.items()}
+            for trace in self.look().traces
+        ]
 
     def drawn_as_if_new(self) -> bool:
         """Whether its lines and markers are those of a new figure with the same data, to a hundredth."""
@@ -235,15 +353,6 @@ class ExplorerOnPage:
                  fresh.remove();
                  return same;
                }"""
-        )
-
-    def axes(self) -> dict[str, tuple[float, float, list[str]]]:
-        """Each axis's range as Plotly has it, and the labels that stand at its ticks."""
-        return self.root.locator(".accum-plot").evaluate(
-            """plot => Object.fromEntries(Object.entries(plot._fullLayout)
-                 .filter(([k]) => /^[xy]axis\\d*$/.test(k)).map(([k, axis]) => {
-                   const labels = [...plot.querySelectorAll(`.${axis._id}tick text`)];
-                   return [k, [...axis.range, labels.map((t) => t.textContent)]]; }))"""
         )
 
     def facts(self) -> dict[str, Any]:

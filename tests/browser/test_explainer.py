@@ -1,6 +1,5 @@
 """The explainer in Chromium, from disk and without a network: what it shows is what the library computes."""
 
-import copy
 import json
 import pathlib
 
@@ -83,14 +82,14 @@ def test_any_number_that_was_altered_would_be_noticed(explainer, data) -> None:
     """One in fifty of them, and at least one of each part; by a millionth, or by a letter."""
     shown, places = explainer.data(), list(leaves(data))
     for place in [*{p[0]: p for p in places}.values(), *places[::50]]:
-        altered = copy.deepcopy(shown)
-        inner = altered
+        inner = shown
         for key in place[:-1]:
             inner = inner[key]
         value = inner[place[-1]]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         inner[place[-1]] = value + 1e-6 * max(1, abs(value)) if number else f"{value}x"
-        assert len(differences(altered, data)) == 1, place
+        assert len(differences(shown, data)) == 1, place
+        inner[place[-1]] = value
 
 
 def test_the_memory_of_each_setting_is_that_of_its_own_prediction(explainer, data) -> None:

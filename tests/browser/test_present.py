@@ -100,7 +100,7 @@ def test_the_first_page_leads_to_every_notebook(stage, present) -> None:
     assert axe(shown.page) == []
 
 
-@pytest.mark.parametrize("name", ["00_start_here", "04_memory"])
+@pytest.mark.parametrize("name", ["00_start_here", pytest.param("04_memory", marks=pytest.mark.slow)])
 def test_a_notebook_works_and_shows_no_code(stage, present, name) -> None:
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     shown = present(f"{stage}/voila/render/{name}.ipynb")

@@ -29,6 +29,6 @@ def test_there_and_back_again_is_drawn_as_at_first(scratch) -> None:
     for key, a in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2), ("ArrowLeft", 1)):
         explorer.press("a", key)
         assert explorer.summary() == f"a is {a}"
-        assert explorer.axes()["yaxis"][:2] == [0, 20 * a]
+        assert explorer.look().axes["yaxis"][:2] == [0, 20 * a]
         assert explorer.plotted()[1]["y"][-1] == 19 * a
         assert explorer.drawn_as_if_new(), "also which of the markers are shown"

@@ -68,9 +68,13 @@ def problems(slide: dict) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "path", NOTEBOOKS + CHINESE, ids=lambda path: path.stem + "_zh" * (path.parent.name == "zh")
-)
+def named(path: pathlib.Path):
+    """One of them, a long one, is always looked at."""
+    marks = () if path == ROOT / "notebooks" / "04_memory.ipynb" else pytest.mark.slow
+    return pytest.param(path, marks=marks, id=path.stem + "_zh" * (path.parent.name == "zh"))
+
+
+@pytest.mark.parametrize("path", [named(path) for path in NOTEBOOKS + CHINESE])
 def test_slides_of_a_notebook(open_talk, path) -> None:
     notebook = nbformat.read(path, as_version=4)
     talk = open_talk(notebook, path.stem)

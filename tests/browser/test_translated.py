@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from driving import english
 
 pytestmark = pytest.mark.browser
 CHINESE = ["zh/00_start_here", "zh/04_memory"]
@@ -13,11 +14,7 @@ def notebook(request, open_notebook):
     return open_notebook(request.param)
 
 
-def english(text: str) -> list[str]:
-    """Two or more English words in a row."""
-    return re.findall(r"[A-Za-z]{2,}(?: [A-Za-z]{2,})+", text)
-
-
+@pytest.mark.slow
 def test_it_runs_and_its_explorers_speak_it(notebook) -> None:
     assert notebook.error_outputs() == []
     assert notebook.page_errors == []
@@ -29,6 +26,7 @@ def test_it_runs_and_its_explorers_speak_it(notebook) -> None:
         assert english(words) == []
 
 
+@pytest.mark.slow
 def test_every_control_works_and_nothing_is_cut_off(notebook) -> None:
     for explorer in notebook.explorers():
         for control in explorer.controls():
@@ -40,6 +38,7 @@ def test_every_control_works_and_nothing_is_cut_off(notebook) -> None:
                 assert english(explorer.summary()) == []
 
 
+@pytest.mark.slow
 def test_a_prediction_is_answered_in_it(notebook) -> None:
     box = notebook.page.locator(".widget-vbox:has(> .widget-radio)").first
     box.scroll_into_view_if_needed()

@@ -86,15 +86,6 @@ def _facts(times: TimeModel) -> dict[str, Any]:
     return {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in asdict(times).items()}
 
 
-def times_from(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, TimeModel]:
-    """The times of a picture, from its ``layout.meta``."""
-
-    def revived(each: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: np.array(v) if isinstance(v, list) else v for key, v in each.items()}
-
-    return {name: TimeModel(**revived(each)) for name, each in facts.items()}
-
-
 def trial_track(trial: AdviceTrial) -> RaceTrack[Trials]:
     """The trial under a progress bar; after a stop it goes on where it was."""
     return RaceTrack(trial.run, GO_ON)

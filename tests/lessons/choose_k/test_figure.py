@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from asking import asked
-from made_trials import NOISE, trial
+from made_trials import NOISE, times_from, trial
 
 from accum_lib.lessons.choose_k import explorer as module
 from accum_lib.lessons.choose_k import figure, questions
@@ -11,7 +11,6 @@ from accum_lib.lessons.choose_k.choose import known_noise
 from accum_lib.lessons.choose_k.explorer import (
     CARDS,
     choose_k_explorer,
-    times_from,
     trial_explorer,
     trial_track,
 )
