@@ -20,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, process_group
-from accum_lib.lessons.distributed.measure import TrafficMeter, shard, sharded
+from accum_lib.lessons.distributed.measure import TrafficMeter
+from accum_lib.lessons.distributed.sharded import shard, sharded
 
 RATE, MAX_NORM = 0.1, 0.05  # the clip bites in every update
 

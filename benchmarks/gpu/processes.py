@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, process_group
-from accum_lib.lessons.distributed.measure import shard
+from accum_lib.lessons.distributed.sharded import shard
 from accum_lib.lessons.roberta.problem import TaskProblem
 from accum_lib.losses import count_tokens
 from accum_lib.memory.workloads import longest_list
