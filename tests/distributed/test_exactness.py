@@ -12,6 +12,8 @@ from accum_lib.distributed import launch
 
 TOLERANCE = 1e-12
 KINDS = [(kind, every, "right") for kind in ("ddp", "fsdp") for every in (False, True)]
+WRONG = [("ddp", False, name) for name in jobs.WRONG]
+SLOW = pytest.param(4, 1, marks=pytest.mark.slow)
 
 
 @cache
@@ -41,10 +43,23 @@ def errors(case: Case, found: list[tuple]) -> list[float]:
     return [relative_error(f[0], t[0]) for f, t in zip(found, expected, strict=True)]
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_every_process_has_the_big_batchs_gradient(world_size) -> None:
-    cases = jobs.grid(world_size)
-    by_rank = launch(jobs.run_grids, world_size, cases, KINDS)
+def run(world_size: int, cases: list[Case]) -> list[dict]:
+    """What each process found; the wrong variants as well, where they are compared."""
+    return launch(jobs.run_grids, world_size, cases, KINDS + WRONG * (world_size == 2))
+
+
+@pytest.fixture(scope="module")
+def of_two() -> list[dict]:
+    return run(2, jobs.grid(2))
+
+
+# Of four processes, by default every fifth case: all ways to share out, each K, each M.
+@pytest.mark.parametrize(("world_size", "one_in"), [(1, 1), (2, 1), (4, 5), SLOW])
+def test_every_process_has_the_big_batchs_gradient(world_size, one_in, request) -> None:
+    cases = jobs.grid(world_size)[::one_in]
+    assert {c.shards for c in cases} == {c.shards for c in jobs.grid(world_size)}
+    assert ({c.micro_batch_size for c in cases}, {c.accumulation_steps for c in cases}) == ({1, 4}, {1, 3, 4})
+    by_rank = request.getfixturevalue("of_two") if world_size == 2 else run(world_size, cases)
     assert len(by_rank) == world_size
     compared = 0
     for found in by_rank:
@@ -52,20 +67,15 @@ def test_every_process_has_the_big_batchs_gradient(world_size) -> None:
             for case, updates in zip(cases, found[kind], strict=True):
                 assert max(errors(case, updates)) < TOLERANCE, (kind, case)
                 compared += len(updates)
-    assert compared >= 100 * world_size
-
-
-@pytest.fixture(scope="module")
-def wrong_runs() -> dict:
-    return launch(jobs.run_grids, 2, jobs.grid(2), [("ddp", False, name) for name in jobs.WRONG])[0]
+    assert compared >= 100 * world_size / one_in
 
 
 @pytest.mark.parametrize("wrong", jobs.WRONG)
-def test_the_comparison_fails_on_wrong_variants(wrong, wrong_runs) -> None:
+def test_the_comparison_fails_on_wrong_variants(wrong, of_two) -> None:
     """The same grid and the same comparison: every wrong variant is far off in most cases."""
     found = [
         relative_error(ours[0], true[0])
-        for case, updates in zip(jobs.grid(2), wrong_runs["ddp", False, wrong], strict=True)
+        for case, updates in zip(jobs.grid(2), of_two[0]["ddp", False, wrong], strict=True)
         for ours, true in zip(updates, answers(case), strict=True)
     ]
     assert sum(error > 1e-3 for error in found) > len(found) / 2, found

@@ -29,7 +29,10 @@ def prediction(family: str, settings: Settings, device: type) -> Prediction:
 
 @pytest.mark.parametrize("family", ["encoder_workload", "RoBERTa", "T5", "GPT-2"])
 @pytest.mark.parametrize("device", [CPU, CUDA])
-@pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 2), (5, 3), (40, 1), (11, 5)])
+@pytest.mark.parametrize(
+    ("m", "k"),
+    [(1, 1), (40, 1), (11, 5), *(pytest.param(m, k, marks=pytest.mark.slow) for m, k in ((3, 2), (5, 3)))],
+)
 def test_lines_and_splices_give_what_a_trace_of_its_own_gives(family, device, m, k) -> None:
     """To the byte on a GPU, which rounds; on the CPU a loss has 4 bytes, and a sum of K losses 4 K."""
     for settings in (SGD, Settings(precision="bf16", checkpointing=True)):
