@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from accum_lib.lessons.kit.grid import GridExplorer
@@ -56,6 +57,7 @@ def of_prediction(prediction: Quiz) -> Iterator[str]:
     yield prediction._question
     yield from prediction._options
     yield prediction.button.description
+    prediction._answer = cache(prediction._answer)  # one computation for all guesses
     for guess in range(len(prediction._options)):
         prediction.choice.value = guess
         prediction.button.click()
