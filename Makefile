@@ -80,7 +80,7 @@ test: $(VENV)/test lint
 
 # What is marked slow is more of the same; the thorough profile draws more cases.
 test-all: $(VENV)/test lint
-	@echo "Running all tests, with those that are slow ..."
+	@echo "Running all tests, the slow ones too ..."
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15 \
 	  -m "slow or not slow" --hypothesis-profile=thorough
 
