@@ -7,7 +7,7 @@ import sys
 import parallel_jobs as jobs
 import pytest
 import torch
-from small_training import distance, same_bits
+from small_training import distance, made_data, same_bits
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from accum_lib.distributed import launch
@@ -87,9 +87,12 @@ def test_processes_draw_different_dropout_masks(two) -> None:
 
 
 def test_torchrun_takes_the_same_command_line(tmp_path) -> None:
+    rows = [f"{e.text},{('arrays', 'models')[e.label]}" for e in made_data().train]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]))
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-        "accum_lib", "train", "--output", str(tmp_path), "--max-updates", "2", "-M", "4", "-B", "16",
+        "accum_lib", "train", "--data", str(tmp_path / "mine.csv"),
+        "--output", str(tmp_path / "run"), "--max-updates", "2", "-M", "4", "-B", "16",
         "--max-held-out", "8",
         "--device", "cpu", "--quiet",
     ]  # fmt: skip
@@ -97,4 +100,4 @@ def test_torchrun_takes_the_same_command_line(tmp_path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("2 updates") == 1, "the first process alone reports"
-    assert (tmp_path / "model").is_dir()
+    assert (tmp_path / "run" / "model").is_dir()
