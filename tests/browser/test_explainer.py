@@ -14,7 +14,7 @@ from accum_lib.accumulate import accumulate
 from accum_lib.check.faults import loops
 from accum_lib.descent import descend
 from accum_lib.lessons.choose_k.costs import examples_factor, updates_factor
-from accum_lib.machine import GIB
+from accum_lib.machine import GIB, one_thread
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import named
@@ -27,6 +27,12 @@ pytestmark = pytest.mark.browser
 
 SIZES = ((390, 844), (1280, 800), (1920, 1080))
 TIGHT = 1e-9
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_things_on_one_thread():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,13 @@ def expected(notebook, computed):
 
 @pytest.fixture
 def explorer(notebook, name):
-    return notebook.explorer(EXPLORERS.index(name))
+    """The one on the page; a test that fails half-way leaves no control moved."""
+    explorer = notebook.explorer(EXPLORERS.index(name))
+    start = {control: explorer.position(control) for control in explorer.controls()}
+    yield explorer
+    for control, position in start.items():
+        if explorer.position(control) != position:
+            explorer.put(control, position)
 
 
 def test_it_runs_and_asks_nothing_of_the_network(notebook, meter) -> None:

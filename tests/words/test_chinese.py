@@ -22,7 +22,7 @@ from accum_lib.lessons.memory.claims import memory_clauses
 from accum_lib.lessons.roberta.figure import training_picture
 from accum_lib.lessons.three_descents.exercises import check_weight
 from accum_lib.lessons.when_it_breaks.explorer import BugHunt
-from accum_lib.machine import report
+from accum_lib.machine import one_thread, report
 from accum_lib.memory.planner import plan
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
@@ -35,7 +35,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def chinese(monkeypatch):
     for each in gallery.SMALL:
         monkeypatch.setattr(*each)
-    with speaking("zh"):
+    with speaking("zh"), one_thread():
         yield
 
 
