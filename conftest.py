@@ -9,6 +9,7 @@ import pathlib
 import re
 import tempfile
 import time
+import unittest.mock
 
 import psutil
 import pytest
@@ -63,6 +64,16 @@ def pytest_configure(config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="accum_progress_")
     os.environ["ACCUM_PROGRESS_FILE"] = str(pathlib.Path(folder.name) / "progress.json")
     config.add_cleanup(folder.cleanup)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    """A notebook's kernel starts with its first cell; only the slow run computes explorers' whole grids."""
+    notebook = item.nodeid.partition("::")[0].endswith(".ipynb")
+    if notebook and item.config.getoption("--hypothesis-profile") is None:
+        with unittest.mock.patch.dict(os.environ, ACCUM_LEAN_GRID="1"):
+            return (yield)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

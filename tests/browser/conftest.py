@@ -83,7 +83,8 @@ def lab(computed, tmp_path_factory):
 def gallery_notebook(computed: pathlib.Path) -> nbformat.NotebookNode:
     """Every explorer and every question on small inputs, each in a cell of its own."""
     begin = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport gallery"
-    few = "import torch\nfor each in gallery.SMALL:\n    setattr(*each)\ntorch.set_num_threads(1)"
+    few = "for each in gallery.SMALL:\n    setattr(*each)"
+    few += "\nimport os, torch\ntorch.set_num_threads(1)\nos.environ['ACCUM_LEAN_GRID'] = '1'"
     show = [f"gallery.show({name!r}, {str(computed)!r})" for name in gallery.EXPLORERS]
     ask = [f"gallery.ask({name!r})" for name in gallery.PREDICTIONS]
     return new_notebook(

@@ -11,6 +11,7 @@ import ipywidgets
 from IPython.display import display
 
 from accum_lib.lessons.kit import progress
+from accum_lib.machine import one_thread
 from accum_lib.words import _, sentences
 
 
@@ -74,7 +75,8 @@ class Quiz:
         self.button.disabled = True
         self.reply.value = _("Computing…")
         try:
-            right, explanation = self._answer()
+            with one_thread():  # the models are so small that threads on a busy machine wait for each other
+                right, explanation = self._answer()
         except (Exception, KeyboardInterrupt) as error:
             self.errors.append(error)
             self.reply.value = _(
