@@ -28,7 +28,7 @@ T5 = {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 2, "num_heads": 4, 
 FAMILIES = {
     "MLP": mlp_workload,
     "CNN": cnn_workload,
-    "encoder_workload": encoder_workload,
+    "encoder": encoder_workload,
     "LSTM": lstm_workload,
     "RoBERTa": partial(named, "roberta-base", "classification", 64, **ROBERTA),
     "RoBERTa MLM": partial(named, "roberta-base", "mlm", 64, **ROBERTA),

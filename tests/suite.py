@@ -37,8 +37,10 @@ def is_twin(test: Collected) -> bool:
 
 
 def hidden_twins(tests: Iterable[Collected]) -> list[str]:
-    """The negative twins that the default run would leave out."""
-    return [test.nodeid for test in tests if test.slow and is_twin(test)]
+    """The negative twins of which the default run has no instance."""
+    tests = list(tests)
+    by_default = {test.function for test in tests if not test.slow}
+    return [t.nodeid for t in tests if t.slow and is_twin(t) and t.function not in by_default]
 
 
 def never_run(tests: Iterable[Collected], done_in_small: Iterable[str]) -> list[str]:

@@ -8,14 +8,39 @@ from suite import ALL_TESTS, Collected, hidden_twins, is_twin, never_run
 # Functions that run in make test-all alone, and the test that does the same in small in every run.
 PAIRS = [
     (
-        "roberta/test_kills.py",
+        "training/saving/test_kills.py",
         "test_fifty_kills_leave_no_trace",
         "test_kills_at_places_leave_no_trace",
     ),
     ("gpu/test_roberta_lab.py", "test_the_whole_script_on_a_cpu", "test_the_quick_parts_of_the_script"),
     ("gpu/test_memory_grid.py", "test_the_whole_script_on_a_cpu", "test_the_script_measures_one_cell"),
 ]
-IN_SMALL = {f"tests/{file}::{large}": f"tests/{file}::{small}" for file, large, small in PAIRS}
+GALLERY = "tests/browser/test_gallery.py"
+IN_SMALL = {f"tests/{file}::{large}": f"tests/{file}::{small}" for file, large, small in PAIRS} | {
+    f"tests/browser/{large}": f"{GALLERY}::{small}"
+    for large, small in (
+        (
+            "test_notebooks.py::test_every_control_works_with_the_keyboard_alone",
+            "test_every_control_works_with_the_keyboard_alone",
+        ),
+        (
+            "test_notebooks.py::test_every_control_works_with_the_mouse",
+            "test_every_control_works_with_the_mouse",
+        ),
+        (
+            "test_translated.py::test_a_prediction_is_answered_in_it",
+            "test_wider_words_fit_and_no_english_is_left",
+        ),
+        (
+            "test_translated.py::test_every_control_works_and_nothing_is_cut_off",
+            "test_wider_words_fit_and_no_english_is_left",
+        ),
+        (
+            "test_translated.py::test_it_runs_and_its_explorers_speak_it",
+            "test_wider_words_fit_and_no_english_is_left",
+        ),
+    )
+}
 
 
 def test_every_negative_twin_is_in_the_default_run(pytestconfig) -> None:

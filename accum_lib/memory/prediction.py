@@ -40,7 +40,7 @@ def predict(
         TraceMismatchError: the traces do not line up.
     """
     settings = settings or Settings()
-    if workload.known and isinstance(device, str):
+    if isinstance(device, str):
         return _traced_once(workload, settings, device, hopper)
     return _traced(workload, settings, _device(device, settings, hopper))
 
@@ -54,7 +54,7 @@ def _traced(workload: Workload, settings: Settings, described: Device) -> "Predi
 
 @lru_cache(maxsize=64)
 def _traced_once(workload: Workload, settings: Settings, device: str, hopper: bool) -> "Prediction":
-    """A model of this library is traced once; a caller's own would be kept alive by the cache."""
+    """Traced once: it serves every M, K, B and card of the kind."""
     return _traced(workload, settings, _device(device, settings, hopper))
 
 

@@ -132,7 +132,7 @@ class Watched:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on a GPU or on the CPU (which has no error class of its own for it)."""
-    from accelerate.utils import should_reduce_batch_size  # takes seconds to import, and is seldom needed
+    from accelerate.utils.memory import should_reduce_batch_size  # takes seconds to import
 
     if isinstance(error, torch.OutOfMemoryError) or ON_WINDOWS in str(error):
         return True

@@ -114,7 +114,8 @@ hunt.show()
 
 def test_a_loop_is_revealed_after_the_guess(notebook, in_new_cell) -> None:
     in_new_cell(
-        "hunt = gallery.explorers.BugHunt()\nhunt.explorer._grid = hunt.explorer._grid[:6]\nhunt.show()"
+        "from accum_lib.lessons.when_it_breaks import BugHunt\nhunt = BugHunt()\n"
+        "hunt.explorer._grid = hunt.explorer._grid[:6]\nhunt.show()"
     )
     box = notebook.page.locator(".widget-vbox:has(> .widget-hbox .widget-dropdown)")
     box.wait_for()
@@ -135,12 +136,13 @@ def test_a_loop_is_revealed_after_the_guess(notebook, in_new_cell) -> None:
 
 def test_an_interrupt_stops_the_races(notebook, in_new_cell) -> None:
     in_new_cell(
-        "track = gallery.explorers.RaceTrack()\nstopped = track.show()\nprint('came back', stopped is None)"
+        "from accum_lib.lessons.variance import RaceTrack\ntrack = RaceTrack()\n"
+        "stopped = track.show()\nprint('came back', stopped is None)"
     )
     notebook.page.get_by_text("Racing …").last.wait_for()
     notebook.page.wait_for_timeout(1000)
     notebook.command("notebook:interrupt-kernel")
-    notebook.page.get_by_text("Stopped. Run this cell again").wait_for(timeout=10_000)
+    notebook.page.get_by_text("Stopped. Run this cell to race again").wait_for(timeout=10_000)
     notebook.page.get_by_text("came back True", exact=True).wait_for()
 
 

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.browser
 RANGES = """
 import numpy as np
 from accum_lib.lessons.kit.grid import Control, GridExplorer
-from accum_lib.lessons import theme
+from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
 
 def picture_of(a):

@@ -123,16 +123,16 @@ def test_a_plan_for_a_model_of_ones_own(tmp_path, capsys) -> None:
     file = tmp_path / "my_models.py"
     file.write_text(
         "import torch\n"
-        "from accum_lib.memory.workloads import mlp, of_model\n"
+        "from accum_lib.memory.workloads import mlp_workload, of_model\n"
         "from accum_lib.losses import classification_loss_sum\n"
         "def own():\n"
-        "    return of_model(torch.nn.Linear(64, 10), mlp().make_batch, classification_loss_sum)\n"
+        "    return of_model(torch.nn.Linear(64, 10), mlp_workload().make_batch, classification_loss_sum)\n"
         "class Branches(torch.nn.Linear):\n"
         "    def forward(self, x):\n"
         "        y = super().forward(x)\n"
         "        return y.exp() if y.sum() > 0 else y\n"
         "def branches():\n"
-        "    return of_model(Branches(64, 10), mlp().make_batch, classification_loss_sum)\n"
+        "    return of_model(Branches(64, 10), mlp_workload().make_batch, classification_loss_sum)\n"
     )
     assert main(["plan", "--model", f"{file}:own", "--gpu", "8GB", "--batch", "100"]) == 0
     assert "K = 1" in capsys.readouterr().out

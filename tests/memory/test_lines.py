@@ -27,7 +27,7 @@ def prediction(family: str, settings: Settings, device: type) -> Prediction:
     return predict(workload(family), settings, device())
 
 
-@pytest.mark.parametrize("family", ["encoder_workload", "RoBERTa", "T5", "GPT-2"])
+@pytest.mark.parametrize("family", ["encoder", "RoBERTa", "T5", "GPT-2"])
 @pytest.mark.parametrize("device", [CPU, CUDA])
 @pytest.mark.parametrize(
     ("m", "k"),

@@ -16,7 +16,7 @@ from accum_lib.memory.cards import CARDS, CONTEXT_BYTES, GIB, Card, find_card
 from accum_lib.memory.cpu import CPU
 from accum_lib.memory.cuda import CUDA
 from accum_lib.memory.guard import RESERVE_BYTES, WouldNotFitError, guard
-from accum_lib.memory.plan_text import explain_plan
+from accum_lib.memory.plan_text import describe, explain_plan
 from accum_lib.memory.planner import plan, smallest_steps
 from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
@@ -224,7 +224,7 @@ def test_the_explanation_has_every_option_and_what_to_take(small) -> None:
     found = plan(small, enough, 50)
     text = explain_plan(found)
     for o in found.options:
-        assert planner.describe(o) in text
+        assert describe(o) in text
         assert o.reason in text
     best = found.best
     assert f"micro-batches of M = {best.micro_batch_size}" in text

@@ -66,7 +66,7 @@ def test_the_bytes_on_the_disk_are_those_that_were_said(save_every, at_once, tmp
 
 
 def test_too_little_room_is_said_before_the_run_and_in_the_plan(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(disk, "free_bytes", lambda folder: 1000)
+    monkeypatch.setattr(disk, "free_disk_bytes", lambda folder: 1000)
     command = ["train", "--max-updates", "1", "--output", str(tmp_path / "a"), "--quiet", "--device", "cpu"]
     assert main([*command, "--dry-run"]) == 0
     assert "0.00 GiB are free: TOO LITTLE" in capsys.readouterr().out

@@ -236,7 +236,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(file, tmp_path, capsys) ->
         (["--data", "nonsense"], "no data source 'nonsense'"),
         (["--max-tokens", "1000"], "--max-tokens must be from 5 to 256"),
         (["--max-held-out", "0"], "--max-held-out must be 1 or more"),
-        (["--resume"], "there is no checkpoint. Start anew without --resume"),
+        (["--resume"], "there is no checkpoint. Start from scratch without --resume"),
         (["--warmup", "7"], "from 0 to 1; got 7"),
         (["--epochs", "0"], "epochs must be 1 or more; got 0"),
         (["--max-grad-norm", "-1"], "--max-grad-norm must be 0 (no clipping) or more; got -1.0"),
@@ -280,7 +280,10 @@ def test_what_does_not_fit_is_not_begun(file, tmp_path, capsys, monkeypatch) -> 
 
 @pytest.mark.parametrize(
     ("at", "message"),
-    [(1, "nothing was saved yet, so the same command begins anew"), (2, "the same command with --resume")],
+    [
+        (1, "nothing was saved yet, so the same command starts from scratch"),
+        (2, "the same command with --resume"),
+    ],
 )
 def test_an_interrupt_says_how_to_go_on(file, tmp_path, capsys, monkeypatch, at, message) -> None:
     move, moves = Trainer._move, []

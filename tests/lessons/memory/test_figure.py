@@ -94,7 +94,7 @@ def test_the_verdict_follows_the_lens_and_not_the_script(monkeypatch) -> None:
         def peak_bytes(self, m: int, k: int) -> int:
             return m * k * GIB
 
-    monkeypatch.setattr(questions, "predicted", lambda *_: Growing())
+    monkeypatch.setattr(questions, "predict", lambda *_, **__: Growing())
     asked = questions.doubled_steps()
     asked.choice.value = 2
     asked.button.click()
