@@ -121,7 +121,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["digits, MLP", pytest.param("RoBERTa, tiny", marks=pytest.mark.slow)])
 def test_its_interval_covers_the_exact_value_as_often_as_it_says(name, capsys) -> None:
     make, seeds, settings = MODELS[name]
     problem = make()

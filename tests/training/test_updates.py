@@ -153,7 +153,7 @@ def test_the_noise_scale_is_measured_without_a_difference() -> None:
     assert distance(parameters(watched), parameters(plain)) < ROUNDING
 
 
-@pytest.mark.parametrize("sorted_by_length", [False, True])
+@pytest.mark.parametrize("sorted_by_length", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_noise_scale_is_that_of_random_micro_batches(monkeypatch, sorted_by_length) -> None:
     """Long texts have another label here. Sorted by length, the deliberately wrong one, micro-batches differ
     by more than chance, and the estimate is several times too large."""
