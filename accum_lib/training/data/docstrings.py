@@ -121,6 +121,8 @@ def print_all() -> None:
 
 def collect() -> list[Docstring]:
     """Every public class, method and function of the listed modules that has a text, in fixed order."""
+    import torch  # noqa: F401  it replaces ``inspect.getfile``, so it comes first, or one text more is found
+
     found = []
     with warnings.catch_warnings(action="ignore"):  # a deprecated member warns when it is only looked at
         for package, modules in MODULES.items():

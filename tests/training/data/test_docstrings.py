@@ -158,6 +158,11 @@ def test_what_others_put_into_modules_and_classes_changes_nothing(data, raw, mon
     assert load_data("docstrings") == data
 
 
+def test_what_torch_replaces_is_left_out_however_the_process_began() -> None:
+    """torch replaces ``inspect.getfile``; with its text, older runs would have other data and not resume."""
+    assert not any(doc.text.startswith("Work out which source or compiled file") for doc in collect_apart())
+
+
 def test_a_process_that_fails_says_why(monkeypatch) -> None:
     monkeypatch.setattr(docstrings, "collect_apart", collect_apart.__wrapped__)
     monkeypatch.setattr(docstrings, "__name__", "accum_lib.no_such_module")
