@@ -130,13 +130,12 @@ class Watched:
         return any(not bool(loss.isfinite().all()) for loss in self.losses)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on a GPU or on the CPU (which has no error class of its own for it)."""
     from accelerate.utils.memory import should_reduce_batch_size  # takes seconds to import
 
-    if isinstance(error, torch.OutOfMemoryError) or ON_WINDOWS in str(error):
-        return True
-    return isinstance(error, Exception) and should_reduce_batch_size(error)
+    own = isinstance(error, torch.OutOfMemoryError) or ON_WINDOWS in str(error)
+    return own or should_reduce_batch_size(error)
 
 
 def at_one(error: BaseException) -> OutOfMemoryAtOneError:

@@ -160,12 +160,10 @@ def ambiguous(code: str, s: Setting) -> bool:
     """Whether two faults give the very same updates here, so that either name would be right.
 
     Dividing by a count that is K/r times too large is dividing a short window by K, where there is no other.
-    Where no window has two micro-batches that count, a mean of means is a division by the window's length,
-    and a buffer that is cleared mid-window leaves all of a gradient or nothing.
+    Where no window has two micro-batches that count, a mean of means is a division by the window's length
+    (so dividing by K as well is both), and a buffer cleared mid-window leaves all of a gradient or nothing.
     """
-    if code in ("mean_of_means", "cleared_mid_window"):
-        return all(len([n for n in w if n > 0]) == 1 for w in s.windows())
-    if code == "divided_twice":  # a mean of means with one mean in it, and a division by K
+    if code in ("mean_of_means", "cleared_mid_window", "divided_twice"):
         return all(len([n for n in w if n > 0]) == 1 for w in s.windows())
     if code != "wrong_denominator":
         return False

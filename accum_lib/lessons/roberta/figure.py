@@ -104,10 +104,6 @@ def _apart(
     return theme.line(x, difference, "2", name, colour, dash, "lines+markers", symbol, 6)
 
 
-TRAINING_LEFT, TRAINING_RIGHT = (0.0, 0.44), (0.56, 1.0)
-TRAINING_TOP = (0.0, 0.84)
-
-
 def training_picture(
     updates: Sequence[UpdateRecord], evaluations: Sequence[Evaluation], majority: float
 ) -> Picture:
@@ -137,10 +133,10 @@ def training_picture(
     layout = theme.layout(
         height=360,
         top=8,
-        xaxis=theme.axis(_("optimizer updates"), TRAINING_LEFT, range=ends),
-        yaxis=theme.axis(_("loss, nats"), TRAINING_TOP, range=[0, 1.1 * max(losses)]),
-        xaxis2=theme.axis(_("optimizer updates"), TRAINING_RIGHT, anchor="y2", range=ends),
-        yaxis2=theme.axis(_("held-out accuracy, %"), TRAINING_TOP, anchor="x2", range=[0, 100]),
+        xaxis=theme.axis(_("optimizer updates"), LEFT, range=ends),
+        yaxis=theme.axis(_("loss, nats"), TOP, range=[0, 1.1 * max(losses)]),
+        xaxis2=theme.axis(_("optimizer updates"), RIGHT, anchor="y2", range=ends),
+        yaxis2=theme.axis(_("held-out accuracy, %"), TOP, anchor="x2", range=[0, 100]),
     )
     return Picture(data, layout, training_summary(updates, evaluations, majority))
 
@@ -165,7 +161,6 @@ def training_summary(
     )
 
 
-THROUGHPUT_LEFT, THROUGHPUT_RIGHT = (0.0, 0.44), (0.56, 1.0)
 THROUGHPUT_TOP = (0.0, 0.82)
 LOOKS = (
     (theme.BLUE, "solid", "circle"),
@@ -201,9 +196,9 @@ def throughput_picture(rows: Sequence[Mapping[str, Any]]) -> Picture:
     layout = theme.layout(
         height=360,
         top=8,
-        xaxis=theme.axis(_("accumulation steps K, at fixed B"), THROUGHPUT_LEFT, **ticks),
+        xaxis=theme.axis(_("accumulation steps K, at fixed B"), LEFT, **ticks),
         yaxis=theme.axis(_("samples per second"), THROUGHPUT_TOP, range=[0, 1.2 * fastest]),
-        xaxis2=theme.axis(_("accumulation steps K, at fixed B"), THROUGHPUT_RIGHT, anchor="y2", **ticks),
+        xaxis2=theme.axis(_("accumulation steps K, at fixed B"), RIGHT, anchor="y2", **ticks),
         yaxis2=theme.axis(
             _("peak memory, GiB"), THROUGHPUT_TOP, anchor="x2",
             range=[0, 1.2 * max((r["peak_bytes"] or 0) for r in rows) / GIB or 1.0],
