@@ -1,4 +1,10 @@
-"""What a loop is tried on: a model, one epoch of micro-batches, and the loss that counts as right."""
+"""What a loop is tried on: a model, one epoch of micro-batches, and the loss that counts as right.
+
+The standard cases: small enough to run in a moment, uneven enough that no known fault can hide.
+
+Even micro-batches hide a mean of means; an epoch that K divides hides what becomes of the trailing window. So
+here micro-batches count 5, 1, 7, 2, 4, 3, 6 and so on tokens, some are ignored, and K divides nothing.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,7 @@
-"""What a training run is made of besides its data: model, optimizer, schedule, and a scaler for float16."""
+"""What a training run is made of besides its data: model, optimizer, schedule, and a scaler for float16.
+
+AdamW as it is used for fine-tuning: two groups of weight decay, a linear warm-up and a linear decay.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -3,6 +3,16 @@
 The windows go through the core, which weighs the losses rightly; what differs is what BatchNorm sees. The
 weights stay fixed, so that nothing else differs. Sources: Ioffe and Szegedy 2015 (arXiv 1502.03167); Wu and
 He 2018 (arXiv 1803.08494) for GroupNorm.
+
+How a CTC loss is averaged under accumulation: three weightings, their gradients, and their training.
+
+"window": the sum over all utterances, divided by all syllables of the window. Cutting changes nothing.
+"mean of means": each micro-batch's mean over its own syllables, averaged over the K micro-batches.
+"torch mean": what ``ctc_loss(reduction="mean")`` does, each loss divided by its own target's length and then
+averaged over utterances. That is another objective: a syllable weighs less the longer its utterance is.
+
+All three go through ``accumulate``, which is right whatever sum and count it is given; giving it the wrong
+ones is what is measured here.
 """
 
 from collections.abc import Callable, Sequence
@@ -135,7 +145,7 @@ WEIGHTINGS: dict[str, tuple[Reduce, Callable[[Utterances], int]]] = {  # the los
 
 
 def weigh(name: str, problem: Audio | None = None) -> Weighting:
-    """Measure one weighting on a window of 32 utterances, for every M of ``SIZES``, in float64.
+    """Measure one weighting on a window of 32 utterances, for every M of ``SPEECH_SIZES``, in float64.
 
     Args:
         name: one of ``WEIGHTINGS``.

@@ -1,4 +1,11 @@
-"""Seconds of an update against M and K: a model with three coefficients, fitted to what was measured here."""
+"""Seconds of an update against M and K: a model with three coefficients, fitted to what was measured here.
+
+How much work a batch size makes: updates and examples to the same progress, from the noise scale alone.
+
+McCandlish et al. (2018), arXiv 1812.06162, section 2.3: with S updates and E = S B examples to a target,
+``S / S_min = 1 + B_noise / B`` and ``E / E_min = 1 + B / B_noise``. At ``B = B_noise`` both are twice their
+least. It is a model of SGD at a tuned learning rate; ``trial`` tests it.
+"""
 
 from collections.abc import Sequence
 

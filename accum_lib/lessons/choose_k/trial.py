@@ -3,6 +3,8 @@
 Each batch size runs at the best of several learning rates on the digits; tiny RoBERTa has time for one, which
 grows with the square root of B (Malladi et al. 2022, arXiv 2205.10287, for Adam). What the noise scale
 predicts and what was measured are put side by side, and neither is corrected by the other.
+
+What the advice claimed, and whether the races showed it: each claim with its numbers.
 """
 
 import time

@@ -7,6 +7,12 @@ Measurements of both at several K give the three. ``a`` is what a ring all-reduc
 
 References: Patarasuk and Yuan (2009), doi 10.1016/j.jpdc.2008.09.002 (a ring sends the least possible);
 Thakur et al. (2005), doi 10.1177/1094342005051521 (latency and bandwidth as a cost model).
+
+The same updates over a slow network: Linux's own traffic control in a network namespace of its own.
+
+A process in a new network namespace has a loopback device of its own. ``tc`` limits its rate, and
+two processes inside talk through it. It ends with them; nothing of the machine's network is touched. Both
+directions share the limit, so each process has half of it.
 """
 
 import os

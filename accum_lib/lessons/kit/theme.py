@@ -2,6 +2,11 @@
 
 Colours are Okabe and Ito's palette (https://jfly.uni-koeln.de/color). No meaning rests on colour alone:
 a series also has a dash or a marker of its own.
+
+A picture as plain data: Plotly traces and layout, and the same in words.
+
+Explorers switch between hundreds of pictures of one shape, and building a validated Plotly figure takes
+milliseconds each; so drawing functions return this light record, and ``figure()`` makes the figure.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,12 @@
 The claim does not say what stays the same. With M fixed, more steps make a larger batch; with B fixed they
 make smaller micro-batches. So each half of it is two clauses. Memory is predicted; time is
 measured, and given.
+
+What the leaner alternatives save, and whether their update is still that of one big batch.
+
+Bytes are predicted. Exactness comes from the checker: each alternative's gradient, as it
+comes out of the optimizer that folds it up, is given to the checker's own SGD, which compares it with one big
+batch in float64.
 """
 
 from collections.abc import Callable, Sequence

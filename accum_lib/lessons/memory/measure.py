@@ -2,6 +2,8 @@
 
 The profiler counts from when it starts, and a second one in the same process counts the first one's
 frees; so one process measures one update (``measure_apart`` starts it).
+
+Time beside memory: real updates with several (M, K), interleaved, on one thread of this machine.
 """
 
 import gc

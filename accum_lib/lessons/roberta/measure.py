@@ -3,6 +3,13 @@
 They do, up to rounding, unless the model draws random numbers (dropout), for each forward pass
 draws its own, or normalises by the examples of a pass (BatchNorm). Whether other random numbers matter is
 seen beside one big batch that is trained once more with others.
+
+How far a window's gradient is from the exact one in 32 and in 16 bits, whole and accumulated.
+
+Autocast runs the forward and backward pass of each micro-batch in 16 bits where that is safe; weights, and
+the ``.grad`` in which micro-batches add up, stay in float32 (Micikevicius et al. 2018, arXiv 1710.03740).
+
+Small runs of the real trainer, for notebook 06: one that trains, and one that is stopped and resumed.
 """
 
 import hashlib

@@ -1,4 +1,10 @@
-"""Where the three descents go on the regression's surface, under an equal budget."""
+"""Where the three descents go on the regression's surface, under an equal budget.
+
+One update in slow motion: what every backward pass adds to the gradient buffer, and the move after it.
+
+Nothing here accumulates. The core's ``accumulate`` runs as it always does, and ``window_story`` reads
+``.grad`` whenever the core asks for the next micro-batch's loss.
+"""
 
 from functools import cache
 from typing import Any

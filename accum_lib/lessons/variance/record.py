@@ -1,4 +1,4 @@
-"""TODO."""
+"""Mini-batch gradients drawn from a population, and races between batch sizes: plain numbers to draw."""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,12 @@
 PyTorch's own autocast leaves meta tensors alone, so its rules (aten/src/ATen/autocast_mode.h) are
 applied here. The list of operators that it knows at all is asked of PyTorch itself; of those, all that
 are not named below run in float32.
+
+Answer an operator ourselves, before PyTorch splits it up into smaller ones.
+
+PyTorch looks for an operator's implementation key by key. Mixed precision has keys of its own, above
+those of autograd, so what is decided there is differentiated like anything else. One of them belongs to
+devices from outside and is not used here: while a trace runs, our functions are registered at that key.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -2,6 +2,13 @@
 
 PyTorch works out the shapes of most operators in Python, which takes up to a millisecond each. A model
 repeats the same few operators in every layer, so one answer serves them all.
+
+Whole numbers and truth values, carried along with their meta tensors.
+
+A meta tensor has no values, yet some models look at theirs: Transformers asks whether a mask hides
+anything at all, and takes another way through attention if it does. Token ids, labels and masks are
+small, so whatever is computed from them alone is computed for real beside the trace, and questions
+about it are answered from them. What depends on weights has no value here.
 """
 
 from typing import Any

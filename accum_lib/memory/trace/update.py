@@ -1,4 +1,7 @@
-"""Trace one optimizer update of the core, on meta tensors."""
+"""Trace one optimizer update of the core, on meta tensors.
+
+What each storage is for: named by the tracer where it knows, decided by its lifetime where not.
+"""
 
 import gc
 from collections.abc import Callable, Iterator

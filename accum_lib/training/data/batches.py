@@ -3,6 +3,8 @@
 Padding costs time: a micro-batch is as long as its longest text. Sorting a window's examples by length saves
 most of it and changes **no update**, since a window's gradient does not depend on the order within. Sorting
 over several windows saves more, but then a window holds texts of like length, and is no random sample.
+
+M, K and B of the lab: any two give the third, and what does not go together is refused.
 """
 
 import random

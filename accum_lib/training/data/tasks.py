@@ -1,4 +1,12 @@
-"""What is learned: to classify texts, or to guess hidden tokens. Examples in; batches, losses, counts out."""
+"""What is learned: to classify texts, or to guess hidden tokens. Examples in; batches, losses, counts out.
+
+Masked language modelling: which tokens are hidden, and what is there instead.
+
+15 % of a text's tokens are to be guessed; of those 80 % become ``<mask>``, 10 % another token, 10 % stay.
+Each example draws from a seed of its own, so its masks do not depend on how examples are cut into
+micro-batches. Sources: Devlin et al. 2019 (arXiv 1810.04805, section 3.1); new masks in every epoch as in
+Liu et al. 2019 (arXiv 1907.11692, section 4.1), whose code also rounds the number of masks at random.
+"""
 
 import hashlib
 import json
