@@ -4,16 +4,18 @@ CUDA runs asynchronously: the host launches kernels and goes on. Reading a numbe
 GPU has finished everything launched so far, and then the GPU idles until the host has launched more.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from accum_lib._guards import check_norm
+from accum_lib._guards import Owned, check_norm
 
 
 def start_copy(losses: list[Tensor]) -> Callable[[], list[float]]:
@@ -40,11 +42,11 @@ def start_copy(losses: list[Tensor]) -> Callable[[], list[float]]:
 
 
 class GradientNorm:
-    """The 2-norm of a model's whole gradient: a tensor on the device, and its value, read once."""
+    """The 2-norm of the whole gradient: a tensor on the device, and its value, read once."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._parameters = list(model.parameters())  # of a large model, this alone takes a millisecond
-        self.tensor = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+    def __init__(self, owned: Owned) -> None:
+        self._gradients = _numbers(owned.everything())
+        self.tensor = nn.utils.get_total_norm(self._gradients)
         self.clip_by = self.tensor
 
     @cached_property
@@ -52,12 +54,51 @@ class GradientNorm:
         return float(self.tensor)
 
     def clip_to(self, max_norm: float) -> None:
-        nn.utils.clip_grads_with_norm_(self._parameters, max_norm, self.clip_by)
+        clipped = [SimpleNamespace(grad=gradient) for gradient in self._gradients]
+        nn.utils.clip_grads_with_norm_(cast(list[Tensor], clipped), max_norm, self.clip_by)
+
+
+def _numbers(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Their gradients; of a sparse one its values, the rows of an index that occurs twice added up."""
+    gradients = []
+    for p in parameters:
+        if p.grad is not None and p.grad.is_sparse:
+            p.grad = p.grad.coalesce()
+            gradients.append(p.grad._values())  # the public one is a copy to autograd, not to be written to
+        elif p.grad is not None:
+            gradients.append(p.grad)
+    return gradients
+
+
+def unscale(scaler: torch.amp.GradScaler, owned: Owned) -> None:
+    """Divide all gradients by the scale; an infinity in one of them makes every optimizer skip."""
+    if len(owned.moved) > 1 or owned.others:
+        largest = nn.utils.get_total_norm(_numbers(owned.everything()), norm_type=math.inf)
+        for parameters in filter(None, owned.moved.values()):
+            first = _numbers(parameters[:1])[0]
+            first.add_((largest * 0).to(first.device))  # 0, or NaN; on the device, so nobody waits
+        for gradient in _numbers(owned.others):
+            gradient.div_(scaler.scale(torch.ones((), device=gradient.device)))
+    for optimizer in owned.moved:
+        scaler.unscale_(optimizer)
+
+
+def step(owned: Owned, scaler: torch.amp.GradScaler | None) -> bool:
+    """Step each optimizer; whether the scaler has skipped the update."""
+    if scaler is None:
+        for optimizer in owned.moved:
+            optimizer.step()
+        return False
+    scale = scaler.get_scale()
+    for optimizer in owned.moved:
+        scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() < scale  # it backs off only after an infinite gradient
 
 
 @contextmanager
-def only_if_finite(optimizer: Optimizer, norm: GradientNorm) -> Iterator[None]:
-    """Around clipping and ``optimizer.step``: if the norm is not finite, nothing moves, and an error says so.
+def only_if_finite(owned: Owned, norm: GradientNorm) -> Iterator[None]:
+    """Around clipping and the steps: if the norm is not finite, nothing moves, and an error says so.
 
     Most optimizers wait for the norm. A fused Adam leaves the update out on the device, so it is launched
     first, and the norm is read afterwards.
@@ -65,7 +106,7 @@ def only_if_finite(optimizer: Optimizer, norm: GradientNorm) -> Iterator[None]:
     Raises:
         NonFiniteGradientError: parameters, gradients and the optimizer's state are as they were.
     """
-    if not _skips_on_device(optimizer, norm.tensor):
+    if not all(_skips_on_device(optimizer, norm.tensor) for optimizer in owned.moved):
         check_norm(norm.value)
         yield
         return
@@ -73,12 +114,14 @@ def only_if_finite(optimizer: Optimizer, norm: GradientNorm) -> Iterator[None]:
         0.0, posinf=0.0
     )  # clipping a norm of 0 leaves the gradient as it is
     # This is how a GradScaler tells the fused kernel; PyTorch has no public way (tried with 2.13).
-    fused: Any = optimizer
-    fused.grad_scale, fused.found_inf = None, (~norm.tensor.isfinite()).float()
+    fused: list[Any] = list(owned.moved)
+    for optimizer in fused:
+        optimizer.grad_scale, optimizer.found_inf = None, (~norm.tensor.isfinite()).float()
     try:
         yield
     finally:
-        del fused.grad_scale, fused.found_inf
+        for optimizer in fused:
+            del optimizer.grad_scale, optimizer.found_inf
     check_norm(norm.value)
 
 

@@ -1,10 +1,32 @@
 """What ``accumulate`` and ``apply_update`` refuse, in which words, and how gradients are restored then."""
 
+import bisect
+import inspect
 import math
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import chain
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.optim import SGD, Adagrad, Optimizer, SparseAdam
+from torch.optim.lr_scheduler import LRScheduler
 
 from accum_lib.ranks import Ranks, WeightedBatch
+
+
+class Owned(NamedTuple):
+    """What has a gradient in an update: of each optimizer, and what of the model no optimizer moves."""
+
+    moved: dict[Optimizer, list[Tensor]]
+    others: list[Tensor]
+
+    def everything(self) -> Iterator[Tensor]:
+        return chain(self.others, *self.moved.values())
+
+    def clear(self) -> None:
+        for p in self.everything():
+            p.grad = None
 
 
 class NonFiniteElsewhereError(ValueError):
@@ -15,23 +37,70 @@ class NonFiniteGradientError(ValueError):
     """A gradient is NaN or infinite though the window's loss is not; nothing has moved."""
 
 
-class GradientsRestoredOnError:
+class OwnGradients:
     """Clear the gradients; put the old tensors back if anything is raised inside, an interrupt included.
 
     A class, since a generator with ``contextmanager`` costs a measurable 1 % of a tiny model's update.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._before = [(p, p.grad) for p in model.parameters()]
+    def __init__(self, model: Any) -> None:
+        self._before = {id(p): (p, p.grad) for p in parameters_of(model)}
+        self._first = True
 
-    def __enter__(self) -> None:
-        for p, _ in self._before:
+    def __enter__(self) -> "OwnGradients":
+        for p, _ in self._before.values():
             p.grad = None
+        return self
+
+    def of(self, loss: Tensor) -> Tensor:
+        """Take in what the first loss reaches outside the model. To search each graph would cost 1 %."""
+        if self._first:
+            self._first = False
+            for p in leaves(loss):
+                if id(p) not in self._before:
+                    self._before[id(p)] = p, p.grad
+                    p.grad = None
+        return loss
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            for p, grad in self._before:
+            for p, grad in self._before.values():
                 p.grad = grad
+
+
+def parameters_of(model: Any) -> Iterator[Tensor]:
+    """Of a module, or of each of several."""
+    return model.parameters() if isinstance(model, nn.Module) else chain(*(m.parameters() for m in model))
+
+
+class OpaqueGraphError(Exception):
+    """A part of the graph is not known before the backward pass: reentrant checkpointing hides it."""
+
+
+def leaves(loss: Tensor, *, all_of_them: bool = False) -> list[Tensor]:
+    """The tensors into whose ``.grad`` its backward pass adds, each once.
+
+    Args:
+        loss: with a graph.
+        all_of_them: raise if there may be more.
+
+    Raises:
+        OpaqueGraphError: a checkpoint with ``use_reentrant=True`` builds its graph in the backward pass.
+    """
+    found = []
+    nodes: list = [loss.grad_fn]
+    seen = {None, loss.grad_fn}
+    for node in nodes:  # which grows
+        inputs = node.next_functions
+        if not inputs and hasattr(node, "variable"):
+            found.append(node.variable)
+        elif all_of_them and node.name().startswith("CheckpointFunction"):
+            raise OpaqueGraphError
+        for each, _ in inputs:
+            if each not in seen:
+                seen.add(each)
+                nodes.append(each)
+    return found
 
 
 def check_steps(steps: int) -> int:
@@ -84,7 +153,7 @@ def add_up(losses: list[float], counted: list[WeightedBatch], ranks: Ranks) -> f
     A loss that is not finite is an error in every process: the sum is exchanged before it is checked.
     """
     finite = all(map(math.isfinite, losses))
-    total = ranks.add(math.fsum(losses) if finite else math.nan)  # fsum raises on inf and -inf together
+    total = ranks.finish(math.fsum(losses) if finite else math.nan)  # fsum raises on inf and -inf together
     for value, (index, *_) in zip(losses, counted, strict=True):
         if not math.isfinite(value):
             raise ValueError(
@@ -110,3 +179,109 @@ def check_norm(norm: float) -> None:
             f"the norm of the window's gradient is {norm}, though its loss is finite: look at its data, or "
             "lower the learning rate. The parameters are as they were before this update"
         )
+
+
+def check_optimizers(model: Any, optimizers: Any) -> Owned:
+    """What an update is about; an error, before anything moves, for an optimizer that cannot make a step."""
+    given = [optimizers] if hasattr(optimizers, "param_groups") else list(optimizers)
+    for optimizer in given:
+        if needed := _needed(optimizer):
+            raise TypeError(
+                f"{type(optimizer).__name__}.step needs a {needed[0]}, since it evaluates the window several "
+                "times. Call it in place of accumulate and apply_update: "
+                "optimizer.step(lambda: accumulate(model, window, loss_sum, count).loss)"
+            )
+    found = {o: [p for g in o.param_groups for p in g["params"] if p.grad is not None] for o in given}
+    # One of another origin may have taken the gradients in hooks, and step from what it keeps.
+    moved = {optimizer: ps for optimizer, ps in found.items() if ps or not _is_torchs(optimizer)}
+    if not moved:
+        raise ValueError(
+            "no parameter of the optimizer has a gradient: call accumulate first, with the model that the "
+            "optimizer was made for; several optimizers of one model are given together, as a list"
+        )
+    for optimizer, parameters in moved.items():
+        _check_layouts(optimizer, parameters)
+    known = {id(p) for p in chain(*moved.values())}
+    return Owned(moved, [p for p in parameters_of(model) if p.grad is not None and id(p) not in known])
+
+
+def _check_layouts(optimizer: Optimizer, parameters: list[Tensor]) -> None:
+    """PyTorch refuses these, too, but some of the parameters have moved by then."""
+    name, sparse = type(optimizer).__name__, sum(p.grad.is_sparse for p in parameters)  # type: ignore[union-attr]
+    if isinstance(optimizer, SparseAdam):
+        if sparse < len(parameters):
+            raise ValueError(
+                f"{name} moves sparse gradients alone: give the dense ones an optimizer of their own"
+            )
+    elif sparse and any(group.get("weight_decay") for group in optimizer.param_groups):
+        raise ValueError(f"{name} cannot decay weights whose gradient is sparse: give them weight_decay=0")
+    elif sparse and _is_torchs(optimizer) and not isinstance(optimizer, (SGD, Adagrad)):
+        raise ValueError(
+            f"{name} does not take sparse gradients: build the embedding with sparse=False, or give its "
+            "weights a SparseAdam, and apply_update both optimizers as a list"
+        )
+
+
+def _is_torchs(optimizer: Optimizer) -> bool:
+    return type(optimizer).__module__.startswith("torch.")
+
+
+def check_schedulers(schedulers: Any, loss: float | None) -> Callable[[], None]:
+    """How to advance them once; an error, before anything has moved, if one cannot be."""
+    given = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers] if schedulers else []
+    steps = [_advance(scheduler, loss) for scheduler in given]
+
+    def tick() -> None:
+        for step in steps:
+            step()
+
+    return tick
+
+
+def _advance(scheduler: Any, loss: float | None) -> Callable[[], None]:
+    name, needed = type(scheduler).__name__, _needed(scheduler)
+    if needed and needed[0] not in ("metrics", "metric"):
+        raise TypeError(f"{name}.step needs its {needed[0]}: advance it yourself, after apply_update")
+    if needed and loss is None:
+        raise TypeError(
+            f"{name}.step needs a {needed[0]}: give apply_update the window's loss, loss=result.loss, or "
+            "advance it yourself"
+        )
+    try:
+        _try_next_rate(scheduler)
+    except Exception as error:
+        raise ValueError(f"{name} has no learning rate for after this update: {error}") from error
+    return (lambda: scheduler.step(loss)) if needed else scheduler.step
+
+
+def _try_next_rate(scheduler: Any) -> None:
+    """Compute the next learning rates on a copy; those that are made of others advance some of them."""
+    nested = getattr(scheduler, "_schedulers", ())
+    if milestones := getattr(scheduler, "_milestones", None):
+        nested = [nested[bisect.bisect_right(milestones, scheduler.last_epoch + 1)]]
+    for each in nested:
+        _try_next_rate(each)
+    if getattr(type(scheduler), "step", None) is LRScheduler.step:  # it calls get_lr and nothing else
+        groups = [dict(group) for group in scheduler.optimizer.param_groups]  # some set a momentum there, too
+        trial = _twin(scheduler, last_epoch=scheduler.last_epoch + 1, _get_lr_called_within_step=True)
+        trial.optimizer = _twin(scheduler.optimizer, param_groups=groups)
+        trial.get_lr()
+
+
+def _twin(thing: Any, **changed: Any) -> Any:
+    """The same attributes but for those; nothing is copied."""
+    twin = object.__new__(type(thing))
+    twin.__dict__.update(thing.__dict__, **changed)
+    return twin
+
+
+def _needed(steps: Any) -> list[str]:
+    """The arguments without which an optimizer's or a scheduler's ``step`` cannot be called."""
+    method = getattr(type(steps), "step", None)
+    return _required(method) if method else []
+
+
+@cache
+def _required(method: Callable) -> list[str]:
+    _, *parameters = inspect.signature(method).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -17,7 +17,7 @@ which is what one big batch gives, up to floating-point rounding. A training loo
 The mean of means went unnoticed in OpenNMT-py until 2018 (issue 526), in Transformers until 2024 (PR 34191).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -27,13 +27,14 @@ import torch
 from torch import Tensor, nn
 
 from accum_lib import _guards as guards
-from accum_lib._device_reads import GradientNorm, only_if_finite, start_copy
+from accum_lib._device_reads import GradientNorm, only_if_finite, start_copy, step, unscale
 from accum_lib._guards import NonFiniteElsewhereError as NonFiniteElsewhereError
 from accum_lib._guards import NonFiniteGradientError as NonFiniteGradientError
 from accum_lib.ranks import ALONE, Ranks, WeightedBatch
 
 Batch = TypeVar("Batch")
-LossSum = Callable[[nn.Module, Any], Tensor]  # the summed (not averaged) loss of one micro-batch
+Model = nn.Module | Sequence[nn.Module]  # one module, or several that are trained together
+LossSum = Callable[[Any, Any], Tensor]  # of the model and a micro-batch: its summed (not averaged) loss
 Count = Callable[[Any], float]  # how many samples or tokens that sum adds up
 
 
@@ -48,10 +49,8 @@ class WindowResult:
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """What one optimizer update did: the gradient norm before clipping, and whether it was skipped.
-
-    ``grad_norm`` is None if nothing asked for it. ``skipped`` is True when a ``GradScaler`` found an
-    infinite gradient: the parameters did not move, and the scheduler was not advanced.
+    """What one optimizer update did: the gradient norm before clipping (None if nothing asked for it), and
+    whether a ``GradScaler`` skipped it for an infinite gradient: then parameters and scheduler did not move.
     """
 
     grad_norm: float | None
@@ -63,7 +62,7 @@ def windows(
 ) -> Iterator[list[Batch]]:
     """Group micro-batches into windows of ``accumulation_steps``, one window for each update.
 
-    The last window may be shorter; it is still one update. Batches are drawn as needed, a window at a time.
+    The last one may be shorter; it is still one update. Batches are drawn as needed, a window at a time.
 
     Args:
         batches: any iterable of micro-batches (a ``DataLoader``, a generator, a list).
@@ -91,7 +90,7 @@ def windows(
 
 
 def accumulate(
-    model: nn.Module,
+    model: Model,
     window: Iterable[Any],
     loss_sum: LossSum,
     count: Count,
@@ -103,19 +102,18 @@ def accumulate(
 
     Old gradients are replaced, not added to (clear them first, or they take up memory until this returns). On
     any exception, an interrupt included, they are restored and nothing else has changed, except buffers that
-    forward passes update (BatchNorm's running statistics).
-
-    A micro-batch whose count is 0 contributes nothing and is not run: a mean over no tokens is NaN.
+    forward passes update (BatchNorm's running statistics). Parameters outside the model that the first loss
+    reaches, such as its own weights, are treated alike. A micro-batch with a count of 0 is not run: a mean
+    over no tokens is NaN.
 
     Args:
-        model: its parameters receive the gradient.
+        model: its parameters receive the gradient; several modules as a list, ``[encoder, head, loss]``.
         window: the micro-batches of one update, from ``windows``. All are drawn before the first pass.
         loss_sum: ``loss_sum(model, batch)``, a scalar tensor: the **sum** of the batch's losses. For mixed
             precision, wrap it alone: ``torch.autocast("cuda", torch.bfloat16)(loss_sum)``.
         count: ``count(batch)``, how many terms that sum has: samples, or tokens that are not ignored.
         scaler: for float16; the gradients stay scaled until ``apply_update``.
-        ranks: several processes that each hold a part of the window (``accum_lib.distributed``); ``window``
-            is this process's part, and may be empty.
+        ranks: several processes, each with a part of the window, maybe empty (``accum_lib.distributed``).
 
     Raises:
         ValueError, TypeError: the window counts 0, a count is negative or not finite, a loss is not a scalar
@@ -127,10 +125,10 @@ def accumulate(
     passes, total, micro_batches = ranks.agree(counted, sum(counts), len(counts))
     guards.check_total(total, micro_batches)
     losses: list[Tensor] = []
-    with guards.GradientsRestoredOnError(model):
+    with guards.OwnGradients(model) as gradients:
         for done, (i, batch, weight) in enumerate(passes, start=1):
             with ranks.synchronized(last=done == len(passes)):
-                loss = guards.check_loss(loss_sum(model, batch), i)
+                loss = gradients.of(guards.check_loss(loss_sum(model, batch), i))
                 if weight:
                     losses.append(loss.detach())
                 if done == len(passes):
@@ -139,52 +137,53 @@ def accumulate(
                 # 1 / total gives the numbers of (loss / total).backward() with one operation less. Several
                 # processes average their gradients: times world_size, that average is their sum.
                 share = torch.full_like(loss, weight * ranks.world_size / total)
-                loss.backward(scaler.scale(share) if scaler else share)  # adds to .grad
+                ranks.complete(loss).backward(scaler.scale(share) if scaler else share)  # adds to .grad
                 del loss, share  # frees this graph before the next forward pass
         loss_of_window = guards.add_up(read_losses(), counted, ranks)
     return WindowResult(loss_of_window / total, total, micro_batches)
 
 
 def apply_update(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    model: Model,
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
     *,
     max_grad_norm: float | None = None,
     scheduler: Any = None,
+    loss: float | None = None,
     scaler: torch.amp.GradScaler | None = None,
     error_if_nonfinite: bool = False,
 ) -> UpdateResult:
-    """One optimizer update from the gradients in place: unscale, clip, step, tick, clear. Each once.
+    """One optimizer update from the gradients in place: unscale, clip, step, clear, tick. Each once.
+
+    What may fail is checked first: an update is whole or not begun. All gradients of the model and of the
+    optimizers' parameters are unscaled, measured, clipped and cleared, also of those that nothing moves.
 
     Args:
-        model: its gradients are clipped and then cleared (set to None).
-        optimizer: any ``torch.optim`` optimizer over the model's parameters.
+        model: as for ``accumulate``.
+        optimizer: of ``torch.optim``, or several as a list. LBFGS evaluates a window several times: call
+            ``optimizer.step(lambda: accumulate(model, window, loss_sum, count).loss)`` in place of both.
         max_grad_norm: clip the 2-norm of the **whole window's** gradient to this; None does not clip.
-        scheduler: a learning-rate scheduler, advanced once per update.
+        scheduler: a learning-rate scheduler (or a list), advanced once per update.
+        loss: ``WindowResult.loss``, for a scheduler that asks for a metric (``ReduceLROnPlateau``).
         scaler: the same as was given to ``accumulate``.
-        error_if_nonfinite: refuse a gradient that is not finite. A finite loss can have one, and the update
-            would make every parameter NaN. With a scaler this changes nothing: it skips such an update.
+        error_if_nonfinite: refuse a gradient that is not finite, as a finite loss can have: every parameter
+            would become NaN. With a scaler this changes nothing: it skips such an update.
 
     Raises:
-        ValueError: ``max_grad_norm`` is not above 0.
+        ValueError, TypeError: ``max_grad_norm`` is not above 0, or an optimizer or scheduler cannot step.
         NonFiniteGradientError: parameters, gradients, optimizer and scheduler are as they were.
     """
     guards.check_max_grad_norm(max_grad_norm)
+    owned = guards.check_optimizers(model, optimizer)
+    tick = guards.check_schedulers(scheduler, loss)
     if scaler:
-        scaler.unscale_(optimizer)
-    norm = GradientNorm(model) if max_grad_norm is not None or error_if_nonfinite else None
-    skipped = False
-    with only_if_finite(optimizer, norm) if norm and error_if_nonfinite and not scaler else nullcontext():
+        unscale(scaler, owned)
+    norm = GradientNorm(owned) if max_grad_norm is not None or error_if_nonfinite else None
+    with only_if_finite(owned, norm) if norm and error_if_nonfinite and not scaler else nullcontext():
         if norm and max_grad_norm is not None:
             norm.clip_to(max_grad_norm)
-        if scaler:
-            scale = scaler.get_scale()
-            scaler.step(optimizer)
-            scaler.update()
-            skipped = scaler.get_scale() < scale  # it backs off only after an infinite gradient
-        else:
-            optimizer.step()
-    if scheduler is not None and not skipped:
-        scheduler.step()
-    optimizer.zero_grad(set_to_none=True)
+        skipped = step(owned, scaler)
+    owned.clear()
+    if not skipped:
+        tick()
     return UpdateResult(None if norm is None else norm.value, skipped)  # read last: it makes a GPU wait

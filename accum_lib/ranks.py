@@ -7,6 +7,8 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 _NOTHING = nullcontext()  # it has no state, so one serves every pass
 
 
@@ -36,9 +38,17 @@ class Ranks:
         """Around each pass; ``last`` for the window's last one, in which gradients must be averaged."""
         return _NOTHING
 
+    def complete(self, loss: Tensor) -> Tensor:
+        """The loss, in whose backward pass every gradient that is averaged now gets averaged."""
+        return loss
+
     def add(self, value: float) -> float:
         """The sum of every process's value."""
         return value
+
+    def finish(self, loss_sum: float) -> float:
+        """After the last pass: the sum of every process's losses."""
+        return self.add(loss_sum)
 
 
 ALONE = Ranks()
