@@ -27,7 +27,9 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -37,10 +39,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.elastic.multiprocessing.errors import record
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.nn.parallel import DistributedDataParallel
 
-from accum_lib.accumulate import windows
+from accum_lib._guards import OpaqueGraphError, leaves
+from accum_lib.accumulate import NonFiniteElsewhereError, windows
+from accum_lib.machine import copies
 from accum_lib.ranks import Ranks, WeightedBatch
 
 NOTE = (
@@ -48,6 +52,7 @@ NOTE = (
     "or in its log, says why; this one had to stop with it."
 )
 
+STORE = "ACCUM_PROCESS_GROUP_FILE"  # of the environment: where the processes of ``launch`` meet
 LEFT_OVER = [
     getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)
 ]  # not on Windows
@@ -81,6 +86,10 @@ class DistributedRanks(Ranks):
         # parameters in each; DDP communicates only where it averages, so one pass of each process is enough.
         self._in_step = every_micro_batch or _is_sharded(model)
         self._device = _device()
+        # DDP waits for every one of these, unless it searches the graph itself.
+        searches = _is_sharded(model) or model.find_unused_parameters
+        self._awaited = [] if searches else [p for p in model.parameters() if p.requires_grad]
+        self._averaging_now, self._unused = False, set[int]()
 
     def windows(
         self, batches: Iterable[Any], accumulation_steps: int | Callable[[int], int]
@@ -127,6 +136,7 @@ class DistributedRanks(Ranks):
         DDP; but FSDP2 gathers parameters in each layer's forward pass, and waits there, too. DDP's own
         ``join`` broadcasts the whole model when it ends, which would be in every window.
         """
+        self._unused = set()
         table = self._gather([count, len(mine), micro_batches])
         counts, passes, numbers = table.unbind(1)
         passes_needed = int(passes.max()) if self._in_step else min(1, int(passes.max()))
@@ -139,16 +149,46 @@ class DistributedRanks(Ranks):
     @contextmanager
     def synchronized(self, last: bool) -> Iterator[None]:
         """DDP averages outside ``no_sync`` only; FSDP2 has a flag for it."""
-        average = last or self.every_micro_batch
-        with _naming_the_others(), self._averaging(average):
+        self._averaging_now = last or self.every_micro_batch
+        with _naming_the_others(), self._averaging(self._averaging_now):
             yield
+
+    def complete(self, loss: Tensor) -> Tensor:
+        """Add 0 times each parameter that DDP waits for and this pass does not use.
+
+        Without ``find_unused_parameters`` DDP averages no gradient of such a bucket. It complains in the next
+        forward pass only, when the processes have gone on with different parameters.
+        """
+        if not (self._awaited and self._averaging_now):
+            return loss
+        try:
+            reached = {id(p) for p in leaves(loss, all_of_them=True)}
+        except OpaqueGraphError:
+            return loss
+        absent = [i for i, p in enumerate(self._awaited) if id(p) not in reached]
+        self._unused = {i for i in absent if self._awaited[i].grad is None or i in self._unused}
+        for i in absent:
+            loss = loss + 0.0 * self._awaited[i].flatten()[0].to(loss)
+        return loss
 
     def add(self, value: float) -> float:
         """The sum over all processes, in float64."""
-        number = torch.tensor(value, dtype=torch.float64, device=self._device)
+        return self._add([value])[0]
+
+    def finish(self, loss_sum: float) -> float:
+        """As ``add``; a parameter that no process has used is left without a gradient, as in one process."""
+        used = [float(i not in self._unused) for i in range(len(self._awaited))]
+        total, *uses = self._add([loss_sum, *used])
+        for p, processes in zip(self._awaited, uses, strict=True):
+            if processes == 0:
+                p.grad = None
+        return total
+
+    def _add(self, values: list[float]) -> list[float]:
+        numbers = torch.tensor(values, dtype=torch.float64, device=self._device)
         with _naming_the_others():
-            dist.all_reduce(number)
-        return float(number)
+            dist.all_reduce(numbers)
+        return numbers.tolist()
 
     def _averaging(self, average: bool) -> AbstractContextManager[None]:
         if _is_sharded(self.model):
@@ -171,6 +211,7 @@ class DistributedRanks(Ranks):
             torch.save(batch, buffer)  # unlike pickle, torch.load can then choose the device
         payload = [buffer.getvalue()]
         with _naming_the_others():
+            # Unpickled here and below, and a pickle may run code: the processes of a group trust each other.
             dist.broadcast_object_list(payload, src=source, device=self._device)
         if batch is not None:
             return batch
@@ -203,20 +244,33 @@ def process_group(timeout_seconds: float = 120, device: str | None = None) -> It
                 f"most {there} processes, or let them use the CPU (device='cpu', --device cpu)"
             )
         torch.cuda.set_device(mine)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_seconds))
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_seconds), **_meeting_point()
+    )
     yield
     # After an error the process ends, which closes the connections, and the others notice. To close them here
     # would let the others' messages come before the one that says why.
     dist.destroy_process_group()
 
 
-def launch(function: Callable[..., Any], world_size: int, *arguments: Any) -> list[Any]:
-    """Call ``function(*arguments)`` in new processes of this machine, by torchrun's own launcher.
+def _meeting_point() -> dict[str, Any]:
+    """The file that ``launch`` named; nothing under torchrun, which has a server."""
+    if STORE not in os.environ:
+        return {}
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return {"store": dist.FileStore(os.environ[STORE], size), "rank": rank, "world_size": size}
 
-    It works from a notebook, too.
+
+def launch(function: Callable[..., Any], world_size: int, *arguments: Any) -> list[Any]:
+    """Call ``function(*arguments)`` in new processes of this machine. It works from a notebook, too.
+
+    They find each other through a file in a folder that this user alone can read, and talk over the loopback
+    interface. torchrun's own meeting point is a server on every interface that asks for no password, and
+    what it holds is unpickled: whoever reaches it can run code here.
 
     Args:
-        function: of a module that can be imported, not of a notebook's cell: new processes import it.
+        function: of a module that can be imported, not of a notebook's cell: new processes import it. It
+            joins the others by ``with process_group():``.
         world_size: how many processes.
 
     Returns:
@@ -226,18 +280,34 @@ def launch(function: Callable[..., Any], world_size: int, *arguments: Any) -> li
         torch.distributed.elastic.multiprocessing.errors.ChildFailedError: one failed; it names the first
             to fail and why. The others have been ended.
     """
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # takes a while to import
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes  # takes a while
 
-    config = LaunchConfig(
-        min_nodes=1, max_nodes=1, nproc_per_node=world_size, run_id="local", start_method="spawn",
-        rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.1,
-    )  # fmt: skip
-    for name in ("lo", "lo0"):  # between processes of one machine; a machine's own name may not resolve
+    with tempfile.TemporaryDirectory(prefix="accum_launch_") as folder, _own_signal_handlers():
+        started = start_processes(
+            function.__name__, _call, {rank: (function, *arguments) for rank in range(world_size)},
+            {rank: _environment(rank, world_size, folder) for rank in range(world_size)},
+            DefaultLogsSpecs(log_dir=folder),
+            start_method=copies("torch._dynamo", __name__, function.__module__).get_start_method(),
+        )  # fmt: skip
+        try:
+            done = started.wait(period=0.1)
+        finally:
+            started.close()
+    assert done is not None  # it waits for ever
+    if done.failures:
+        raise ChildFailedError(function.__name__, done.failures)
+    return [done.return_values[rank] for rank in range(world_size)]
+
+
+def _environment(rank: int, world_size: int, folder: str) -> dict[str, str]:
+    """What torchrun would tell a process, but for the address of its server; and where to listen."""
+    number, size = str(rank), str(world_size)
+    found = {**os.environ, "RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    found[STORE] = os.path.join(folder, "store")
+    for name in ("lo", "lo0"):  # a machine's own name may not resolve, and others could connect
         if name in [each for _, each in socket.if_nameindex()]:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-    with _own_signal_handlers():
-        found = elastic_launch(config, _call)(function, *arguments)
-    return [found[rank] for rank in range(world_size)]
+            found |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
+    return found
 
 
 @contextmanager
@@ -257,7 +327,12 @@ def _own_signal_handlers() -> Iterator[None]:
 @record  # so that the launcher can say what went wrong
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     torch.set_num_threads(1)  # as torchrun does: the processes share the cores
-    return function(*arguments)
+    try:
+        return function(*arguments)
+    except (RuntimeError, NonFiniteElsewhereError) as error:
+        if isinstance(error, NonFiniteElsewhereError) or NOTE in getattr(error, "__notes__", []):
+            time.sleep(0.5)  # the launcher names whoever ends first, and that shall be the one at fault
+        raise
 
 
 @contextmanager

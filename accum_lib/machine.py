@@ -5,12 +5,15 @@ host's memory.
 """
 
 import ctypes
+import multiprocessing
 import os
 import pathlib
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 
 import psutil
 import torch
@@ -23,6 +26,11 @@ CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 BYTES_PER_PARAMETER = 16
 ROBERTA_BASE_PARAMETERS = 124_647_170
 INTERPRETER_BYTES = 0.6 * GIB  # Python with torch and Transformers loaded
+# Each takes seconds to load; an optimizer loads the first one when it is made.
+HEAVY = (
+    "torch._dynamo",
+    *(f"transformers.models.{name}.modeling_{name}" for name in ("roberta", "distilbert", "gpt2", "t5")),
+)
 
 
 @dataclass(frozen=True)
@@ -160,3 +168,18 @@ def trim_heaps() -> None:
     """Give the free parts of the heaps back, too, if blocks are given back at all. It takes milliseconds."""
     if _giving_back:
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def copies(*modules: str) -> BaseContext:
+    """A context of ``multiprocessing`` whose processes begin with these modules loaded, by their names.
+
+    They are copies of one process that has loaded PyTorch, has run nothing and has not touched a GPU: each
+    takes a second to start, and not ten. Where the system cannot copy a process, as Windows, each loads all.
+    What is heavy and loaded here is loaded there, too. The first call of a process decides; what a later one
+    names is loaded in each copy.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([name for name in HEAVY if name in sys.modules] + list(modules))
+    return context

@@ -7,11 +7,13 @@ process makes all shards and keeps its own; the test makes them too, and compute
 import math
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
+import psutil
 import torch
 import torch.distributed as dist
 from reference import Batch, count, gradient, loss_sum, make_batch, make_model
@@ -178,10 +180,12 @@ def small_cases() -> dict:
     with process_group(60, "cpu"):
         return {
             "stand_in": stand_in(),
-            "unused": sometimes_unused(),
+            "unused": {setting: with_branches(*setting) for setting in BRANCHED},
+            "apart": with_branches("other order", "left out", False, windows=1),
             "no_data": message(no_data),
             "nothing_counts": message(nothing_counts),
             "refused": message(lambda: DistributedRanks(make_model())),
+            "listening": listening(),
         }
 
 
@@ -215,22 +219,57 @@ def message(attempt) -> str:
     return "nothing was raised"
 
 
-def sometimes_unused() -> list[torch.Tensor]:
-    """A layer that only the first micro-batch uses, under ``find_unused_parameters``."""
-    model = DistributedDataParallel(Sometimes(), find_unused_parameters=True)
-    x = torch.full((1, 2), dist.get_rank() + 1.0, dtype=torch.float64)
-    window = [(x, True), (x, False)]
-    accumulate(model, window, lambda m, b: m(*b).sum(), lambda b: 1, ranks=DistributedRanks(model))
-    return [p.grad.flatten() for p in model.parameters()]
+# Which branch each micro-batch of each process takes.
+BRANCHES = {
+    "not in the last pass": ("ab", "ab"),
+    "other order": ("ab", "ba"),
+    "other branch": ("aa", "bb"),
+    "one idle": ("", "ab"),
+    "one for all": ("aa", "aa"),
+}
+BRANCHED = [(name, flag, every) for name in BRANCHES for flag in ("searched", "not searched")
+            for every in (False, True)]  # fmt: skip
 
 
-class Sometimes(nn.Module):
+class Incomplete(DistributedRanks):
+    """Wrong: leaves to DDP what it waits for."""
+
+    def complete(self, loss):
+        return loss
+
+
+def with_branches(name: str, flag: str, every: bool, windows: int = 3) -> list[list[torch.Tensor | None]]:
+    """The gradients of each window; ``flag`` is whether DDP searches for parameters that are unused."""
+    branches, rank = Branches(), dist.get_rank()
+    model = DistributedDataParallel(branches, find_unused_parameters=flag == "searched")
+    ranks = (Incomplete if flag == "left out" else DistributedRanks)(model, every_micro_batch=every)
+    found = []
+    for window in range(windows):
+        mine = branch_batches(name, window)[rank]
+        accumulate(model, mine, lambda m, b: m(*b).sum(), lambda b: len(b[0]), ranks=ranks)
+        found.append([None if p.grad is None else p.grad.clone() for p in branches.parameters()])
+    return found
+
+
+def branch_batches(name: str, window: int) -> list[list[tuple[torch.Tensor, str]]]:
+    """Of each process: inputs of shape (rows, 2), and the branch that they take."""
+    generator = torch.Generator().manual_seed(window)
+    return [
+        [(torch.randn(1 + i + rank, 2, generator=generator).double(), b) for i, b in enumerate(branches)]
+        for rank, branches in enumerate(BRANCHES[name])
+    ]
+
+
+class Branches(nn.Module):
+    """Two branches, of which a micro-batch takes one; a layer for all; one that is never used."""
+
     def __init__(self):
         super().__init__()
-        self.always, self.sometimes = (nn.Linear(2, 1, bias=False, dtype=torch.float64) for _ in range(2))
+        torch.manual_seed(0)
+        self.a, self.b, self.all, self.never = (nn.Linear(2, 2, dtype=torch.float64) for _ in range(4))
 
-    def forward(self, x, use):
-        return self.always(x) + (self.sometimes(x) if use else 0)
+    def forward(self, x, branch):
+        return torch.tanh(self.all(getattr(self, branch)(x)))
 
 
 # --- What is sent
@@ -258,3 +297,16 @@ def one_update(steps: int, every: bool) -> tuple[int, int, dict[str, int]]:
 def shards_of_fsdp() -> tuple:
     with process_group(60, "cpu"):
         return sharded(make_model, [make_batch(3, seed=seed) for seed in range(3)])
+
+
+def listening() -> tuple[str, set[str], set[str]]:
+    """The kind of store the group meets at, and where this process and the one that started it listen."""
+    store = dist.distributed_c10d._get_default_store()
+    while hasattr(store, "underlying_store"):
+        store = store.underlying_store
+    return type(store).__name__, addresses(os.getpid()), addresses(os.getppid())
+
+
+def addresses(pid: int) -> set[str]:
+    found = psutil.Process(pid).net_connections("all")
+    return {c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN and c.family != socket.AF_UNIX}

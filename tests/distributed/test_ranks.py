@@ -1,5 +1,7 @@
 """What ``DistributedRanks`` does besides: idle processes, no data, unused parameters, models it refuses."""
 
+import os
+
 import distributed_jobs as jobs
 import pytest
 import torch
@@ -15,6 +17,14 @@ def found() -> list[dict]:
     return launch(jobs.small_cases, 2)
 
 
+def test_nobody_else_can_reach_the_processes(found) -> None:
+    """They unpickle what they read where they meet, so it must be no server, and on no network."""
+    kinds, theirs, ours = zip(*(each["listening"] for each in found), strict=True)
+    assert set(kinds) == {"FileStore"}
+    assert set().union(*theirs) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert set().union(*ours) == jobs.addresses(os.getpid())
+
+
 def test_an_idle_process_is_lent_a_micro_batch_that_weighs_nothing(found) -> None:
     batch = make_batch(3, seed=5)
     true = flatten(big_batch_gradients(make_model(), [batch]))
@@ -25,12 +35,34 @@ def test_an_idle_process_is_lent_a_micro_batch_that_weighs_nothing(found) -> Non
         assert relative_error(gradient, true) < 1e-12
 
 
-def test_a_parameter_that_the_last_pass_does_not_use_is_averaged_too(found) -> None:
-    """Its gradient comes from an earlier pass, under ``no_sync``: the mean over 4 micro-batches."""
-    always, sometimes = found[0]["unused"]
-    assert always == pytest.approx(torch.full((2,), 1.5, dtype=torch.float64))
-    assert sometimes == pytest.approx(torch.full((2,), 0.75, dtype=torch.float64))
-    assert all(map(torch.equal, found[0]["unused"], found[1]["unused"]))
+def in_one_process(name: str, window: int) -> list[torch.Tensor | None]:
+    """The gradient of the mean over all processes' micro-batches, each run once."""
+    model = jobs.Branches()
+    batches = [batch for mine in jobs.branch_batches(name, window) for batch in mine]
+    total = sum(len(x) for x, _ in batches)
+    (sum(model(*batch).sum() for batch in batches) / total).backward()
+    return [p.grad for p in model.parameters()]
+
+
+def apart(found: list[torch.Tensor | None], expected: list[torch.Tensor | None]) -> bool:
+    return any(
+        (a is None) != (b is None) or (a is not None and not torch.allclose(a, b, rtol=1e-12))
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("setting", jobs.BRANCHED, ids=str)
+def test_a_parameter_that_some_passes_do_not_use_is_averaged_too(found, setting) -> None:
+    """Whether DDP searches for it or not; one that no process uses has no gradient, as in one process."""
+    for each in found:
+        for window, gradients in enumerate(each["unused"][setting]):
+            assert not apart(gradients, in_one_process(setting[0], window))
+
+
+def test_ddp_by_itself_would_let_the_processes_part(found) -> None:
+    """The deliberately wrong one: no error, and each process has a gradient of its own."""
+    first, second = (each["apart"][-1] for each in found)
+    assert apart(first, second)
 
 
 def test_no_data_and_nothing_that_counts_are_said_by_all(found) -> None:
