@@ -5,7 +5,7 @@ The loop is the obvious way and the reference: a batch of one, forward and backw
 branches on the values of a tensor cannot be), so the loop is also what is fallen back to.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from accum_lib.problems.base import Problem
-from accum_lib.vectors import flat
+from accum_lib.vectors import flat, map_tensors
 
 CHUNK_BYTES = 64 * 2**20  # gradients held at once while they are made
 METHODS = ("auto", "func", "loop")
@@ -94,17 +94,6 @@ def check_examples_are_separate(model: nn.Module) -> None:
 def to_device(batch: Any, device: torch.device) -> Any:
     """The same batch with its tensors on the device."""
     return map_tensors(lambda tensor: tensor.to(device), batch)
-
-
-def map_tensors(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
-    """``change`` every tensor of a batch: of a tensor, a tuple or list, or a mapping."""
-    if isinstance(batch, Tensor):
-        return change(batch)
-    if isinstance(batch, Mapping):
-        return {key: map_tensors(change, value) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return tuple(map_tensors(change, value) for value in batch)
-    return batch
 
 
 def _one_at_a_time(problem: Problem, model: nn.Module, indices: Tensor) -> Tensor:

@@ -1,16 +1,22 @@
 """The noise scale for free: watch the micro-batches of ordinary accumulation, and nothing else.
 
 Accumulation computes the gradient of every micro-batch anyway, and adds it to ``.grad``. A hook on each
-parameter sees it just before, takes its norm, and lets it go. ``accumulate`` runs unchanged, and there is no
-second gradient buffer.
+parameter's arriving gradient sees it just before, takes its norm, and lets it go. ``accumulate`` runs
+unchanged, and there is no second gradient buffer.
+
+A gradient can also arrive in **pieces**: reentrant recomputation (``torch.utils.checkpoint``) runs a backward
+pass of its own for each block, so a parameter that several blocks share gets one piece from each. The norm
+of their sum is what counts, so the pieces of such a parameter, and of no other, are added up as they come.
 """
 
 from collections.abc import Callable
+from operator import is_
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from accum_lib.accumulate import Count, LossSum
 from accum_lib.noise.estimates import from_window, from_windows
@@ -33,10 +39,13 @@ class NoiseScaleMonitor:
             print(monitor.estimate(last=50))
 
     A window is informative if two or more of its micro-batches count. What is kept beyond ``.grad`` is one
-    number for each parameter and micro-batch of a window.
+    number for each parameter and micro-batch of a window, and one gradient of each parameter whose gradient
+    arrives in pieces. If that first happens after a window's first micro-batch, the window is left out, and
+    the next ones are measured.
 
     Args:
-        model: whose gradients; parameters may be frozen, and are all on one device, in one process.
+        model: whose gradients, dense or sparse; parameters may be frozen, before or on the way, and are all
+            on one device, in one process.
         loss_sum, count: as for ``accumulate``.
         population: what the data set counts, if it is drawn without replacement; None if it is
             endless. Then |G|^2 is that of the distribution that the data are a sample of.
@@ -44,8 +53,7 @@ class NoiseScaleMonitor:
         scaler: the ``GradScaler`` that ``accumulate`` gets, if it gets one.
 
     Raises:
-        ValueError: nothing can be trained, the parameters are on several devices, an embedding has sparse
-            gradients, or ``every`` is below 1.
+        ValueError: nothing can be trained, the parameters are on several devices, or ``every`` is below 1.
     """
 
     def __init__(
@@ -60,16 +68,17 @@ class NoiseScaleMonitor:
     ) -> None:
         if every < 1:
             raise ValueError(f"every must be 1 (every window) or more; got {every}")
-        _check_model(model)
+        self._model = model
         self._loss_sum, self._count, self._scaler = loss_sum, count, scaler
         self._population, self._every = population, every
-        self._parameters = trainable(model)
-        wide = any(p.dtype == torch.float64 for p in self._parameters)
+        self._parameters = _on_one_device(model)
+        wide = any(p.dtype in (torch.float64, torch.complex128) for p in self._parameters)
         dtype = torch.float64 if wide else torch.float32  # a norm in bfloat16 would have two digits
         # Row 0 is for the whole window, row j for its micro-batch j; each parameter has a column's places.
         self._norms = torch.zeros(0, len(self._parameters), dtype=dtype, device=self._parameters[0].device)
         self._places: list[list[Tensor]] = [[] for _ in self._parameters]
-        self._hooks: list[Any] = []
+        self._pieces: dict[nn.Parameter, Tensor | None] = {}  # of the present pass, added up
+        self._hooks: list[tuple[Any, Any]] = []
         self._unread: list[tuple[list[float], Tensor, float]] = []
         self._estimates: list[tuple[float, float]] = []
         self._totals: list[float] = []
@@ -93,7 +102,10 @@ class NoiseScaleMonitor:
             self._begin()
         self._passed += 1
         loss = self._loss_sum(model, batch)
-        if self._hooks and self._passed == len(self._counts):
+        last = self._passed == len(self._counts)
+        if (
+            self._hooks and last and isinstance(loss, Tensor) and loss.requires_grad
+        ):  # else accumulate says so
             loss.register_hook(self._as_the_last_backward_begins)
         return loss
 
@@ -114,6 +126,7 @@ class NoiseScaleMonitor:
             raise ValueError(
                 f"nothing is measured yet: {self._windows} windows have begun, one in {self._every} is "
                 "looked at, and it is informative if two or more of its micro-batches count"
+                + (". The first in which a gradient came in pieces is left out" if self._pieces else "")
             )
         recent = slice(-last if last else None, None)
         return from_windows(np.array(self._estimates[recent]), np.array(self._totals[recent]), confidence)
@@ -145,10 +158,20 @@ class NoiseScaleMonitor:
         if not due:
             self._remove_hooks()
             return
+        self._watch_what_is_trained()
         self._make_room(len(self._counts) + 1)
-        if not self._hooks:
-            pairs = zip(self._parameters, self._places, strict=True)
-            self._hooks = [p.register_hook(self._watch(p, places)) for p, places in pairs]
+
+    def _watch_what_is_trained(self) -> None:
+        """Hooks where a gradient is about to be added to ``.grad``: after all hooks that may change it."""
+        now = _on_one_device(self._model)
+        if self._hooks and len(now) == len(self._parameters) and all(map(is_, now, self._parameters)):
+            return
+        self._remove_hooks()
+        self._parameters, self._places = now, [[] for _ in now]
+        self._norms = self._norms.new_zeros(0, len(now))
+        for p, places in zip(now, self._places, strict=True):
+            adds = get_gradient_edge(p).node
+            self._hooks.append((adds.register_prehook(self._watch(p, places)), adds))  # kept, or it is gone
 
     def _make_room(self, rows: int) -> None:
         if len(self._norms) < rows:
@@ -157,14 +180,33 @@ class NoiseScaleMonitor:
                 places[:] = column.unbind()
         self._norms.zero_()  # not every pass reaches every parameter
 
-    def _watch(self, parameter: nn.Parameter, places: list[Tensor]) -> Callable[[Tensor], None]:
+    def _watch(self, parameter: nn.Parameter, places: list[Tensor]) -> Callable[[tuple[Tensor]], None]:
         """A hook that measures what a micro-batch is about to add to the parameter's ``.grad``."""
-        norm = _norm_of(parameter)
+        norm, last = _norm_of(parameter), (0, 0)
 
-        def hook(share: Tensor) -> None:
+        def hook(shares: tuple[Tensor]) -> None:
+            nonlocal last
+            (share,), now = shares, (self._windows, self._passed)
+            if not self._passed:  # a backward pass outside of accumulate
+                return
+            if now == last:
+                share = self._with_earlier_pieces(parameter, share)
+            last = now
+            if parameter in self._pieces:
+                self._pieces[parameter] = share
             norm(share, out=places[self._passed])
 
         return hook
+
+    def _with_earlier_pieces(self, parameter: nn.Parameter, share: Tensor) -> Tensor:
+        """What the present pass has added to ``.grad`` of a parameter so far, and this."""
+        before = self._pieces.setdefault(parameter, None)
+        if before is None and self._passed == 1:
+            before = parameter.grad  # nothing else is in it yet
+        if before is None:
+            self._incomplete = True
+            return share
+        return share + before if before.is_sparse else before + share  # sparse + dense is not supported
 
     def _as_the_last_backward_begins(self, _: Tensor) -> None:
         """Ask the engine to call again when that pass is through, and ``.grad`` is whole."""
@@ -174,9 +216,10 @@ class NoiseScaleMonitor:
         for parameter, places in zip(self._parameters, self._places, strict=True):
             if parameter.grad is not None:
                 _norm_of(parameter)(parameter.grad, out=places[0])
-        squares = self._norms[: len(self._counts) + 1].double().square().sum(dim=1)
-        scale = self._scaler.get_scale() if self._scaler else 1.0
-        self._unread.append((self._counts, squares, scale))
+        if not self._incomplete:
+            squares = self._norms[: len(self._counts) + 1].double().square().sum(dim=1)
+            scale = self._scaler.get_scale() if self._scaler else 1.0
+            self._unread.append((self._counts, squares, scale))
         self._forget()
         if len(self._unread) >= READ_AFTER:
             self._read()
@@ -185,9 +228,11 @@ class NoiseScaleMonitor:
         """Nothing is left of the present window, whether it was measured to its end or not."""
         self._counts: list[float] = []
         self._passed = 0
+        self._incomplete = False
+        self._pieces = dict.fromkeys(self._pieces)
 
     def _remove_hooks(self) -> None:
-        for hook in self._hooks:
+        for hook, _ in self._hooks:
             hook.remove()
         self._hooks = []
 
@@ -213,20 +258,30 @@ def _norm_of(parameter: nn.Parameter) -> Callable[..., Tensor]:
     """
     many = parameter.numel() > BLOCK and parameter.ndim > 1
     few_digits = parameter.dtype in (torch.float16, torch.bfloat16)
-    return _norm_by_rows if many or few_digits else torch.linalg.vector_norm
+    plain = _norm_by_rows if many or few_digits else _norm
+    return lambda gradient, out: plain(_entries(gradient), out=out)
+
+
+def _entries(gradient: Tensor) -> Tensor:
+    """Of a sparse gradient the sums over its repeated rows; two real ones for each that is complex."""
+    entries = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return torch.view_as_real(entries.resolve_conj()) if entries.is_complex() else entries
+
+
+def _norm(gradient: Tensor, out: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(gradient, dtype=out.dtype, out=out)
 
 
 def _norm_by_rows(gradient: Tensor, out: Tensor) -> Tensor:
-    rows = torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1, dtype=out.dtype)
-    return torch.linalg.vector_norm(rows, out=out)
+    if gradient.ndim > 1:
+        gradient = torch.linalg.vector_norm(gradient.flatten(start_dim=1), dim=1, dtype=out.dtype)
+    return _norm(gradient, out)
 
 
-def _check_model(model: nn.Module) -> None:
-    devices = {str(p.device) for p in trainable(model)}
+def _on_one_device(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are trained now."""
+    parameters = trainable(model)
+    devices = {str(p.device) for p in parameters}
     if len(devices) > 1:
         raise ValueError(f"the parameters are on several devices, {sorted(devices)}: one is supported")
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.sparse:
-            raise ValueError(
-                f"{name} has sparse gradients, which have no norm here: build it with sparse=False"
-            )
+    return parameters

@@ -5,7 +5,9 @@ import pytest
 import torch
 from reference import relative_error
 from torch import nn
+from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.checkpoint import checkpoint
 
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lessons.variance.measure import draw
@@ -228,6 +230,168 @@ def test_large_layers_in_float32_keep_their_digits() -> None:
     assert found.trace == pytest.approx(trace, rel=1e-3)
 
 
+# --- However a gradient arrives
+
+
+class Repeated(nn.Module):
+    """One block used several times, with its activations recomputed; ``times`` 0 takes it from the batch."""
+
+    def __init__(self, reentrant: bool, times: int = 3) -> None:
+        super().__init__()
+        self.first, self.block, self.reentrant, self.times = (
+            nn.Linear(6, 8),
+            nn.Linear(8, 8),
+            reentrant,
+            times,
+        )
+
+    def forward(self, x):
+        hidden = self.first(x)
+        for _ in range(self.times or len(x) // 2):
+            hidden = checkpoint(lambda h: self.block(h).tanh(), hidden, use_reentrant=self.reentrant)
+        return hidden
+
+
+class Outside(Repeated):
+    """The recomputed block's weight is in the loss directly, too."""
+
+    def forward(self, x):
+        return super().forward(x) + self.block.weight.sum()
+
+
+class Rows(nn.Module):
+    """Sparse gradients of a table, whose rows repeat; with a dense one of the same table if it is tied."""
+
+    def __init__(self, tied: bool = False, bag: bool = False) -> None:
+        super().__init__()
+        self.table = nn.EmbeddingBag(7, 3, sparse=True, mode="sum") if bag else nn.Embedding(7, 3)
+        self.bag, self.tied = bag, tied
+
+    def forward(self, x):
+        rows = (x.abs() * 3).long() % 7
+        found = self.table(rows) if self.bag else F.embedding(rows, self.table.weight, sparse=True)
+        return (found @ self.table.weight.T if self.tied else found).tanh()
+
+
+class Mixed(nn.Module):
+    """A temperature in bfloat16 and a complex factor beside float32: a norm of any kind of number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(0.5, dtype=torch.bfloat16))
+        self.turn = nn.Parameter(torch.tensor([0.3 + 0.4j, 1.0 - 0.2j]))
+        self.wide = nn.Parameter(torch.ones(2, dtype=torch.float64))
+
+    def forward(self, x):
+        return (x[:, :2] * self.turn).abs() * self.temperature * self.wide
+
+
+def squares(model, batch):
+    return model(batch).square().sum()
+
+
+def with_penalty(model, batch):
+    """The loss and its gradient's length, which is taken on the way and never arrives in ``.grad``."""
+    inside = torch.autograd.grad(squares(model, batch), list(model.parameters()), create_graph=True)
+    return squares(model, batch) + sum(g.square().sum() for g in inside)
+
+
+def halved_later(model: nn.Module) -> None:
+    for p in model.parameters():
+        p.register_hook(lambda gradient: gradient / 2)
+
+
+def nothing(model: nn.Module) -> None:
+    pass
+
+
+def windows_of(rows=(5, 3, 7, 2)) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(n, 6, generator=generator).double() for n in rows]
+
+
+def by_hand(model, loss_sum, window) -> tuple[float, float]:
+    """``(trace, squared_norm)`` from each micro-batch's ``.grad``, made alone."""
+    total, shares = sum(map(len, window)), []
+    for batch in window:
+        model.zero_grad()
+        (loss_sum(model, batch) / total).backward()
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in model.parameters()]
+        parts = [torch.view_as_real(g) if g.is_complex() else g for g in grads]
+        shares.append(torch.cat([p.double().flatten() for p in parts]))
+    model.zero_grad()
+    lengths = [float(s.square().sum()) for s in shares]
+    return from_window([len(b) for b in window], lengths, float(sum(shares).square().sum()))
+
+
+ARRIVALS = {
+    "recomputed": (lambda: Repeated(False), squares, nothing),
+    "recomputed, reentrant": (lambda: Repeated(True), squares, nothing),
+    "reentrant and direct": (lambda: Outside(True), squares, nothing),
+    "functional and sparse": (Rows, squares, nothing),
+    "sparse and tied": (lambda: Rows(tied=True), squares, nothing),
+    "bags": (lambda: Rows(bag=True), squares, nothing),
+    "a gradient penalty": (lambda: nn.Linear(6, 4), with_penalty, nothing),
+    "a hook that came later": (lambda: nn.Linear(6, 4), squares, halved_later),
+    "many kinds of numbers": (Mixed, squares, nothing),
+}
+
+
+@pytest.mark.parametrize("name", ARRIVALS)
+def test_however_a_gradient_arrives_its_norm_is_that_of_what_is_added(name) -> None:
+    make, loss_sum, change = ARRIVALS[name]
+    torch.manual_seed(0)
+    model, exact = (make(), 0.1) if make is Mixed else (make().double(), EXACT)
+    with NoiseScaleMonitor(model, loss_sum, len, every=1) as monitor:
+        for window in (windows_of(), windows_of((4, 6))):
+            change(model)  # after the hooks of the first window are in place
+            accumulate(model, window, monitor.loss_sum, monitor.count)
+            expected = by_hand(model, loss_sum, window)
+            found = monitor.estimate(last=1)
+            assert (found.trace, found.squared_norm) == pytest.approx(expected, rel=exact)
+
+
+def test_pieces_that_come_late_leave_one_window_out() -> None:
+    """The block is used once in a window's first micro-batch, and twice later: what came first is unknown."""
+    torch.manual_seed(0)
+    model, window = Repeated(True, times=0).double(), windows_of((2, 5, 4))
+    with NoiseScaleMonitor(model, squares, len, every=1) as monitor:
+        accumulate(model, window, monitor.loss_sum, monitor.count)
+        with pytest.raises(ValueError, match="The first in which a gradient came in pieces is left out"):
+            monitor.estimate()
+        for _ in range(2):
+            accumulate(model, window, monitor.loss_sum, monitor.count)
+        found = monitor.estimate()
+    assert found.observations == 2
+    assert (found.trace, found.squared_norm) == pytest.approx(by_hand(model, squares, window), rel=EXACT)
+
+
+def test_a_parameter_that_few_micro_batches_reach_has_arrived_once() -> None:
+    """It is reached in the second micro-batch of two windows, and in nothing between them."""
+
+    class Gate(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) if len(x) == 3 else self.bias * x.sum()
+
+    model, window = Gate(6, 4).double(), windows_of((5, 3))
+    with NoiseScaleMonitor(model, squares, len, every=1) as monitor:
+        for _ in range(3):
+            accumulate(model, window, monitor.loss_sum, monitor.count)
+        assert monitor.estimate().observations == 3
+
+
+def test_layers_may_be_frozen_and_thawed_on_the_way() -> None:
+    model, window = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)).double(), windows_of()
+    with NoiseScaleMonitor(model, squares, len, every=1) as monitor:
+        for trained in (True, False, True):
+            model[0].requires_grad_(trained)
+            accumulate(model, window, monitor.loss_sum, monitor.count)
+            found = monitor.estimate(last=1)
+            assert (found.trace, found.squared_norm) == pytest.approx(
+                by_hand(model, squares, window), rel=1e-4
+            )
+
+
 # --- Memory
 
 
@@ -288,9 +452,9 @@ def test_a_second_gradient_buffer_would_be_noticed() -> None:
             inner = super()._watch(parameter, places)
             kept = self.__dict__.setdefault("kept", [])
 
-            def hook(share):
-                kept.append(share.clone())
-                inner(share)
+            def hook(shares):
+                kept.append(shares[0].clone())
+                inner(shares)
 
             return hook
 
@@ -303,9 +467,6 @@ def test_bad_settings_are_named(digits) -> None:
         watch(digits, every=0)
     with pytest.raises(ValueError, match="all are frozen"):
         watch(digits, digits.make_model().requires_grad_(False))
-    sparse = nn.Sequential(nn.Embedding(4, 2, sparse=True))
-    with pytest.raises(ValueError, match="0 has sparse gradients"):
-        watch(digits, sparse)
     split = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, device="meta"))
     with pytest.raises(ValueError, match=r"several devices, \['cpu', 'meta'\]"):
         watch(digits, split)
