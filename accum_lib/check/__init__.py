@@ -8,10 +8,11 @@ It watches gradients, weights and the optimizer while the loop runs, compares ev
 batch's gradient at the same weights, and names what it finds. It never reads the loop's source.
 """
 
-from accum_lib.check.case import Case, join_batches, standard_cases
+from accum_lib.check.case import Case, standard_cases
 from accum_lib.check.checker import assert_equivalent, check, check_case, gradient_error
 from accum_lib.check.loop import core_loop
 from accum_lib.check.report import explain
+from accum_lib.vectors import join_batches
 
 __all__ = [
     "Case",

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.accumulate import Count, LossSum
-from accum_lib.losses import IGNORE_INDEX, count_tokens
+from accum_lib.losses import count_tokens
 from accum_lib.problems.base import Problem, micro_batches
+from accum_lib.vectors import IGNORE_INDEX, join_batches, map_tensors, parts_of, tensors_of
 from accum_lib.words import _
-
-PADDING = {"labels": IGNORE_INDEX, "attention_mask": 0}  # what fills up short rows; anything else gets 0
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class Case:
         join: ``join(numbers)``, one big batch of the micro-batches with these numbers; None concatenates them
             with ``join_batches``.
         epochs: how often the loop goes through the data; 2 shows what leaks from one into the next.
-        max_grad_norm: if the loop is meant to clip the whole window's gradient once, to what norm.
+        max_grad_norm: if the loop is meant to clip the whole window's gradient once, to what norm; None takes
+            the default of the loop's parameter of this name, if it has one.
         learning_rate: of the SGD that the loop is given.
     """
 
@@ -95,67 +95,25 @@ class Case:
         return [tuple(numbers[i : i + self.accumulation_steps]) for i in numbers[:: self.accumulation_steps]]
 
 
-def join_batches(batches: Sequence[Any]) -> Any:
-    """One big batch of micro-batches that are tensors, tuples of tensors, or mappings of tensors.
-
-    Rows of different lengths are padded at their end: labels with -100, attention masks and all else with
-    0. If your model needs another padding, or reads padding at all, write a ``join`` of your own.
-
-    Raises:
-        TypeError: a micro-batch is of another kind.
-    """
-    first = batches[0]
-    if isinstance(first, Tensor):
-        return _cat(list(batches), 0)
-    if isinstance(first, Mapping):
-        return {k: _cat([b[k] for b in batches], PADDING.get(k, 0)) for k in first}
-    if isinstance(first, tuple | list):
-        last = len(first) - 1  # by habit the labels
-        columns = zip(*batches, strict=True)
-        return tuple(
-            _cat(list(c), IGNORE_INDEX if i == last and not c[0].is_floating_point() else 0)
-            for i, c in enumerate(columns)
-        )
-    raise TypeError(f"can't join micro-batches of type {type(first).__name__}: give the case a join function")
-
-
 def cast(value: Any, dtype: torch.dtype) -> Any:
     """The same batch with its floating-point tensors in another precision."""
-    if isinstance(value, Tensor):
-        return value.to(dtype) if value.is_floating_point() else value
-    if isinstance(value, Mapping):
-        return {k: cast(v, dtype) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(cast(v, dtype) for v in value)
-    return value
-
-
-def tensors(batch: Any) -> list[Tensor]:
-    """All tensors of a batch, in order."""
-    if isinstance(batch, Tensor):
-        return [batch]
-    if isinstance(batch, Mapping):
-        return [t for value in batch.values() for t in tensors(value)]
-    if isinstance(batch, tuple | list):
-        return [t for value in batch for t in tensors(value)]
-    return []
+    return map_tensors(lambda t: t.to(dtype) if t.is_floating_point() else t, value)
 
 
 def labels_of(batch: Any) -> Tensor | None:
-    """The labels: a mapping's "labels", or the last tensor."""
-    if isinstance(batch, Mapping):
-        found = batch.get("labels")
+    """The labels: those of this name, or the last tensor of what is no mapping."""
+    parts = parts_of(batch) or {}
+    if isinstance(batch, Mapping) or "labels" in parts:
+        found = parts.get("labels")
         return found if isinstance(found, Tensor) else None
-    every = tensors(batch)
+    every = tensors_of(batch)
     return every[-1] if every else None
 
 
-def _cat(parts: list[Tensor], filling: float) -> Tensor:
-    if parts[0].ndim < 2 or len({p.shape[1:] for p in parts}) == 1:
-        return torch.cat(parts)
-    longest = max(p.shape[1] for p in parts)
-    beyond = [0, 0] * (parts[0].ndim - 2)
-    return torch.cat([F.pad(p, [*beyond, 0, longest - p.shape[1]], value=filling) for p in parts])
+def rows_of(batch: Any) -> int:
+    """How many samples are in a batch: the length of its first tensor; 1 if that is none."""
+    every = tensors_of(batch)
+    return len(every[0]) if every and every[0].ndim else 1
 
 
 FEATURES, CLASSES = 6, 4

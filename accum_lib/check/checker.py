@@ -1,7 +1,10 @@
 """Run a loop under the recorder, compare, diagnose: the checker's front door."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,14 +13,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from accum_lib.check.case import Case, standard_cases
 from accum_lib.check.compare import compare_updates, model_facts, tolerance_of
+from accum_lib.check.conditions import Widened, held_still, widened
 from accum_lib.check.diagnosis import diagnose
-from accum_lib.check.diagnosis.evidence import Evidence
-from accum_lib.check.loop import Loop, call_loop, wishes_of
-from accum_lib.check.recorder import Recorder
+from accum_lib.check.diagnosis.evidence import COARSE, Evidence
+from accum_lib.check.loop import Loop, call_loop, own_max_grad_norm, wishes_of
+from accum_lib.check.recorder import ModelModes, Recorder
 from accum_lib.check.reference import Reference, aligned
 from accum_lib.check.report import Report, explain
 from accum_lib.machine import one_thread
-from accum_lib.words import _
+from accum_lib.words import _, listed
+
+Condition = Callable[[nn.Module], AbstractContextManager[Any]]  # what holds while the loop runs on this model
 
 
 def check(
@@ -29,7 +35,8 @@ def check(
         loop: trains for one epoch: ``loop(model, optimizer, batches, accumulation_steps)``, in this order or
             by these names. If it also has a parameter ``scheduler``, ``ema`` (an ``AveragedModel``),
             ``max_grad_norm`` or ``epochs``, it is given that too; with ``epochs`` it is called once for all
-            of them. It may return the losses it would log, one for each update.
+            of them. Where the case has no ``max_grad_norm``, the loop's own default counts. It may return the
+            losses it would log, one for each update.
         cases: what to try it on.
         dtype: of the parameters and the data.
 
@@ -60,26 +67,89 @@ def check_case(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> Re
         TypeError: the loop asks for a parameter that the checker does not know.
     """
     with one_thread():
-        return _checked(loop, case.in_precision(dtype), dtype)
+        if case.max_grad_norm is None:
+            case = replace(case, max_grad_norm=own_max_grad_norm(loop))
+        case = case.in_precision(dtype)
+        report = _checked(loop, case, dtype)
+        if report.equal or report.ended is not None:
+            return report
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            return _without_its_model(report, loop, case) or _without_rounding(report, loop, case) or report
 
 
-def _checked(loop: Loop, case: Case, dtype: torch.dtype) -> Report:
+def _without_its_model(report: Report, loop: Loop, case: Case) -> Report | None:
+    """If the model changes itself: its name, and what is left to say of the loop while that is held still."""
+    if not report.model.moving:
+        return None
+    try:
+        still = partial(held_still, list(report.model.moving))
+        held = _checked(loop, case, getattr(torch, report.dtype), still, held=True)
+    except Exception:  # then nothing more is known
+        return report
+    return replace(report, diagnoses=report.diagnoses + held.diagnoses)
+
+
+def _without_rounding(report: Report, loop: Loop, case: Case) -> Report | None:
+    """If a small difference is gone once nothing is rounded to fewer bits: equal, up to that."""
+    small = len(report.updates) == report.expected_updates and report.relative_error < COARSE
+    if not small and "low_precision_buffer" not in report.codes:
+        return None
+    dtype, modes = getattr(torch, report.dtype), list[Widened]()
+
+    @contextmanager
+    def condition(model: nn.Module) -> Iterator[None]:
+        with widened(dtype, model) as mode:
+            modes.append(mode)
+            yield
+
+    try:
+        exact = _checked(loop, case, dtype, condition)
+    except Exception:  # it computes in a way that can't be changed from outside
+        return None
+    if not small:  # there are faults; is a coarse buffer one of them, or were logits rounded?
+        return report if "low_precision_buffer" in exact.codes else replace(report, diagnoses=exact.diagnoses)
+    coarsest = modes[0].coarsest
+    fresh = case.make_model().to(dtype).train()
+    allowed = tolerance_of(Reference(fresh, case), case, dict(fresh.named_parameters()), coarsest)
+    if not exact.equal or not report.relative_error <= allowed:
+        return None
+    remark = _(
+        "the loop rounds to {dtype}, and is off by {error:.0e} for that alone: by {exact:.0e} where nothing "
+        "is rounded to it",
+        dtype=str(coarsest).removeprefix("torch."),
+        error=report.relative_error,
+        exact=exact.relative_error,
+    )
+    return replace(report, tolerance=allowed, diagnoses=exact.diagnoses, remarks=(*report.remarks, remark))
+
+
+def _checked(
+    loop: Loop,
+    case: Case,
+    dtype: torch.dtype,
+    condition: Condition = lambda _: nullcontext(),
+    held: bool = False,
+) -> Report:
+    """The report on one run, under a condition that holds while the loop runs, such as a state held still."""
     model = case.make_model().to(dtype).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=case.learning_rate)
     reference, recorder = Reference(model, case), Recorder(model, optimizer)
-    losses, ticks = _run(loop, case, model, optimizer, recorder)
+    before = recorder.modes()
+    with condition(model):
+        losses, ticks, ended = _run(loop, case, model, optimizer, recorder)
     like = recorder.tensors()
     checks = compare_updates(recorder.updates, reference, case, recorder.epoch_starts)
     if recorder.updates:
         reference.load(recorder.updates[0])
-    tolerance = tolerance_of(reference, case, like)
     facts = model_facts(reference, case, like)
+    if held:
+        facts = replace(facts, moving={})
     report = Report(
         case=case.name,
         accumulation_steps=case.accumulation_steps,
         counts=reference.counts.numpy(),
         dtype=str(dtype).removeprefix("torch."),
-        tolerance=tolerance,
+        tolerance=tolerance_of(reference, case, like),
         updates=tuple(checks),
         expected_updates=case.epochs * len(case.windows()),
         epochs=case.epochs,
@@ -88,7 +158,9 @@ def _checked(loop: Loop, case: Case, dtype: torch.dtype) -> Report:
         leftover=_leftover(recorder),
         model=facts,
         notes=_not_observed(loop, losses, len(checks)),
+        remarks=_how_the_model_was_set(before, recorder),
         losses_compared=len(losses) == len(checks) > 0,
+        ended=ended,
     )
     return diagnose(report, Evidence(case, recorder, reference, report.updates, losses))
 
@@ -100,8 +172,8 @@ def gradient_error(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -
 
 def _run(
     loop: Loop, case: Case, model: nn.Module, optimizer: torch.optim.Optimizer, recorder: Recorder
-) -> tuple[list[float], int | None]:
-    """Run it through all epochs. Returns the losses it reported, and the scheduler's ticks if it had one."""
+) -> tuple[list[float], int | None, str | None]:
+    """Run it through all epochs: its losses, its scheduler's ticks if it had one, and how it ended itself."""
     wanted = wishes_of(loop).values()
     offers: dict[str, Any] = {
         "model": model,
@@ -118,15 +190,20 @@ def _run(
 
         offers["ema"] = ema = AveragedModel(model)
         recorder.averages = lambda: int(ema.n_averaged)
-    reported: list[float] = []
+    reported, ended = list[float](), None
     with recorder.watch(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # the report says it
         for epoch in range(1 if "epochs" in wanted else case.epochs):
             before = len(recorder.updates)
             recorder.epoch_starts.append(len(recorder.passes))
             offers["batches"] = list(case.batches)
+            answer: Any = ()
             try:
                 answer = call_loop(loop, offers)
+            except (
+                SystemExit
+            ) as error:  # 0 would end the caller's process, a continuous integration's, as a success
+                ended = _("SystemExit with {code!r}", code=error.code)
             except Exception as error:
                 error.add_note(
                     _("(raised by the loop that was being checked, on the case {name!r})", name=case.name)
@@ -135,7 +212,9 @@ def _run(
             reported += _numbers(answer)
             for update in recorder.updates[before:]:
                 update.epoch = None if "epochs" in wanted else epoch
-    return reported, recorder.scheduler_ticks() if "scheduler" in wanted else None
+            if ended is not None:
+                break
+    return reported, recorder.scheduler_ticks() if "scheduler" in wanted else None, ended
 
 
 def _not_observed(loop: Loop, losses: list[float], updates: int) -> tuple[str, ...]:
@@ -157,6 +236,28 @@ def _not_observed(loop: Loop, losses: list[float], updates: int) -> tuple[str, .
             )
         )
     return tuple(notes)
+
+
+def _how_the_model_was_set(before: ModelModes, recorder: Recorder) -> tuple[str, ...]:
+    """What the loop changed of the model's modes, and the reference with it."""
+    remarks, updates = [], recorder.updates
+    still = set[str]().union(*(u.how.still() for u in updates)) - before.still()
+    names = [name for name in before.settings if name in still]
+    outermost = [name for name in names if name.rpartition(".")[0] not in still - {name}]
+    trained = [u.how.trained for u in updates]
+    frozen = sorted({name for name in before.trained for some in trained if name not in some})
+    kinds = {w.dtype for u in updates for n, w in u.weights.items() if w.dtype != recorder.start[n].dtype}
+    if still:
+        shown = listed([name or _("the whole model") for name in outermost[:3]])
+        remarks.append(
+            _("the loop puts {names} into evaluation mode, and so does the reference", names=shown)
+        )
+    if frozen:
+        remarks.append(_("the loop freezes {names}, and so does the reference", names=listed(frozen[:3])))
+    if kinds:
+        shown = listed(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        remarks.append(_("the loop sets parameters to {dtypes}, and so does the reference", dtypes=shown))
+    return tuple(remarks)
 
 
 def _numbers(answer: Any) -> list[float]:

@@ -137,22 +137,26 @@ def model_facts(reference: Reference, case: Case, like: Vectors) -> ModelFacts:
     window = max(case.windows(), key=len)
     first = next(i for i in window if reference.counts[i] > 0)
     once, again = (aligned(reference.of_micro_batch(first, seed), like) for seed in (1, 2))
-    random_error = float((once - again).norm() / once.norm())
+    random_error, moving = float((once - again).norm() / once.norm()), reference.moving_state(first)
     if random_error > 0:
-        return ModelFacts(math.nan, math.nan, random_error)
+        return ModelFacts(math.nan, math.nan, random_error, moving)
     batch_error = _batch_error(reference, window, like)
     with reference.batch_norm_held() as any_norm:
         held = _batch_error(reference, window, like) if any_norm else batch_error
-    return ModelFacts(batch_error, held, random_error)
+    return ModelFacts(batch_error, held, random_error, moving)
 
 
-def tolerance_of(reference: Reference, case: Case, like: Vectors) -> float:
-    """What rounding may make of the longest window's gradient, at the weights that are loaded."""
+def tolerance_of(reference: Reference, case: Case, like: Vectors, dtype: torch.dtype | None = None) -> float:
+    """What rounding may make of the longest window's gradient, at the weights that are loaded.
+
+    Rounding to ``dtype``, or to the lowest precision in which the reference computes anything.
+    """
     window = max(case.windows(), key=len)
     parts = [aligned(reference.of_micro_batch(i), like) for i in window]
     whole = torch.stack(parts).sum(dim=0).norm()
     condition = float(sum(p.norm() for p in parts) / whole)
-    return rounding_tolerance(reference.coarsest_dtype(window), reference.chain_length(window), condition)
+    coarsest = dtype or reference.coarsest_dtype(window)
+    return rounding_tolerance(coarsest, reference.chain_length(window), condition)
 
 
 def clipped(gradient: Vectors, max_norm: float | None) -> list[Vectors]:

@@ -1,6 +1,7 @@
 """Call a training loop of any author with what it asks for, by its parameters' names."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,8 +53,20 @@ def wishes_of(loop: Loop) -> dict[str, str]:
 
 
 def call_loop(loop: Loop, offers: Mapping[str, Any]) -> Any:
-    """Call the loop with those offers that it asks for; its answer."""
-    return loop(**{name: offers[offer] for name, offer in wishes_of(loop).items()})
+    """Call the loop with those offers that it asks for; its answer. None leaves the loop its own default."""
+    defaults = {p.name for p in inspect.signature(loop).parameters.values() if p.default is not p.empty}
+    given = {name: offers[offer] for name, offer in wishes_of(loop).items()}
+    return loop(**{name: value for name, value in given.items() if value is not None or name not in defaults})
+
+
+def own_max_grad_norm(loop: Loop) -> float | None:
+    """The norm to which the loop clips unless it is told otherwise; None if it says nothing of the kind."""
+    parameters = inspect.signature(loop).parameters
+    names = [name for name, offer in wishes_of(loop).items() if offer == "max_grad_norm"]
+    default = parameters[names[0]].default if names else None
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return None
+    return float(default) if 0 < default < math.inf else None
 
 
 def core_loop(loss_sum: LossSum, count: Count) -> Loop:

@@ -5,6 +5,7 @@ how the loop is written, or whether a framework runs it.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 Vectors = dict[str, Tensor]  # by parameter name
@@ -22,8 +24,21 @@ class BackwardPass:
     """One backward pass into ``.grad``: what lay before and after it in the buffers that it has touched."""
 
     learning_rate: float | None
+    how: "ModelModes"
     before: Vectors = field(default_factory=dict)
     after: Vectors = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelModes:
+    """How a model is set: each module's numbers and flags, by its name, and what is trained."""
+
+    settings: dict[str, dict[str, float]]  # such as "training" and a dropout's "p"
+    trained: frozenset[str]
+
+    def still(self) -> set[str]:
+        """The modules in evaluation mode."""
+        return {name for name, of_module in self.settings.items() if not of_module.get("training")}
 
 
 @dataclass
@@ -38,6 +53,7 @@ class RecordedUpdate:
     learning_rate: float
     ticks: int
     averages: int
+    how: ModelModes  # in its last backward pass; trained is what had a gradient in any of its passes
     epoch: int | None = None
     moved: bool = False
 
@@ -47,8 +63,8 @@ class Recorder:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         self.model = model
-        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        if not self.parameters:
+        self.parameters = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
+        if not any(p.requires_grad for p in self.parameters.values()):
             raise ValueError("the model has no parameter that requires a gradient: there is nothing to check")
         self.start = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.passes: list[BackwardPass] = []
@@ -59,6 +75,7 @@ class Recorder:
         self._optimizer = optimizer
         self._open: BackwardPass | None = None
         self._steps: list[tuple[int, Any]] = []  # optimizers that are stepping, one within the other
+        self._backward: Any = None  # the call that the last arriving gradient belongs to
         self._found: Vectors = {}  # what the buffer held when a gradient was about to arrive
 
     @contextmanager
@@ -66,8 +83,11 @@ class Recorder:
         """Hooks are in place inside, and gone after, whatever happens."""
         handles: list[Any] = []
         for name, p in self.parameters.items():
+            trained = p.requires_grad
+            p.requires_grad_(True)  # a loop may thaw what is frozen now
             handles.append(p.register_hook(self._arriving(name)))
             handles.append(p.register_post_accumulate_grad_hook(self._arrived(name)))
+            p.requires_grad_(trained)
         handles.append(register_optimizer_step_pre_hook(self._step_begins))
         handles.append(register_optimizer_step_post_hook(self._step_ends))
         try:
@@ -82,18 +102,21 @@ class Recorder:
 
     def leftover(self) -> Vectors:
         """The gradient in the buffer now."""
-        return {n: p.grad.detach().clone() for n, p in self.parameters.items() if p.grad is not None}
+        return {n: _dense(p.grad) for n, p in self.parameters.items() if p.grad is not None}
 
     def moved(self) -> bool:
         """Whether any parameter is not what it was at the start."""
         return any(not torch.equal(p, self.start[n]) for n, p in self.parameters.items())
+
+    def _moved_since(self, update: RecordedUpdate) -> bool:
+        return any(not torch.equal(p, update.weights[n]) for n, p in self.parameters.items())
 
     def _arriving(self, name: str) -> Callable[[Tensor], None]:
         def hook(_: Tensor) -> None:
             buffer = self.parameters[name].grad
             self._found.pop(name, None)
             if buffer is not None:
-                self._found[name] = buffer.detach().clone()
+                self._found[name] = _dense(buffer)
 
         return hook
 
@@ -101,15 +124,30 @@ class Recorder:
         """Called after a gradient was added to ``.grad``; ``torch.autograd.grad`` adds none."""
 
         def hook(parameter: Tensor) -> None:
-            if self._open is None or name in self._open.after:  # the first tensor of a new pass
-                self._open = BackwardPass(_rate(self._optimizer) if self._optimizer else None)
+            backward = _outermost_backward()
+            again = self._open is not None and name in self._open.after
+            if self._open is None or (again and (backward is None or backward is not self._backward)):
+                self._open = BackwardPass(_rate(self._optimizer) if self._optimizer else None, self.modes())
                 self.passes.append(self._open)
-            if name in self._found:
+                again = False  # it is the first tensor of a new pass
+            self._backward = backward
+            if name in self._found and not again:
                 self._open.before[name] = self._found.pop(name)
             if parameter.grad is not None:
-                self._open.after[name] = parameter.grad.detach().clone()
+                self._open.after[name] = _dense(parameter.grad)
 
         return hook
+
+    def modes(self) -> ModelModes:
+        """How the model is set now."""
+        trained = frozenset(n for n, p in self.parameters.items() if p.requires_grad)
+        return ModelModes({name: settings_of(m) for name, m in self.model.named_modules()}, trained)
+
+    def _how_it_ran(self, gradient: Vectors) -> ModelModes:
+        """In the passes since the last update; now, if there were none."""
+        done = self.updates[-1].passes if self.updates else 0
+        passes = [p.how for p in self.passes[done:]] or [self.modes()]
+        return ModelModes(passes[-1].settings, frozenset(gradient).union(*(p.trained for p in passes)))
 
     def _held(self, optimizer: torch.optim.Optimizer) -> set[str]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -143,8 +181,9 @@ class Recorder:
         self.updates.append(self._now(optimizer, held))
 
     def _now(self, optimizer: torch.optim.Optimizer, held: set[str]) -> RecordedUpdate:
+        gradient = {n: g for n, g in self.leftover().items() if n in held}
         return RecordedUpdate(
-            gradient={n: g for n, g in self.leftover().items() if n in held},
+            gradient=gradient,
             held=set(held),
             weights={n: p.detach().clone() for n, p in self.parameters.items()},
             buffers={n: b.detach().clone() for n, b in self.model.named_buffers()},
@@ -152,6 +191,7 @@ class Recorder:
             learning_rate=_rate(optimizer),
             ticks=self.scheduler_ticks(),
             averages=self.averages(),
+            how=self._how_it_ran(gradient),
         )
 
     def _watched(
@@ -159,7 +199,9 @@ class Recorder:
     ) -> Callable[[], Any]:
         def watched() -> Any:
             answer = closure()
-            self.updates[-1] = self._now(optimizer, held)
+            earlier, now = self.updates[-1], self._now(optimizer, held)
+            now.moved = earlier.moved or self._moved_since(earlier)
+            self.updates[-1] = now
             return answer
 
         return watched
@@ -170,10 +212,10 @@ class Recorder:
             return
         first, handle = self._steps.pop()
         handle.remove()
-        if len(held) == len(self.parameters):
+        if held.issuperset(n for n, p in self.parameters.items() if p.requires_grad):
             self._open = None
         update = self.updates[-1]
-        update.moved = any(not torch.equal(p, update.weights[n]) for n, p in self.parameters.items())
+        update.moved = update.moved or self._moved_since(update)
         if not type(optimizer).__module__.startswith("torch.optim"):
             self._unwrap(first, update)
 
@@ -183,6 +225,29 @@ class Recorder:
             del self.updates[first]
         elif not update.moved:
             self.updates.pop()
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """A copy, dense where the gradient is sparse."""
+    return gradient.detach().to_dense() if gradient.is_sparse else gradient.detach().clone()
+
+
+def _outermost_backward() -> Any:
+    """The call of ``backward`` in whose course this is; None if it cannot be seen from this thread.
+
+    Reentrant recomputation calls ``backward`` within ``backward``, and gradients arrive in pieces.
+    """
+    found, frame = None, sys._getframe()
+    while frame is not None:
+        if frame.f_code is _engine_run_backward.__code__:
+            found = frame
+        frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+def settings_of(module: nn.Module) -> dict[str, float]:
+    """A module's numbers and flags."""
+    return {k: v for k, v in vars(module).items() if isinstance(v, int | float) and not k.startswith("_")}
 
 
 def _rate(optimizer: torch.optim.Optimizer) -> float:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from accum_lib.check.case import Case, labels_of, tensors
+from accum_lib.check.case import Case, cast, labels_of, rows_of
+from accum_lib.check.conditions import Precisions, is_same_state, set_state, state_of
 from accum_lib.check.recorder import RecordedUpdate, Vectors
 from accum_lib.vectors import flat
 
@@ -25,19 +25,40 @@ class Reference:
     """Gradients of a case at any weights, on a copy of its model."""
 
     def __init__(self, model: nn.Module, case: Case) -> None:
-        self._model, self._case = copy.deepcopy(model), case
+        self._model, self._case = _copy_of(model, case), case
+        self._kinds = self._kinds_of_parameters()
         self.counts = torch.tensor([float(case.count(b)) for b in case.batches], dtype=torch.float64)
-        self._names = [n for n, p in self._model.named_parameters() if p.requires_grad]
 
     def load(self, update: RecordedUpdate) -> None:
-        """Take the weights and the buffers that the loop had at this update."""
-        with torch.no_grad():
-            for name, p in self._model.named_parameters():
-                if name in update.weights:
-                    p.copy_(update.weights[name])
-            for name, b in self._model.named_buffers():
-                if name in update.buffers:
-                    b.copy_(update.buffers[name])
+        """Be as the loop's model was at this update: weights, buffers, precision, modes, what is trained."""
+        for name, p in self._model.named_parameters():
+            if name in update.weights:
+                p.data = update.weights[name].clone()
+                p.requires_grad_(name in update.how.trained)
+        for name, b in self._model.named_buffers():
+            if name in update.buffers:
+                b.data = update.buffers[name].clone()
+        for name, module in self._model.named_modules():
+            vars(module).update(update.how.settings.get(name, {}))
+
+    def moving_state(self, index: int) -> dict[str, float]:
+        """The modules whose forward pass changes them and so the next gradient: by how much, relative."""
+        modules = dict(self._model.named_modules())
+        before = {name: state_of(module) for name, module in modules.items()}
+        self.loss_sums([index])
+        after = {name: state_of(module) for name, module in modules.items()}
+        changed = [name for name in modules if not is_same_state(before[name], after[name])]
+        for name in changed:
+            set_state(modules[name], before[name])
+        once, found = self.of_micro_batch(index), {}
+        length = aligned(once, once).norm()
+        for name in changed:
+            set_state(modules[name], after[name])
+            error = float((aligned(self.of_micro_batch(index), once) - aligned(once, once)).norm() / length)
+            set_state(modules[name], before[name])
+            if error > 0:
+                found[name] = error
+        return found
 
     def of_micro_batch(self, index: int, seed: int = 0) -> Vectors:
         """The gradient of one micro-batch's loss **sum**; empty if it counts nothing."""
@@ -54,8 +75,30 @@ class Reference:
 
     def loss_sums(self, indices: Sequence[int]) -> list[float]:
         """Each of these micro-batches' loss **sum**, at the weights that are loaded."""
+        return self.loss_sums_of([self._case.batches[i] for i in indices])
+
+    def loss_sums_of(self, batches: Sequence[Any]) -> list[float]:
+        """Each of these batches' loss **sum**, at the weights that are loaded."""
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return [float(self._case.loss_sum(self._model, self._case.batches[i])) for i in indices]
+            return [float(self._loss_sum(batch)) for batch in batches]
+
+    def _loss_sum(self, batch: Any) -> Tensor:
+        try:
+            return self._case.loss_sum(self._model, self._as_run(batch))
+        except Exception as error:
+            raise ValueError(
+                f"the loss_sum of the case {self._case.name!r} fails outside of the loop, on the model as "
+                f"the loop has set it: {type(error).__name__}: {error}. Does it take a batch that join has "
+                "made of several, and parameters of the precision that they have?"
+            ) from error
+
+    def _as_run(self, batch: Any) -> Any:
+        """The batch in the precision of the parameters, where the loop has changed that."""
+        kinds = self._kinds_of_parameters()
+        return batch if kinds == self._kinds or len(kinds) > 1 else cast(batch, kinds.pop())
+
+    def _kinds_of_parameters(self) -> set[torch.dtype]:
+        return {p.dtype for p in self._model.parameters() if p.is_floating_point()}
 
     @contextmanager
     def batch_norm_held(self) -> Iterator[bool]:
@@ -71,7 +114,7 @@ class Reference:
     def coarsest_dtype(self, window: Sequence[int]) -> torch.dtype:
         """The lowest precision in which anything is computed: some models take their loss in float32."""
         batch = self._case.big_batch(window)
-        with _Precisions() as seen:
+        with Precisions() as seen:
             self._gradient(batch, 1.0)
         return max(seen.dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
@@ -83,16 +126,26 @@ class Reference:
         return sum(_rows(self._case.batches[i]) for i in window) + layer_chain(self._model)
 
     def _gradient(self, batch: Any, divisor: float, seed: int = 0) -> Vectors:
-        buffers = {n: b.clone() for n, b in self._model.named_buffers()}
-        values = dict(self._model.named_parameters())
+        before = [(module, state_of(module)) for module in self._model.modules()]
+        values = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             _seed(seed)
-            loss = self._case.loss_sum(self._model, batch) / divisor
-            found = torch.autograd.grad(loss, [values[n] for n in self._names], allow_unused=True)
-        with torch.no_grad():  # BatchNorm has moved its running statistics
-            for name, b in self._model.named_buffers():
-                b.copy_(buffers[name])
-        return {n: g.detach() for n, g in zip(self._names, found, strict=True) if g is not None}
+            loss = self._loss_sum(batch) / divisor
+            for p in values.values():
+                p.grad = None
+            loss.backward()  # not autograd.grad, which reentrant recomputation refuses
+        for module, state in before:  # BatchNorm has moved its running statistics
+            set_state(module, state)
+        return {n: p.grad.to_dense() for n, p in values.items() if p.grad is not None}
+
+
+def _copy_of(model: nn.Module, case: Case) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError:  # it holds a tensor that is computed from parameters, as nn.utils.weight_norm's do
+        made = case.make_model().to(next(model.parameters()).dtype)
+        made.load_state_dict(model.state_dict())
+        return made.train(model.training)
 
 
 def _seed(seed: int) -> None:
@@ -109,19 +162,6 @@ def _seed(seed: int) -> None:
 def layer_chain(model: nn.Module) -> int:
     """How many terms a model's layers add up, one layer after the other, forward and back."""
     return sum(2 * p.numel() // max(p.shape[0], 1) + 2 for p in model.parameters() if p.ndim)
-
-
-class _Precisions(TorchDispatchMode):
-    """Notes the floating-point types of everything that is computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dtypes: set[torch.dtype] = set()
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = operator(*args, **(kwargs or {}))
-        self.dtypes |= {t.dtype for t in tensors(result) if t.is_floating_point() and t.numel() > 0}
-        return result
 
 
 def rounding_tolerance(dtype: torch.dtype, length: int, condition: float = 1.0) -> float:
@@ -150,5 +190,4 @@ def _rows(batch: Any) -> int:
     labels = labels_of(batch)
     if labels is not None:
         return max(labels.numel(), 1)
-    every = tensors(batch)
-    return len(every[0]) if every and every[0].ndim else 1
+    return rows_of(batch)

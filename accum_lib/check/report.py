@@ -65,11 +65,14 @@ class ModelFacts:
         without_batch_norm: the same with BatchNorm's statistics held fixed; equal to ``batch_error`` if there
             is no BatchNorm.
         random_error: how far two gradients of the same micro-batch are apart; above 0, masks are drawn.
+        moving: the modules that each forward pass changes, such as spectral norm's, and how far that moves
+            the next gradient of the same micro-batch.
     """
 
     batch_error: float
     without_batch_norm: float
     random_error: float
+    moving: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ class Report:
         leftover: norm of the gradient left in the buffer at the end, relative to an update's.
         model: what the model does with a batch.
         notes: what was not observed, and of which the verdict therefore says nothing.
+        remarks: what is no fault, but part of the verdict: how the loop set the model, its own precision.
         losses_compared: whether the loop returned a loss for each update.
+        ended: how the loop ended the process, if it tried to.
         diagnoses: the faults that were found; empty for a right loop.
     """
 
@@ -107,7 +112,9 @@ class Report:
     leftover: float
     model: ModelFacts
     notes: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = field(default=())
     losses_compared: bool = False
+    ended: str | None = None
     diagnoses: tuple[Diagnosis, ...] = field(default=())
 
     @property
@@ -154,6 +161,7 @@ def explain(report: Report) -> str:
         *_table(report),
     ]
     lines += [_("* {code}: {message}.", code=d.code, message=d.message) for d in report.diagnoses]
+    lines += [_("  Note: {remark}.", remark=remark) for remark in report.remarks]
     if report.notes:
         lines.append(_("  (not observed: {notes})", notes=clauses(report.notes)))
     return "\n".join(lines)

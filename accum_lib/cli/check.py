@@ -7,9 +7,13 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accum_lib.check import Case
 
 DESCRIPTION = """\
 Runs a training loop on small models in float64, compares every update with the one of one big batch, and
@@ -23,16 +27,25 @@ Its micro-batches are (inputs, labels); labels of -100 do not count; the loss is
 
 
 def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
+    """Add the commands to the parser: ``check``, and ``scoreboard`` of the installed frameworks."""
     parser = commands.add_parser(
         "check", help="compare a training loop with one big batch", description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("loop", metavar="MODULE:FUNCTION", help="my_training:train, or train.py:train")
-    parser.add_argument("--case", metavar="MODULE:FUNCTION", help="a function that returns your own Case")
+    parser.add_argument(
+        "--case", metavar="MODULE:FUNCTION", help="a function that returns your own Case, or a list of Cases"
+    )
     parser.add_argument("--k", type=int, help="accumulation steps, if the loop has its own fixed number")
     parser.add_argument("--max-grad-norm", type=float, help="the norm to which the loop is meant to clip")
     parser.set_defaults(run=run)
+    board = commands.add_parser(
+        "scoreboard",
+        help="try the installed frameworks",
+        description="Runs the installed Transformers Trainer, Accelerate, Lightning and Fabric on ragged "
+        "data, compares their updates with one big batch's in float64, and prints what the lens sees.",
+    )
+    board.set_defaults(run=run_scoreboard)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,32 +53,90 @@ def run(arguments: argparse.Namespace) -> int:
     from accum_lib.check import check_case, explain, standard_cases
 
     loop = load(arguments.loop)
-    cases = [load(arguments.case)()] if arguments.case else standard_cases()
+    cases = own_cases(arguments.case) if arguments.case else standard_cases()
     if arguments.k is not None:
         cases = [replace(case, accumulation_steps=arguments.k) for case in cases]
     if arguments.max_grad_norm is not None:
         cases = [replace(case, max_grad_norm=arguments.max_grad_norm) for case in cases]
+    equal = True
+    for number, case in enumerate(cases):  # what is finished is on the screen, whatever the next one does
+        try:
+            with _told_if_it_exits(f"the case {case.name!r}"):
+                report = check_case(loop, case)
+        except Exception as error:
+            if (place := place_in(loop, error)) is None:
+                raise
+            print(f"error: {type(error).__name__}: {error}\n{place}", file=sys.stderr)
+            return 2
+        print(("\n" if number else "") + explain(report), flush=True)
+        equal = equal and report.ok
+    return 0 if equal else 1
+
+
+def run_scoreboard(_: argparse.Namespace) -> int:
+    """Print the table; always 0, since a framework's fault is no failure of this command."""
+    from accum_lib.check.frameworks.scoreboard import ScoreRow, scoreboard, table
+
+    rows = list(scoreboard())
+    print(table(rows))
+    tried = [r for r in rows if isinstance(r, ScoreRow)]
+    print("\n'scale': the gradient's length along the big batch's where it is furthest from 1 (right).")
+    for name, remedy in {r.framework: r.remedy for r in tried if r.mended is not None}.items():
+        print(f"{name}, mended: {remedy}.")
+    return 0
+
+
+def own_cases(name: str) -> "list[Case]":
+    """What ``--case`` names: a Case, several, or a function that returns either.
+
+    Raises:
+        TypeError: it is or returns something else.
+    """
+    from accum_lib.check import Case
+
+    made = load(name)
+    if callable(made):
+        with _told_if_it_exits(name):
+            made = made()
+    cases = [made] if isinstance(made, Case) else list(made) if isinstance(made, list | tuple) else []
+    if not cases or not all(isinstance(case, Case) for case in cases):
+        raise TypeError(
+            f"--case {name} gives {made!r:.60}, and not a Case: let the function return "
+            "accum_lib.check.Case(name, make_model, batches, accumulation_steps, loss_sum, count)"
+        )
+    return cases
+
+
+@contextmanager
+def _told_if_it_exits(what: str) -> Iterator[None]:
+    """``sys.exit`` in the reader's code would end this command with the reader's status, 0 perhaps."""
     try:
-        reports = [check_case(loop, case) for case in cases]
-    except Exception as error:
-        if (place := place_in(loop, error)) is None:
-            raise
-        print(f"error: {type(error).__name__}: {error}\n{place}", file=sys.stderr)
-        return 2
-    print("\n\n".join(explain(report) for report in reports))
-    return 0 if all(report.ok for report in reports) else 1
+        yield
+    except SystemExit as error:
+        raise ValueError(
+            f"{what} ended the process itself (SystemExit with {error.code!r}), so nothing was checked: put "
+            "what is to run as a script under if __name__ == '__main__', and raise instead of sys.exit"
+        ) from error
 
 
 def place_in(loop: Callable[..., Any], error: BaseException) -> str | None:
-    """Where in the loop's own file the error came from, the innermost line of it; None if it did not."""
+    """Where in the loop's own file the error came from, the innermost line of it; None if it did not.
+
+    An error that the loop raised, though not from its own file (a decorated or a callable object), is
+    placed where it was raised.
+    """
     try:
         file = inspect.getsourcefile(inspect.unwrap(loop))
     except TypeError:  # a callable object, or a loop that was compiled
+        file = None
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [f for f in frames if file and os.path.realpath(f.filename) == os.path.realpath(file)]
+    if not inside and getattr(error, "__notes__", None):
+        inside = frames
+    if not inside:
         return None
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if file is not None and os.path.realpath(frame.filename) == os.path.realpath(file):
-            return f"  in the loop: {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}"
-    return None
+    frame = inside[-1]
+    return f"  in the loop: {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}"
 
 
 def load(name: str) -> Any:
@@ -88,7 +159,8 @@ def load(name: str) -> Any:
         raise ValueError(f"{place} is no Python file (.py), and a module's name has dots instead of {os.sep}")
     sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(place)
+        with _told_if_it_exits(f"the import of {place}"):
+            module = importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise  # the reader's module was found, and misses something itself
@@ -96,6 +168,12 @@ def load(name: str) -> Any:
             f"there is no module {place!r} in this folder or installed: give a file, such as train.py:train, "
             "or go to the folder that holds it"
         ) from error
+    except (ValueError, TypeError, ImportError, OSError):
+        raise
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{line.filename}, line {line.lineno}"
+        raise ImportError(f"{place} can't be imported: {type(error).__name__}: {error} ({at})") from error
     if not hasattr(module, attribute):
         functions = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
         raise ValueError(f"{place} has no {attribute!r}; it has {', '.join(functions) or 'no function'}")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from accum_lib.accumulate import windows
 from accum_lib.check import (
     Case,
     assert_equivalent,
@@ -89,8 +90,12 @@ def test_the_worst_parameter_is_the_one_that_is_off() -> None:
 
 def test_a_parameter_without_a_gradient_is_missed() -> None:
     def forgets(model, optimizer, batches, accumulation_steps):
-        model[0].weight.requires_grad_(False)
+        def clear(*_) -> None:
+            model[0].weight.grad = None
+
+        handle = optimizer.register_step_pre_hook(clear)
         L.right(model, optimizer, batches, accumulation_steps)
+        handle.remove()
 
     assert "missing_gradient" in check_case(forgets, RAGGED).codes
 
@@ -100,6 +105,29 @@ def test_an_optimizer_of_the_loops_own_is_seen() -> None:
         L.right(model, torch.optim.Adam(model.parameters(), lr=1e-3), batches, k)
 
     assert check_case(own_adam, RAGGED).ok
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_an_optimizer_that_evaluates_its_closure_last_has_moved(wrong) -> None:
+    """LBFGS may end with an evaluation, after which nothing moves any more."""
+
+    def lbfgs(model, batches, accumulation_steps):
+        optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=2)
+        for window in windows(batches, accumulation_steps):
+            total = sum(count_tokens(batch) for batch in window) * (1.5 if wrong else 1.0)
+
+            def closure(window=window, total=total):
+                optimizer.zero_grad()
+                losses = [token_loss_sum(model, batch) / total for batch in window]
+                for loss in losses:
+                    loss.backward()
+                return sum(loss.detach() for loss in losses)
+
+            optimizer.step(closure)
+
+    report = check_case(lbfgs, RAGGED)
+    assert report.ok is not wrong
+    assert report.codes == (("wrong_scale",) if wrong else ())
 
 
 def test_a_closure_counts_with_the_gradient_it_leaves() -> None:
@@ -280,6 +308,49 @@ def test_the_random_state_of_the_loop_is_not_disturbed() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+# --- Clipping that is the loop's own
+
+
+def clips_at(norm: float | None, each: bool = False):
+    def loop(model, optimizer, batches, accumulation_steps, max_grad_norm=norm):
+        for window in windows(batches, accumulation_steps):
+            total = sum(count_tokens(b) for b in window)
+            for batch in window:
+                (token_loss_sum(model, batch) / total).backward()
+                if each and max_grad_norm:
+                    nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            if max_grad_norm:
+                nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return loop
+
+
+@pytest.mark.parametrize("norm", [1.0, 0.1, 2, None, 0, float("inf")])
+def test_a_loop_keeps_its_own_max_grad_norm(norm) -> None:
+    """By hand: no update's gradient is longer than the norm, and with a small norm all are just as long."""
+    used, clips = [], clips_at(norm)
+
+    def noting(model, optimizer, batches, accumulation_steps, max_grad_norm=norm):
+        optimizer.register_step_pre_hook(
+            lambda *_: used.append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
+        )
+        clips(model, optimizer, batches, accumulation_steps, max_grad_norm)
+
+    assert check_case(noting, RAGGED).ok
+    assert max(used) <= (norm or 9.0) * (1 + 1e-9)
+    assert norm != 0.1 or min(used) > 0.0999
+
+
+def test_an_own_max_grad_norm_excuses_no_other_clipping() -> None:
+    assert check_case(clips_at(0.1, each=True), RAGGED).codes == ("clipped_per_micro_batch",)
+    assert check_case(clips_at(0.1), replace(RAGGED, max_grad_norm=0.2)).ok, "it is given the case's"
+    fixed = clips_at(0.1)
+    deaf = check_case(lambda model, optimizer, batches, k: fixed(model, optimizer, batches, k), RAGGED)
+    assert deaf.codes == ("clipped",), "nothing says that it is meant to"
+
+
 # --- Names and words
 
 
@@ -328,7 +399,7 @@ def test_joining_pads_what_is_ragged() -> None:
     pair = join_batches([(torch.zeros(2, 3), torch.zeros(2)), (torch.ones(1, 3), torch.ones(1))])
     assert pair[0].shape == (3, 3)
     assert pair[1].tolist() == [0, 0, 1]
-    with pytest.raises(TypeError, match="type str: give the case a join function"):
+    with pytest.raises(TypeError, match="type str: give a join function"):
         join_batches(["a", "b"])
 
 

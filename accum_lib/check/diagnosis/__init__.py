@@ -17,9 +17,18 @@ from accum_lib.words import _
 
 def diagnose(report: Report, evidence: Evidence) -> Report:
     """The report with its diagnoses; a loop that is equal can still have faults in its surroundings."""
+    if report.ended is not None:
+        words = _(
+            "the loop ended the process itself ({how}), after {updates} of {due} updates: what follows was "
+            "not checked. Let it raise an error, or return",
+            how=report.ended,
+            updates=len(report.updates),
+            due=report.expected_updates,
+        )
+        return replace(report, diagnoses=(Diagnosis("ended_itself", words),))
     found = surroundings(report, evidence)
     if not report.equal:
-        found += model_limits(report)
+        found += model_limits(report, evidence)
         if not only_the_model(report):
             when = timing(report, evidence)
             found += when + weighing(report, evidence, {d.code for d in when})

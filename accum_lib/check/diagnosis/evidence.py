@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from accum_lib.check.case import Case
+from accum_lib.check.case import Case, labels_of, rows_of
 from accum_lib.check.recorder import Recorder, Vectors
 from accum_lib.check.reference import Reference
 from accum_lib.check.report import UpdateCheck
+from accum_lib.vectors import IGNORE_INDEX
+from accum_lib.words import _
 
 SIGNIFICANT = 1e-6  # a weight below this, relative to the largest, is none
 ALIKE = 1e-4  # weights that agree to this are the same; the faults differ by much more
@@ -64,6 +67,16 @@ class Evidence:
         """Which ones each update of an epoch should be made of: those in which anything counts."""
         counts = self.reference.counts
         return [{i for i in window if counts[i] > 0} for window in self.case.windows()]
+
+
+def counts_of(batch: Any) -> dict[str, float]:
+    """What a loss over this batch could be divided by, by its name."""
+    counts, labels = {_("samples"): float(rows_of(batch))}, labels_of(batch)
+    if labels is None or labels.is_floating_point():
+        return counts
+    counts[_("labels that are not ignored")] = float((labels != IGNORE_INDEX).sum())
+    counts[_("label positions, ignored ones too")] = float(labels.numel())
+    return counts
 
 
 def support(update: UpdateCheck) -> list[int]:

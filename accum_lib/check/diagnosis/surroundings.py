@@ -4,20 +4,22 @@ from itertools import pairwise
 
 import numpy as np
 
-from accum_lib.check.diagnosis.evidence import ALIKE, Evidence, counted, support
+from accum_lib.check.diagnosis.evidence import ALIKE, Evidence, counted, counts_of, support
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
-from accum_lib.words import _
+from accum_lib.words import _, listed
 
 
 def surroundings(report: Report, evidence: Evidence) -> list[Diagnosis]:
     """Faults beside the gradient itself: they are looked for in equal loops, too."""
-    rules = (_scheduler, _averages, _logged, _missing)
+    rules = (_scheduler, _averages, _logged, _missing, _modes_changed)
     return [d for rule in rules if (d := rule(report, evidence))]
 
 
-def model_limits(report: Report) -> list[Diagnosis]:
+def model_limits(report: Report, evidence: Evidence) -> list[Diagnosis]:
     """What no loop can mend: masks that are drawn, and models that see the whole batch."""
     facts = report.model
+    if facts.moving:
+        return [Diagnosis("moving_state", _moving(facts.moving))]
     if facts.random_error > 0:
         words = _(
             "the model draws random masks (dropout), so two gradients of the same micro-batch differ by "
@@ -39,16 +41,51 @@ def model_limits(report: Report) -> list[Diagnosis]:
             without_batch_norm=facts.without_batch_norm,
         )
         return [Diagnosis("batch_norm", words)]
+    name = _count_that_fits(evidence)
+    if name is not None:
+        words = _(
+            "the case's count is not what its loss is a sum of: {off}, and its mean is one over {name}. See "
+            "accum_lib.losses.check_count",
+            off=off,
+            name=name,
+        )
+        return [Diagnosis("wrong_count", words)]
     words = _(
-        "the loss or the model compares examples of a batch with each other (in-batch negatives?): {off}",
+        "the loss or the model compares examples of a batch with each other (in-batch negatives?), or its "
+        "mean was not divided by the case's count: {off}",
         off=off,
     )
     return [Diagnosis("batch_dependent", words)]
 
 
+def _count_that_fits(evidence: Evidence) -> str | None:
+    """What the loss is a mean over instead of the case's count: it makes the micro-batches' means add up."""
+    case, reference = evidence.case, evidence.reference
+    window = [i for i in max(case.windows(), key=len) if reference.counts[i] > 0]
+    batches = [*(case.batches[i] for i in window), case.big_batch(window)]
+    own = [float(case.count(batch)) for batch in batches]
+    means = [value / number for value, number in zip(reference.loss_sums_of(batches), own, strict=True)]
+    for name in counts_of(batches[-1]):
+        other = [counts_of(batch).get(name, 0.0) for batch in batches]
+        *parts, whole = [mean * number for mean, number in zip(means, other, strict=True)]
+        if not np.allclose(other, own) and abs(sum(parts) - whole) <= 1e-5 * abs(whole):
+            return name
+    return None
+
+
+def _moving(moving: dict[str, float]) -> str:
+    return _(
+        "each forward pass changes the model itself ({names}), so that the next gradient of the same "
+        "micro-batch is {error:.1g} off: K passes are not one, whatever the loop does. Hold it still (in "
+        "evaluation mode, if it heeds that) to be equal",
+        names=listed([name or _("the model") for name in sorted(moving, key=lambda n: -moving[n])][:3]),
+        error=max(moving.values()),
+    )
+
+
 def only_the_model(report: Report) -> bool:
     """Whether the loop weighs every micro-batch rightly, so that whatever differs is the model's doing."""
-    if report.model.random_error > 0:
+    if report.model.random_error > 0 or report.model.moving:
         return True
     complete = len(report.updates) == report.expected_updates
     return _sees_the_batch(report) and complete and all(_weighs_rightly(u) for u in report.updates)
@@ -114,7 +151,7 @@ def _logged(report: Report, evidence: Evidence) -> Diagnosis | None:
     """The losses that the loop returned, one for each update, beside the windows' true means."""
     if len(evidence.losses) != len(report.updates) or not all(u.expected for u in report.updates):
         return None
-    if report.model.random_error > 0 or not report.updates:
+    if report.model.random_error > 0 or report.model.moving or not report.updates:
         return None
     true, last, means = (np.array(column) for column in zip(*_window_losses(report, evidence), strict=True))
     logged, k = np.array(evidence.losses), report.accumulation_steps
@@ -152,6 +189,21 @@ def _window_losses(report: Report, evidence: Evidence) -> list[tuple[float, floa
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.allclose(one, other, rtol=ALIKE, atol=0))
+
+
+def _modes_changed(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Within a window modules go from training to evaluation mode or back, and that shows."""
+    passes = evidence.recorder.passes
+    pairs = [pair for _window, js in evidence.inner_passes() for pair in pairwise(js)]
+    changed = [(a, b) for a, b in pairs if passes[a].how.still() != passes[b].how.still()]
+    if report.equal or not changed:
+        return None
+    words = _(
+        "within a window the model goes from one mode to another (training, evaluation), at first after "
+        "backward pass {number}: is model.train() missing after an evaluation?",
+        number=changed[0][0],
+    )
+    return Diagnosis("mode_changed", words)
 
 
 def _missing(report: Report, evidence: Evidence) -> Diagnosis | None:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from accum_lib.check.case import Case, labels_of, tensors
-from accum_lib.check.diagnosis.evidence import ALIKE, COARSE, Evidence, Window, counted, support
+from accum_lib.check.case import Case, rows_of
+from accum_lib.check.diagnosis.evidence import ALIKE, COARSE, Evidence, Window, counted, counts_of, support
 from accum_lib.check.recorder import Vectors
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
-from accum_lib.losses import IGNORE_INDEX
 from accum_lib.words import _, listed, sentences
 
 
@@ -220,7 +219,7 @@ def _measured(updates: list[UpdateCheck], place: str) -> str:
 def _ways(evidence: Evidence) -> list[Weighing]:
     """The right way first, then known mistakes, from the simplest on."""
     n, k, total = evidence.reference.counts.numpy(), evidence.case.accumulation_steps, evidence.total
-    rows = np.array([float(len(tensors(b)[0])) for b in evidence.case.batches])
+    rows = np.array([float(rows_of(b)) for b in evidence.case.batches])
     means = _("a mean of means: micro-batches weigh alike, however much each of them counts;")
     twice = _("the micro-batches' means are divided by K twice;")
     ways = [
@@ -271,12 +270,7 @@ def _by_other_count(name: str, count: np.ndarray, k: int) -> list[Weighing]:
 
 
 def _other_counts(case: Case) -> dict[str, np.ndarray]:
-    """What else of a micro-batch could be mistaken for its count."""
-    counts = {_("samples"): np.array([float(len(tensors(b)[0])) for b in case.batches])}
-    labels = [t for b in case.batches if (t := labels_of(b)) is not None and not t.is_floating_point()]
-    if len(labels) == len(case.batches):
-        counts[_("labels that are not ignored")] = np.array(
-            [float((t != IGNORE_INDEX).sum()) for t in labels]
-        )
-        counts[_("label positions, ignored ones too")] = np.array([float(t.numel()) for t in labels])
-    return {name: np.maximum(values, 1e-9) for name, values in counts.items()}
+    """What else of a micro-batch could be mistaken for its count, where all micro-batches have it."""
+    each = [counts_of(batch) for batch in case.batches]
+    names = [name for name in each[0] if all(name in counts for counts in each)]
+    return {name: np.maximum([counts[name] for counts in each], 1e-9) for name in names}

@@ -67,6 +67,17 @@ class ScoreRow:
         return max(scales, key=lambda s: abs(s - 1), default=float("nan"))
 
 
+@dataclass(frozen=True)
+class NotRun:
+    """A framework, or one of its cases, that could not be tried; and why. The others are, all the same."""
+
+    framework: str
+    version: str
+    subject: str
+    reason: str
+    mended: None = None
+
+
 def _trainer(subject: FrameworkCase) -> Loop | None:
     return None if subject.head == "MLP" else transformers_trainer.trainer_loop()
 
@@ -109,28 +120,49 @@ def scoreboard(
     contestants: Sequence[Contestant] = CONTESTANTS,
     chosen: Sequence[FrameworkCase] | None = None,
     short_epochs: bool = True,
-) -> Iterator[ScoreRow]:
-    """Try every installed framework on every case; rows come as they are computed.
+) -> Iterator[ScoreRow | NotRun]:
+    """Try every framework on every case; rows come as they are computed.
 
     Args:
-        contestants: the frameworks; those that are not installed are left out.
+        contestants: the frameworks; one that is not installed, or misses a package, is one row that says so.
         chosen: the cases; None takes digits, the heads of RoBERTa and two causal models.
         short_epochs: try each also with an epoch shorter than K.
     """
     every = chosen if chosen is not None else [*framework_cases(), causal_lm("LlamaForCausalLM")]
     for contestant in contestants:
         installed = contestant.version()
-        for subject in _all(every, short_epochs) if installed else []:
-            loop, mended = contestant.as_documented(subject), contestant.mended(subject)
-            if loop is None:
-                continue
-            with quiet():
-                report = check_case(loop, subject.case)
-                better = None if report.ok or mended is None else check_case(mended, subject.case)
-            yield ScoreRow(
-                contestant.name, installed or "", subject.case.name, subject.head, report, better,
-                _(contestant.remedy),
-            )  # fmt: skip
+        if installed is None:
+            reason = _("{package} is not installed", package=contestant.package)
+            yield NotRun(contestant.name, "", "", reason)
+            continue
+        for subject in _all(every, short_epochs):
+            try:
+                row = _tried(contestant, installed, subject)
+            except ImportError as error:  # it needs a package that is not there: no case can be tried
+                yield NotRun(contestant.name, installed, "", _first_line(error))
+                break
+            except Exception as error:
+                yield NotRun(contestant.name, installed, subject.case.name, _first_line(error))
+            else:
+                if row is not None:
+                    yield row
+
+
+def _tried(contestant: Contestant, installed: str, subject: FrameworkCase) -> ScoreRow | None:
+    loop, mended = contestant.as_documented(subject), contestant.mended(subject)
+    if loop is None:
+        return None
+    with quiet():
+        report = check_case(loop, subject.case)
+        better = None if report.ok or mended is None else check_case(mended, subject.case)
+    return ScoreRow(
+        contestant.name, installed, subject.case.name, subject.head, report, better, _(contestant.remedy)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    words = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {words}".replace("|", "/")
 
 
 def _all(subjects: Sequence[FrameworkCase], short_epochs: bool) -> list[FrameworkCase]:
@@ -139,11 +171,15 @@ def _all(subjects: Sequence[FrameworkCase], short_epochs: bool) -> list[Framewor
     return [each for one in subjects for each in (one, one.short_epoch())]
 
 
-def table(rows: Sequence[ScoreRow]) -> str:
+def table(rows: Sequence[ScoreRow | NotRun]) -> str:
     """The rows as a Markdown table."""
     lines = [_("| framework | case | model | scale | relative error | diagnosis | mended |")]
     lines.append("|---|---|---|---:|---:|---|---|")
     for r in rows:
+        if isinstance(r, NotRun):
+            why = _("not tried: {reason}", reason=r.reason)
+            lines.append(f"| {f'{r.framework} {r.version}'.strip()} | {r.subject} | | | | {why} | |")
+            continue
         diagnosis = _("equal") if r.report.ok else listed(r.report.codes)
         mended = "" if r.mended is None else _("equal ({error:.0e})", error=r.mended.relative_error)
         if r.mended is not None and not r.mended.ok:

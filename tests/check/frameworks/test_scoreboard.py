@@ -12,7 +12,7 @@ import torch
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.check import check_case
 from accum_lib.check.frameworks import cases, transformers_trainer
-from accum_lib.check.frameworks.scoreboard import CONTESTANTS, Contestant, scoreboard, table
+from accum_lib.check.frameworks.scoreboard import CONTESTANTS, Contestant, NotRun, ScoreRow, scoreboard, table
 
 CHEAP = [cases.digits(), cases.token_classification()]
 
@@ -85,8 +85,32 @@ def test_a_right_and_a_wrong_framework_are_told_apart() -> None:
     assert "no_division" in text
 
 
-def test_a_framework_that_is_not_installed_is_left_out() -> None:
-    assert list(scoreboard([Contestant("none", "no-such-package", ours, ours, "")], CHEAP)) == []
+def needs_a_package(subject):
+    def loop(model, optimizer, batches, accumulation_steps):
+        import no_such_package  # noqa: F401
+
+    return loop
+
+
+def fails_once(subject):
+    def loop(model, optimizer, batches, accumulation_steps):
+        raise RuntimeError("broken | here\nand more") if len(batches) < 3 else KeyError
+
+    return loop
+
+
+def test_each_framework_stands_alone_and_a_missing_one_is_a_row_with_its_reason() -> None:
+    names = [("none", "no-such-package", ours), ("half", "torch", needs_a_package),
+             ("broken", "torch", fails_once), ("good", "torch", ours)]  # fmt: skip
+    rows = list(scoreboard([Contestant(n, package, make, make, "") for n, package, make in names], CHEAP))
+    reasons = [(r.framework, r.reason) for r in rows if isinstance(r, NotRun)]
+    assert reasons[:2] == [("none", "no-such-package is not installed"),
+                           ("half", "ModuleNotFoundError: No module named 'no_such_package'")]  # fmt: skip
+    assert reasons[2:] == [("broken", "KeyError: "), ("broken", "RuntimeError: broken / here")] * 2
+    assert [r.framework for r in rows if isinstance(r, ScoreRow)] == ["good"] * 4
+    text = table(rows).splitlines()
+    assert text[2] == "| none |  | | | | not tried: no-such-package is not installed | |"
+    assert {line.count("|") for line in text} == {8}
 
 
 def test_the_trainer_hands_over_every_micro_batch_in_order() -> None:
