@@ -52,7 +52,11 @@ def _workload(arguments: argparse.Namespace) -> Any:
 
     if ":" not in arguments.model:
         return named(arguments.model, arguments.head, arguments.tokens)
-    workload = load(arguments.model)()
+    make = load(arguments.model)
+    try:
+        workload = make()
+    except Exception as error:  # whatever a reader's own function raises
+        raise ValueError(f"{arguments.model} failed with {type(error).__name__}: {error}") from error
     if not isinstance(workload, Workload):
         raise TypeError(f"{arguments.model} must return a Workload; it returned {type(workload).__name__}")
     return workload

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accum_lib.memory.cpu import OTHER_RNNS, additive, step_by_step
-from accum_lib.memory.trace.device import Device, Scratch, refusal
+from accum_lib.memory.cpu import additive, step_by_step
+from accum_lib.memory.trace.device import IN_ONE_KERNEL, Device, Scratch, refusal
 from accum_lib.memory.trace.shapes import Operator
 
 aten = torch.ops.aten
@@ -25,7 +25,7 @@ THREADS = 2
 CUBLAS_WORKSPACE = 4096 * 2 * 1024 + 16 * 8 * 1024  # bytes
 CUBLAS_WORKSPACE_HOPPER = 4096 * 8 * 1024  # from compute capability 9.0 on
 CUBLASLT_WORKSPACE = 1024 * 1024  # of a matrix product with a bias (aten/src/ATen/cuda/CUDABlas.cpp)
-RNNS = ("lstm.input", *OTHER_RNNS)
+RNNS = ("lstm.input", "lstm.data", "gru.input", "gru.data", "rnn_tanh.input", "rnn_relu.input")
 # Of an H100, an H200; with fewer, a sum over very many rows takes a smaller buffer.
 MULTIPROCESSORS, THREADS_PER_MULTIPROCESSOR = 132, 2048
 FLASH_BLOCK = 128  # rows that the flash kernel's backward pass rounds up to
@@ -56,6 +56,7 @@ class CUDA(Device):
         return {
             "dropout": dropout,
             "scaled_dot_product_attention": self.attention,
+            **IN_ONE_KERNEL,
             **{name: refusal(name, "cuDNN keeps a reserve of its own") for name in RNNS},
         }
 
@@ -84,7 +85,8 @@ class CUDA(Device):
         """The kernel that is pinned, or the leanest that takes these types and this mask."""
         value, key, query = self.lower(value), self.lower(key), self.lower(query)
         mask = None if mask is None else self.lower(mask)
-        backend = self.chosen(query, mask)
+        grouped = enable_gqa and query.shape[-3] != key.shape[-3]
+        backend = self.chosen(query, mask, grouped)
         mask = additive(mask, query.dtype)
         if backend == "flash":
             return aten._scaled_dot_product_flash_attention(query, key, value, dropout, causal, scale=scale)[
@@ -97,11 +99,16 @@ class CUDA(Device):
             )[0]
         return step_by_step(self, query, key, value, mask, dropout, causal, scale, enable_gqa)
 
-    def chosen(self, query: Tensor, mask: Tensor | None) -> str:
+    def chosen(self, query: Tensor, mask: Tensor | None, grouped: bool = False) -> str:
         """The attention kernel (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp).
 
+        Args:
+            query, mask: as attention gets them.
+            grouped: fewer heads of keys and values than of queries, which the efficient kernel refuses.
+
         Raises:
-            ValueError: flash is pinned and cannot take these types or a mask.
+            ValueError: flash is pinned and cannot take these types or a mask, or the efficient one is and
+                cannot take groups.
         """
         flash_can = query.dtype in HALF and mask is None
         if self.backend == "flash" and not flash_can:
@@ -109,8 +116,13 @@ class CUDA(Device):
                 f"flash attention takes 16-bit types and no mask; here it gets {query.dtype}"
                 f"{'' if mask is None else ' and a mask'}. Choose attention='efficient' or 'auto'"
             )
+        if self.backend == "efficient" and grouped:
+            raise ValueError(
+                "efficient attention takes as many heads of keys as of queries; here it gets fewer. "
+                "Choose attention='math' or 'auto'"
+            )
         if self.backend == "auto":
-            return "flash" if flash_can else "efficient"
+            return "flash" if flash_can else "math" if grouped else "efficient"
         return self.backend
 
 
@@ -135,10 +147,14 @@ def _ready(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
 
 
 def _flash_backward(args: tuple, outputs: tuple) -> tuple[int, int]:
-    """The query's gradient in float32, and a number for each row (cuda/flash_attn/flash_api.cpp)."""
+    """The query's gradient in float32, and a number for each row (cuda/flash_attn/flash_api.cpp).
+
+    Where several heads share a key, its gradient and the value's for each of them, before they are added up.
+    """
     batch, heads, tokens, width = args[1].shape
-    rows = batch * heads * _rounded(tokens, FLASH_BLOCK)
-    return 0, 4 * rows * _rounded(width, 32) + 4 * rows
+    rows, key = batch * heads * _rounded(tokens, FLASH_BLOCK), args[2]
+    shared = 0 if key.shape[1] == heads else 2 * (key.numel() // key.shape[1]) * heads * key.element_size()
+    return 0, 4 * rows * _rounded(width, 32) + 4 * rows + shared
 
 
 def _efficient_backward(args: tuple, outputs: tuple) -> tuple[int, int]:

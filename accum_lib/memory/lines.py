@@ -9,7 +9,7 @@ of what the rule is about.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from accum_lib.memory.trace import TraceMismatchError
 from accum_lib.memory.trace.storages import Tape
 
 ROUNDING_BYTES = 0.01  # of float64, in computing a line; sizes are whole bytes
+ROUNDED = 0.0005  # of the peak: so much may libraries round their scratch, to pages or to blocks
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,15 @@ class Lines:
         tape: what all traces have in common: events, categories, operators.
         constant, per_sample: (storages,) bytes; 0 for the scratch.
         scratch: for a few storages the bytes at any M, which are no straight line.
+        straight: False if kernels that had to be tried take another scratch at each M: then every M needs a
+            trace of its own.
     """
 
     tape: Tape
     constant: np.ndarray
     per_sample: np.ndarray
     scratch: Mapping[int, Callable[[float], int]] = field(default_factory=dict)
+    straight: bool = True
 
     def nbytes(self, micro_batch_size: float, granularity: int = 1) -> np.ndarray:
         """(storages,) the bytes of each at this M, rounded up to the allocator's granularity."""
@@ -58,9 +62,8 @@ def through(tapes: Mapping[int, Tape]) -> Lines:
         constant[storage] = per_sample[storage] = 0
         scratch[storage] = partial(_on_a_line, at_a.nbytes, (a, at_a.number), (b, at_b.number))
     lines = Lines(first, constant, per_sample, scratch)
-    for size, tape in others:
-        _check_on_line(lines, (a, b, size), tape)
-    return lines
+    straight = [_check_on_line(lines, (a, b, size), tape) for size, tape in others]
+    return replace(lines, straight=all(straight))
 
 
 def _on_a_line(
@@ -112,15 +115,25 @@ def _at(tape: Tape, index: int) -> str:
     return tape.operators[index] if index < len(tape.operators) else "none"
 
 
-def _check_on_line(lines: Lines, sizes: tuple[int, int, int], tape: Tape) -> None:
+def _check_on_line(lines: Lines, sizes: tuple[int, int, int], tape: Tape) -> bool:
+    """Whether what the tried kernels held is on its lines, as all else has to be."""
     a, b, c = sizes
     off = np.abs(lines.nbytes(c) - tape.nbytes)
+    tried = [storage for storage, _ in tape.tried]
+    straight = bool(off[tried].sum() <= ROUNDED * _peak(tape))
+    off[tried] = 0
     worst = int(off.argmax())
     if off[worst] > ROUNDING_BYTES:
         raise _mismatch(
             f"a tensor made by {_maker(tape, worst)} has {tape.nbytes[worst]:,} bytes at M = {c}, where a "
             f"straight line through M = {a} and {b} has {lines.nbytes(c)[worst]:,.0f}"
         )
+    return straight
+
+
+def _peak(tape: Tape) -> float:
+    alive = np.cumsum(tape.nbytes[tape.storage] * tape.sign)
+    return float(alive.max() + tape.nbytes[tape.resident].sum())
 
 
 def _maker(tape: Tape, storage: int) -> str:

@@ -15,7 +15,7 @@ def rank(option: Option) -> tuple:
     """What fits comes first, the fastest of it before, then what changes least."""
     changes = option.checkpointing + (option.precision != "fp32") + (option.optimizer != "adamw")
     if not option.fits:
-        return True, option.peak_bytes, changes
+        return True, not option.predicted, option.peak_bytes, changes
     if option.seconds is None:  # without a card's speed: recomputing costs a third, a micro-batch less
         return False, option.checkpointing, option.accumulation_steps, changes
     return False, option.seconds, changes
@@ -47,6 +47,13 @@ def verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit:
     """About the first option, which is the one as asked for."""
     asked, others = options[0], [o for o in options[1:] if o.fits]
     what = describe(asked)
+    if not asked.predicted:
+        rest = (
+            _("Nothing else fits.")
+            if not others
+            else _("What fits: {way}.", way=describe(min(others, key=rank)))
+        )
+        return sentences(f"{what}: {asked.reason}", rest)
     if asked.accumulation_steps == 1:
         return _("{what}: the whole batch fits, so accumulation would only take time.", what=what)
     if asked.fits:
@@ -128,7 +135,8 @@ def explain_plan(found: Plan) -> str:
 def _row(o: Option) -> tuple[str, ...]:
     m, k = (str(o.micro_batch_size), str(o.accumulation_steps)) if o.fits else ("-", "-")
     seconds = "-" if o.seconds is None else f"~{o.seconds:.2g}"
-    sizes = (f"{nbytes / GIB:.2f}" for nbytes in (o.peak_bytes, o.reserved_bytes, o.floor_bytes))
+    known = (o.peak_bytes, o.reserved_bytes, o.floor_bytes)
+    sizes = (f"{nbytes / GIB:.2f}" if o.predicted else "-" for nbytes in known)
     return describe(o), m, k, *sizes, seconds, o.reason
 
 

@@ -19,7 +19,9 @@ from accum_lib.memory.plan_text import rank, reason, verdict
 from accum_lib.memory.prediction import LARGEST_M, Prediction, last_that, predict
 from accum_lib.memory.records import Option, Plan
 from accum_lib.memory.settings import Settings
+from accum_lib.memory.trace import TraceMismatchError, UntraceableError
 from accum_lib.memory.workloads import Workload, named
+from accum_lib.words import _
 
 # Of what a process can allocate, left free: for what else is on the card, and for other versions' kernels.
 MARGIN = 0.1
@@ -46,7 +48,7 @@ def plan(
 
     Raises:
         ValueError: the card or the model is not known, B or the margin is impossible.
-        UntraceableError, TraceMismatchError: the model cannot be predicted; the message says why.
+        UntraceableError, TraceMismatchError: no way can be predicted; the message says why the first cannot.
     """
     _check_batch(effective_batch_size)
     if not 0 <= margin < 1:
@@ -54,13 +56,28 @@ def plan(
     card = find_card(card) if isinstance(card, str) else card
     workload = _named(workload) if isinstance(workload, str) else workload
     limit = int(card.usable_bytes * (1 - margin))
-    predictions = [predict(workload, s, card.device, card.hopper) for s in _ways(settings, workload, card)]
-    options = [option(p, card, limit, effective_batch_size) for p in predictions]
+    predictions: list[Prediction] = []
+    options: list[Option] = []
+    refused: list[ValueError] = []
+
+    def add(way: Settings) -> None:
+        """Each way stands alone: one that cannot be predicted is a row with its reason."""
+        try:
+            found = predict(workload, way, card.device, card.hopper)
+            options.append(option(found, card, limit, effective_batch_size))
+            predictions.append(found)
+        except (UntraceableError, TraceMismatchError) as error:
+            refused.append(error)
+            options.append(unpredicted(way, str(error)))
+
+    for way in _ways(settings, workload, card):
+        add(way)
+    if not predictions:
+        raise refused[0]
     for leaner in _leaner(predictions[-1].settings):
         if any(o.fits for o in options):
             break
-        predictions.append(predict(workload, leaner, card.device, card.hopper))
-        options.append(option(predictions[-1], card, limit, effective_batch_size))
+        add(leaner)
     return Plan(
         model=workload.name,
         card=card.name,
@@ -71,6 +88,14 @@ def plan(
         options=tuple(sorted(options, key=rank)),
         verdict=verdict(options, predictions, limit),
     )
+
+
+def unpredicted(settings: Settings, why: str) -> Option:
+    """A way of which nothing is known."""
+    return Option(
+        settings.precision, settings.checkpointing, settings.optimizer, settings.implementation,
+        0, 0, 0, 0, 0, 0, None, _("it cannot be predicted: {why}", why=why), predicted=False,
+    )  # fmt: skip
 
 
 def option(prediction: Prediction, card: Card, limit_bytes: int, effective_batch_size: int) -> Option:
@@ -223,7 +248,10 @@ _named = cache(named)
 
 @lru_cache(maxsize=64)
 def _can_checkpoint(workload: Workload) -> bool:
-    return workload.can_checkpoint()
+    try:
+        return workload.can_checkpoint()
+    except Exception:  # whatever building a model raises: its first prediction says so
+        return False
 
 
 def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float, card_bytes: float) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from accum_lib.memory.lines import Lines, envelope, through
 from accum_lib.memory.records import CATEGORIES, Peaks, Timeline
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.splice import TRACED_STEPS, Splice, second_pass, splice
+from accum_lib.memory.trace import UntraceableError
 from accum_lib.memory.trace.device import Device
+from accum_lib.memory.trace.storages import Tape
 from accum_lib.memory.trace.update import trace_update
 from accum_lib.memory.workloads import Workload
 
@@ -47,9 +49,9 @@ def predict(
 
 def _traced(workload: Workload, settings: Settings, described: Device) -> "Prediction":
     sizes = TRACED[:2] if workload.known else TRACED
-    tapes = {m: trace_update(workload, m, TRACED_STEPS, settings, described) for m in sizes}
-    of_one = partial(_of_one, workload, settings, described)
-    return Prediction(workload.name, settings, described, through(tapes), of_one)
+    tapes = {m: _trace(workload, m, settings, described) for m in sizes}
+    own = partial(_own, workload, settings, described)
+    return Prediction(workload.name, settings, described, through(tapes), own)
 
 
 @lru_cache(maxsize=64)
@@ -58,12 +60,26 @@ def _traced_once(workload: Workload, settings: Settings, device: str, hopper: bo
     return _traced(workload, settings, _device(device, settings, hopper))
 
 
-def _of_one(workload: Workload, settings: Settings, device: Device) -> Lines | Exception:
-    """A batch of one sample is a case of its own: some models copy less then, and some refuse it."""
+def _trace(workload: Workload, micro_batch_size: int, settings: Settings, device: Device) -> Tape:
+    """A trace, and in one sentence what the model or PyTorch says against it."""
     try:
+        return trace_update(workload, micro_batch_size, TRACED_STEPS, settings, device)
+    except UntraceableError:
+        raise
+    except Exception as error:  # whatever a model raises
+        first = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UntraceableError(
+            f"{workload.name} cannot be traced in {settings.precision} for {device.name} with a micro-batch "
+            f"of {micro_batch_size}: {first}"
+        ) from error
+
+
+def _own(workload: Workload, settings: Settings, device: Device, micro_batch_size: int) -> Lines:
+    """From a trace of this very M; what is raised at M = 1, ``Prediction`` puts into words."""
+    if micro_batch_size == 1:
         tape = trace_update(workload, 1, TRACED_STEPS, settings, device)
-    except (ValueError, RuntimeError) as error:
-        return error
+    else:
+        tape = _trace(workload, micro_batch_size, settings, device)
     return Lines(tape, tape.nbytes.astype(float), np.zeros(len(tape.nbytes)))
 
 
@@ -102,8 +118,8 @@ class Prediction:
         name: of what is trained.
         settings, device: how, and what the prediction speaks for.
         lines: every storage's size for every M >= 2, from traces with K = 2.
-        of_one: gives the same for M = 1 alone, or the error that the model raises then; called when it is
-            needed.
+        own: gives them for one M alone. It is called when that is needed: for M = 1, a case of its own (some
+            models copy less then, and some refuse it), and for every M if the lines are not straight.
     """
 
     def __init__(
@@ -112,15 +128,18 @@ class Prediction:
         settings: Settings,
         device: Device,
         lines: Lines,
-        of_one: Callable[[], Lines | Exception],
+        own: Callable[[int], Lines],
     ) -> None:
         self.name, self.settings, self.device, self.lines = name, settings, device, lines
-        self._trace_one = of_one
+        self._own = cache(own)
         self._splices: dict[tuple[int, int, bool], Splice] = {}
 
     @cached_property
     def _of_one(self) -> Lines | Exception:
-        return self._trace_one()
+        try:
+            return self._own(1)
+        except (ValueError, RuntimeError) as error:
+            return error
 
     def takes(self, micro_batch_size: int) -> bool:
         """Whether the model runs with this M (BatchNorm over features refuses a single sample)."""
@@ -248,7 +267,7 @@ class Prediction:
 
     def _lines(self, micro_batch_size: int) -> Lines:
         if micro_batch_size != 1:
-            return self.lines
+            return self.lines if self.lines.straight or not micro_batch_size else self._own(micro_batch_size)
         if isinstance(self._of_one, Exception):
             raise ValueError(f"{self.name} does not take M = 1: {self._of_one}") from self._of_one
         return self._of_one

@@ -68,7 +68,8 @@ class Option:
         reserved_bytes: what PyTorch's allocator takes from the card for that, as free memory is in pieces.
         floor_bytes: what accumulation cannot go below, however small M is.
         seconds: an estimate for one update (see ``planner.estimated_seconds``), or None.
-        reason: why this option, or why it does not fit, in words.
+        reason: why this option, or why it does not fit, or why nothing is known about it, in words.
+        predicted: False if there is no prediction of it: all sizes are 0 then.
     """
 
     precision: str
@@ -83,6 +84,7 @@ class Option:
     floor_bytes: int
     seconds: float | None
     reason: str
+    predicted: bool = True
 
     @property
     def fits(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -80,19 +81,38 @@ def longest_list(model: nn.Module) -> list[nn.Module]:
 def of_model(
     model: nn.Module, make_batch: Callable[[int], Batch], loss_sum: LossSum, name: str | None = None
 ) -> Workload:
-    """A workload of a model that exists. Predictions use a twin on meta tensors; it is never changed."""
+    """A workload of a model that exists. It is never changed: predictions use a twin of it on meta tensors,
+    measurements a copy.
+    """
+    return Workload(name or type(model).__name__, partial(_twin_of, model), make_batch, loss_sum)
 
-    def make_model() -> nn.Module:
-        here = torch.get_default_device()
-        tensors = [*model.parameters(), *model.buffers()]
-        return copy.deepcopy(model, {id(t): _twin(t, here) for t in tensors})
 
-    return Workload(name or type(model).__name__, make_model, make_batch, loss_sum)
+def _twin_of(model: nn.Module) -> nn.Module:
+    """The same model on the default device; tensors that it keeps from a pass come without their graph."""
+    here = torch.get_default_device()
+
+    def twin(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+        if id(tensor) not in memo:
+            memo[id(tensor)] = _twin(tensor, here)
+        return memo[id(tensor)]
+
+    with (
+        mock.patch.object(Tensor, "__deepcopy__", twin),
+        mock.patch.object(nn.Parameter, "__deepcopy__", twin),
+    ):
+        return copy.deepcopy(model)
 
 
 def _twin(tensor: Tensor, device: torch.device) -> Tensor:
-    twin = torch.empty_like(tensor, device=device)
-    return nn.Parameter(twin, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else twin
+    """With its values, unless they would be on meta; a model that has none yet gets small random ones."""
+    twin = torch.empty_like(tensor.detach(), device=device)
+    if tensor.is_meta and not twin.is_meta:
+        twin = twin.normal_(0, 0.02) if twin.is_floating_point() else twin.zero_()
+    elif not twin.is_meta:
+        twin.copy_(tensor.detach())
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(twin, tensor.requires_grad)
+    return twin.requires_grad_(tensor.is_leaf and tensor.requires_grad)
 
 
 # --- Models of Transformers, built from their configuration, with untrained weights

@@ -16,7 +16,6 @@ where a prediction goes wrong.
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 import subprocess
@@ -33,8 +32,9 @@ from typing import Any
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update
-from accum_lib.lessons.memory.measure import PRELOADED, measure_on_cpu
+from accum_lib.lessons.memory.measure import measure_on_cpu
 from accum_lib.losses import in_precision
+from accum_lib.machine import HEAVY, copies
 from accum_lib.memory.caching_allocator import replay
 from accum_lib.memory.cpu import CPU
 from accum_lib.memory.cuda import CUDA
@@ -226,9 +226,7 @@ def failed(row: dict[str, Any], why: Exception | str) -> dict[str, Any]:
 
 def in_a_process_of_its_own(cell: Cell, device: str, snapshots: str | None = None) -> dict[str, int]:
     """Measured by a copy of a process that has loaded PyTorch and has not touched the GPU."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    with ProcessPoolExecutor(1, mp_context=context) as pool:  # it raises if its process is killed
+    with ProcessPoolExecutor(1, mp_context=copies(*HEAVY)) as pool:  # it raises if its process is killed
         return pool.submit(measure, cell, device, snapshots).result()
 
 

@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from dataclasses import fields
 import memory_grid as grid
 import pytest
 import torch
+from processes import python
 
 from accum_lib.lessons.memory import explorer as memory
 from accum_lib.lessons.memory.measure import measure_apart
@@ -35,8 +34,7 @@ def test_the_whole_script_on_a_cpu(tmp_path) -> None:
 
 
 def check_what_the_script_finds(out: pathlib.Path, *more: str, cells: int) -> None:
-    command = [sys.executable, str(SCRIPT), "--device", "cpu", "--small", "--out", str(out), *more]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python(SCRIPT, "--device", "cpu", "--small", "--out", out, *more)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text())
     assert found["summary"]["cells"] == len(found["cells"]) == cells

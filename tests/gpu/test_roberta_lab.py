@@ -1,12 +1,12 @@
 """The script for RoBERTa on a GPU: run on the CPU as far as that goes, and shown to notice what is wrong."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 import roberta_lab as lab
 import torch
+from processes import python
 
 from accum_lib.lessons.kit.still import png
 from accum_lib.lessons.memory import explorer as memory
@@ -20,8 +20,7 @@ QUICK = ["equality", "recovery", "noise", "big batch", "speed"]  # beside them a
 
 
 def made_by_the_script(out, *more: str) -> dict:
-    command = [sys.executable, lab.__file__, "--device", "cpu", "--small", "--out", str(out), *more]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python(lab.__file__, "--device", "cpu", "--small", "--out", out, *more)
     assert done.returncode == 1, "running out of memory needs a GPU, and that is said\n" + done.stderr
     return json.loads(out.read_text())
 
@@ -222,3 +221,16 @@ def test_the_readers_own_results_go_before_the_committed_ones(monkeypatch, tmp_p
         (tmp_path / committed.name).write_text(json.dumps(own))
         show()
         assert "a card of the reader's" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{}", '{"date": "", "machine": 3, "cells": 5, "parts": 7}'])
+def test_results_of_another_shape_end_in_a_sentence(text, monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(memory, "OWN", tmp_path)
+    for committed, show in (
+        (gpu_results.COMMITTED, gpu_results.show_gpu_results),
+        (memory.GRID, memory.show_memory_grid),
+    ):
+        (tmp_path / committed.name).write_text(text)
+        show()
+        said = " ".join(capsys.readouterr().out.split())
+        assert said.startswith(f"{committed.name} does not have the shape of a GPU's results (")

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from kernel_zoo import Heads
 from memory_cases import peak_of_a_trace, workload
 
 from accum_lib.losses import classification_loss_sum
@@ -20,9 +21,12 @@ from accum_lib.memory.plan_text import describe, explain_plan
 from accum_lib.memory.planner import plan, smallest_steps
 from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
+from accum_lib.memory.trace import UntraceableError
+from accum_lib.memory.trace.update import trace_update
 from accum_lib.memory.workloads import Workload, cnn_workload, mlp_workload, named, of_model
 
 SGD = Settings(optimizer="sgd")
+FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_backward.default
 
 
 def brute_force(peak, takes, limit: float, batch: int) -> tuple[int, int] | None:
@@ -329,6 +333,103 @@ def test_an_impossible_margin_is_refused(small) -> None:
 def test_unknown_models_heads_and_lengths_are_named(how, message) -> None:
     with pytest.raises(ValueError, match=message):
         named(**how)
+
+
+# --- One way that fails is one row
+
+
+class Grouped(torch.nn.Module):
+    """Attention with four heads of queries and two of keys and values, as in Llama 3, after an embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.heads, self.classify = (
+            torch.nn.Embedding(50, 32),
+            Heads(32, True),
+            torch.nn.Linear(32, 10),
+        )
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.classify(self.heads(self.embed(ids)).mean(1))
+
+
+def reading(model: torch.nn.Module) -> Workload:
+    def batch(m: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(m, 24, dtype=torch.long), torch.zeros(m, dtype=torch.long)
+
+    return of_model(model, batch, classification_loss_sum)
+
+
+class OnlyIn(torch.nn.Module):
+    """A kernel that takes one type alone, and more layers than one."""
+
+    def __init__(self, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.embed, self.dtype = torch.nn.Embedding(50, 32), dtype
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(32, 32), torch.nn.Linear(32, 10)])
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids).mean(1)
+        for layer in self.layers:
+            x = layer(x)
+            if x.dtype != self.dtype:
+                raise RuntimeError(f"Expected inputs of {self.dtype} but got {x.dtype}\nand more lines")
+        return x
+
+
+def test_groups_of_heads_take_the_kernels_that_take_groups() -> None:
+    operators = {
+        precision: trace_update(
+            reading(Grouped()), 2, 1, Settings("sgd", precision=precision), CUDA()
+        ).operators
+        for precision in ("fp32", "bf16")
+    }
+    assert not [o for o in operators["fp32"] if "efficient" in o or "flash" in o]
+    assert "aten._scaled_dot_product_flash_attention_backward.default" in operators["bf16"]
+    found = plan(reading(Grouped()), "A100 40GB", 64)
+    assert all(o.predicted and o.fits for o in found.options)
+    with pytest.raises(ValueError, match=r"as many heads of keys as of queries.*attention='math'"):
+        predict(reading(Grouped()), replace(SGD, attention="efficient"), CUDA("efficient"))
+
+
+def test_flash_adds_up_the_gradients_of_shared_keys() -> None:
+    def scratch(heads: int) -> int:
+        query, key = (torch.empty(3, h, 40, 16, dtype=torch.bfloat16, device="meta") for h in (4, heads))
+        return CUDA().hidden_bytes(FLASH_BACKWARD, (query, query, key, key), ())[1]
+
+    assert scratch(2) - scratch(4) == 2 * 3 * 4 * 40 * 16 * 2  # of keys and values, for every head of queries
+
+
+def test_what_cannot_be_predicted_is_a_row_with_its_reason() -> None:
+    found = plan(reading(OnlyIn(torch.float32)), "A100 40GB", 64)
+    assert found.best.precision == "fp32"
+    rows = {(o.precision, o.checkpointing): o for o in found.options}
+    assert len(rows) == 4
+    for refused in (rows["bf16", False], rows["bf16", True]):
+        assert not refused.predicted
+        assert not refused.fits
+        assert "Expected inputs of torch.float32 but got torch.bfloat16" in refused.reason
+        assert "more lines" not in refused.reason
+    text = explain_plan(found)
+    assert text.count("it cannot be predicted") == 2
+    other = plan(reading(OnlyIn(torch.bfloat16)), "A100 40GB", 64)
+    assert other.verdict.startswith("fp32, AdamW: it cannot be predicted")
+    assert "What fits: bf16, AdamW" in other.verdict
+
+
+def test_a_model_of_which_no_way_can_be_predicted_ends_in_one_sentence() -> None:
+    with pytest.raises(UntraceableError, match=r"OnlyIn cannot be traced in fp32.*Expected inputs") as e:
+        plan(reading(OnlyIn(None)), "T4", 8)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"hidden_size": -8}, {"hidden_size": 2**62}, {"vocab_size": 2**62}, {"num_attention_heads": 7}]
+)
+def test_absurd_sizes_end_in_one_sentence(sizes) -> None:
+    with pytest.raises(UntraceableError, match=r"roberta-base.* cannot be traced") as e:
+        plan(named("roberta-base", tokens=8, **sizes), "T4", 8)
+    assert "\n" not in str(e.value)
 
 
 # --- The guard

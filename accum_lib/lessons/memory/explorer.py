@@ -77,11 +77,29 @@ def planner_explorer(workload_of: MakeWorkload = roberta_base) -> GridExplorer:
 
 def show_memory_grid() -> None:
     """Predicted memory beside the memory that a GPU measured; not measured here, since it takes minutes."""
-    record = json.loads(own_or(GRID).read_text())
+    show_file(own_or(GRID), _show_grid)
+
+
+def _show_grid(record: Mapping[str, Any]) -> None:
     print(measured_on(record))
     for row in (r for r in record["cells"] if "failure" in r):
         print(wrapped(f"{row['model']}, M = {row['micro_batch_size']}: {row['failure']}", "    "))
     show_still(partial(figure.gpu_picture, record["cells"]))
+
+
+def show_file(path: Path, show: Callable[[Mapping[str, Any]], None]) -> None:
+    """Show the results in a file; one of another shape, such as an older script's, in a sentence."""
+    try:
+        show(json.loads(path.read_text()))
+    except Exception as error:  # of many kinds: something is missing in it, or of another type, or endless
+        print(
+            _(
+                "{file} does not have the shape of a GPU's results ({error}). Write it again with make gpu, "
+                "or delete it.",
+                file=path.name,
+                error=f"{type(error).__name__}: {error}",
+            )
+        )
 
 
 def own_or(committed: Path) -> Path:

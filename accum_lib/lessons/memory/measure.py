@@ -9,8 +9,8 @@ Time beside memory: real updates with several (M, K), interleaved, on one thread
 import gc
 import multiprocessing
 import os
+import pickle
 import random
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,16 +22,13 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.losses import in_precision
-from accum_lib.machine import one_thread
+from accum_lib.machine import copies, one_thread
 from accum_lib.memory.guard import guard
 from accum_lib.memory.records import Pace
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload
 
 MARK = "the update that is measured"
-PRELOADED = ["torch._dynamo"] + [
-    f"transformers.models.{family}.modeling_{family}" for family in ("roberta", "distilbert", "gpt2", "t5")
-]  # once, by the process that the others are copied from: loading takes longer than measuring
 
 
 def measure_on_cpu(
@@ -43,28 +40,48 @@ def measure_on_cpu(
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         _two_updates(workload, micro_batch_size, accumulation_steps, settings)
-    start, end, held = 0, 0, []
+    start, end, changes = 0, 0, []
     for event in _events(profiler.profiler.kineto_results.experimental_event_tree()):
         if event.name == MARK:
             start, end = event.start_time_ns, event.end_time_ns
         elif event.tag == torch._C._profiler._EventType.Allocation:
-            held.append((event.start_time_ns, event.extra_fields.total_allocated))
-    return max(bytes_ for when, bytes_ in held if start <= when <= end)
+            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
+    when, bytes_ = np.array(sorted(changes)).T  # added up here: the profiler's own total may begin above zero
+    held = np.cumsum(bytes_)
+    return int(held[(start <= when) & (when <= end)].max())
 
 
 def measure_apart(*arguments: Any) -> int:
-    """``measure_on_cpu`` in a process of its own, which is a copy of one that has loaded PyTorch."""
-    context = multiprocessing.get_context("forkserver")
-    loaded = [name for name in PRELOADED if name.split(".")[0] in sys.modules]  # unused values take a while
-    context.set_forkserver_preload([*loaded, __name__])
-    with context.Pool(1, maxtasksperchild=1) as pool:
-        return pool.apply(_one_thread_measure, arguments)
+    """``measure_on_cpu`` in a process of its own, which is a copy of one that has loaded PyTorch.
+
+    What cannot be sent to such a process (a class or a loss within a function, a parametrized model) is
+    measured in a copy of this one.
+    """
+    sent = _can_be_sent(arguments)
+    context: Any = copies("torch._dynamo", __name__) if sent else multiprocessing.get_context("fork")
+    with context.Pool(1, initializer=_take, initargs=(arguments,), maxtasksperchild=1) as pool:
+        return pool.apply(_one_thread_measure)
 
 
-def _one_thread_measure(*arguments: Any) -> int:
+def _can_be_sent(arguments: tuple) -> bool:
+    try:
+        pickle.dumps(arguments)
+    except Exception:  # each kind of object raises its own
+        return False
+    return True
+
+
+_taken: list[tuple] = []  # in the process that measures: what
+
+
+def _take(arguments: tuple) -> None:
+    _taken[:] = [arguments]
+
+
+def _one_thread_measure() -> int:
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the profiler writes there; exceptions come back anyway
-    return measure_on_cpu(*arguments)
+    return measure_on_cpu(*_taken[0])
 
 
 def _two_updates(workload: Workload, micro_batch_size: int, steps: int, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from accum_lib.lessons.kit.still import show_still, wrapped
-from accum_lib.lessons.memory.explorer import GPU_FOLDER, measured_on, own_or
+from accum_lib.lessons.memory.explorer import GPU_FOLDER, measured_on, own_or, show_file
 from accum_lib.lessons.roberta.figure import throughput_picture as picture
 from accum_lib.lessons.roberta.figure import throughput_summary as summary
 from accum_lib.machine import GIB
@@ -72,7 +72,7 @@ def show_gpu_results() -> None:
     if torch.cuda.is_available() and found == COMMITTED:
         show(measured())
     elif found.exists():
-        show(json.loads(found.read_text()))
+        show_file(found, show)
     else:
         print(_(NONE))
 

@@ -10,6 +10,8 @@ import torch
 ENGINE = pathlib.Path(__file__).parents[1]  # of the whole memory engine
 PASSED_OVER = (str(ENGINE), str(pathlib.Path(torch.__file__).parent), contextlib.__file__)
 
+INSTEAD = "Measure it instead of predicting it (measure_apart in accum_lib.lessons.memory.measure)"
+
 
 class UntraceableError(ValueError):
     """The model asks for a number that a trace does not have, or runs what the trace does not know."""

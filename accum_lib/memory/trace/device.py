@@ -5,12 +5,14 @@ device to device. Shapes do not.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
-from accum_lib.memory.trace import untraceable
-from accum_lib.memory.trace.autocast import Casts, is_on
+from accum_lib.memory.trace import INSTEAD, untraceable
+from accum_lib.memory.trace.autocast import Casts, below, is_on
 from accum_lib.memory.trace.shapes import Operator
 
 
@@ -27,6 +29,21 @@ class Scratch(NamedTuple):
 
 
 HiddenBytes = Callable[[tuple, Any], tuple[int, int | Scratch]]
+
+
+class Kernel(NamedTuple):
+    """What one run of an operator's kernel has shown.
+
+    Attributes:
+        outputs: what it returned, as ``shapes.describe`` has it; None where that is (part of) an argument, or
+            depends on values that a trace does not have.
+        before, after: the most bytes that it held for itself before its last output was there, its other
+            outputs included, and beside them all afterwards.
+    """
+
+    outputs: Any
+    before: int
+    after: int
 
 
 class Device:
@@ -71,18 +88,35 @@ class Device:
         """The outputs, where those on meta have another size than on this device."""
         return outputs
 
+    def tried(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Kernel | None:
+        """For an operator whose memory is not known, what a run for real shows; None if it is known."""
+        return None
+
     def hidden_bytes(self, operator: Operator, args: tuple, outputs: Any) -> tuple[int, int | Scratch]:
         """What the kernel holds at most before its outputs are allocated, and beside them."""
         count = self.hidden.get(operator)
         return count(args, outputs) if count else (0, 0)
 
 
+def _in_one_kernel(operator: Operator, *args: Any, **kwargs: Any) -> Any:
+    """Leave it whole: PyTorch splits it up on meta tensors, but not where there is a kernel for it."""
+    if torch.is_grad_enabled():  # differentiated once more
+        return below(operator, *args, **kwargs)
+    with torch._C._AutoDispatchBelowAutograd():
+        return below(operator, *args, **kwargs)
+
+
+# Backward operators that are one kernel on a CPU and on a GPU, and several operators on any other device.
+IN_ONE_KERNEL = {
+    name: partial(_in_one_kernel, getattr(torch.ops.aten, name).default)
+    for name in ("silu_backward", "mish_backward")
+}
+
+
 def refusal(operator: str, why: str) -> Callable:
     """Instead of a kernel whose memory is not known: an error that says so."""
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise untraceable(
-            f"aten.{operator}", f"has no model of its memory here ({why})", "Measure it instead"
-        )
+        raise untraceable(f"aten.{operator}", f"has no model of its memory here ({why})", INSTEAD)
 
     return refuse

@@ -11,6 +11,7 @@ small, so whatever is computed from them alone is computed for real beside the t
 about it are answered from them. What depends on weights has no value here.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,16 +37,16 @@ class Shapes:
         kind = self._kinds.get(operator) or self._kind(operator)
         if kind == "in place" and all(t.is_meta for t in tensors_in(args[:1])):
             return args[0] if operator._schema.returns else None
-        key = (operator, _key(args), _key(kwargs)) if kind == "fresh" else NO_KEY
+        key = (operator, key_of(args), key_of(kwargs)) if kind == "fresh" else NO_KEY
         if kind != "fresh" or NO_KEY in key:
             return operator(*args, **kwargs)
         if key in self._outputs:
-            return _rebuild(self._outputs[key])
+            return rebuild(self._outputs[key])
         outputs = operator(*args, **kwargs)
-        if _shares_storage(outputs, args):
+        if shares_storage(outputs, args):
             self._kinds[operator] = "other"  # a view that its declaration does not tell of
         elif all(t.is_meta for t in tensors_in(outputs)):
-            self._outputs[key] = _describe(outputs)
+            self._outputs[key] = describe(outputs)
         return outputs
 
     def _kind(self, operator: Operator) -> str:
@@ -71,48 +72,58 @@ def _writes(argument: Any) -> bool:
     return argument.alias_info is not None and argument.alias_info.is_write
 
 
-def _key(value: Any) -> Any:
-    """Something hashable that decides the output's shape; ``NO_KEY`` if a tensor is not on meta."""
+def key_of(value: Any) -> Any:
+    """Something hashable that decides the output's shape; it has ``NO_KEY`` if a tensor is not on meta."""
     if isinstance(value, Tensor):
         return (value.shape, value.stride(), value.dtype) if value.is_meta else NO_KEY
     if isinstance(value, (list, tuple)):
-        parts = tuple(_key(v) for v in value)
+        parts = tuple(key_of(v) for v in value)
         return NO_KEY if NO_KEY in parts else parts
     if isinstance(value, dict):
-        return _key([(k, v) for k, v in value.items()]) if value else None
+        return key_of([(k, v) for k, v in value.items()]) if value else None
     return type(value), value
 
 
-def _describe(outputs: Any) -> Any:
+def describe(outputs: Any) -> Any:
+    """Outputs without their storages: ``rebuild`` makes meta tensors of it, as often as they are needed."""
     if isinstance(outputs, Tensor):
         return _Empty(outputs)
     if isinstance(outputs, (list, tuple)):
-        return type(outputs), [_describe(o) for o in outputs]
+        return type(outputs), [describe(o) for o in outputs]
     return outputs
 
 
-def _rebuild(described: Any) -> Any:
+def rebuild(described: Any) -> Any:
+    """New meta tensors like those that were described."""
     if isinstance(described, _Empty):
         return described.make()
     if isinstance(described, tuple):
         kind, parts = described
-        return kind([_rebuild(p) for p in parts])
+        return kind([rebuild(p) for p in parts])
     return described
 
 
 class _Empty:
-    """Shape, strides and type of an output, and how to make another one."""
+    """Shape, strides, type and storage of an output, and how to make another one."""
 
-    __slots__ = ("dtype", "shape", "strides")
+    __slots__ = ("dtype", "elements", "shape", "strides")
 
     def __init__(self, tensor: Tensor) -> None:
         self.shape, self.strides, self.dtype = tensor.shape, tensor.stride(), tensor.dtype
+        held, needed = tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size()
+        self.elements = (
+            held // tensor.element_size() if held > needed else 0
+        )  # some are made larger than needed
 
     def make(self) -> Tensor:
+        if self.elements:
+            room = torch.empty(self.elements, dtype=self.dtype, device="meta")
+            return room.as_strided(self.shape, self.strides)
         return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device="meta")
 
 
-def _shares_storage(outputs: Any, inputs: Any) -> bool:
+def shares_storage(outputs: Any, inputs: Any) -> bool:
+    """Whether an output is an input, or a view of one."""
     given = {t.untyped_storage()._cdata for t in tensors_in(inputs)}
     return any(t.untyped_storage()._cdata in given for t in tensors_in(outputs))
 
@@ -156,6 +167,11 @@ def value_of(tensor: Tensor) -> Tensor:
     return value
 
 
+def is_known(tensor: Tensor) -> bool:
+    """Whether it has values."""
+    return not tensor.is_meta or getattr(tensor, ATTRIBUTE, None) is not None
+
+
 def carry(operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any) -> None:
     """Give the outputs their values, if those of all inputs are known."""
     made = tensors_in(outputs)
@@ -164,21 +180,22 @@ def carry(operator: Operator, args: tuple, kwargs: dict[str, Any], outputs: Any)
     if torch.Tag.nondeterministic_seeded in operator.tags or made[0].numel() > LARGEST:
         return
     try:
-        real = operator(*_real(args), **_real(kwargs))
+        found = operator(*real(args, value_of), **real(kwargs, value_of))
     except UnknownValueError:
         for tensor in made:
             tensor.__dict__.pop(ATTRIBUTE, None)
         return
-    for tensor, value in zip(made, tensors_in(real), strict=True):
+    for tensor, value in zip(made, tensors_in(found), strict=True):
         if tensor.is_meta:
             give(tensor, value)
 
 
-def _real(value: Any) -> Any:
+def real(value: Any, of_tensor: Callable[[Tensor], Tensor]) -> Any:
+    """An operator's arguments as the CPU takes them: ``of_tensor`` instead of each tensor."""
     if isinstance(value, Tensor):
-        return value_of(value)
+        return of_tensor(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(_real(v) for v in value)
+        return type(value)(real(v, of_tensor) for v in value)
     if isinstance(value, dict):
-        return {k: _real(v) for k, v in value.items()}
+        return {k: real(v, of_tensor) for k, v in value.items()}
     return torch.device("cpu") if value == torch.device("meta") else value

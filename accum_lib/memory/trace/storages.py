@@ -19,12 +19,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from accum_lib.memory.trace import shapes, untraceable
-from accum_lib.memory.trace.device import Device, Scratch
+from accum_lib.memory.trace.device import Device, Kernel, Scratch
 from accum_lib.memory.trace.shapes import Operator, Shapes, tensors_in
 
 aten = torch.ops.aten
 COUNTED_EACH_TIME = (aten.convolution.default, aten.convolution_backward.default)  # strides matter, too
 READS_A_NUMBER = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)
+
+MAKES_ZEROS = (aten.new_zeros.default, aten.zeros.default, aten.zeros_like.default)
+INTO_ZEROS = {  # what a formula for gradients runs while it is watched, and what it runs else
+    aten.scatter.src: aten.scatter_.src,
+    aten.scatter.value: aten.scatter_.value,
+    aten.scatter_add.default: aten.scatter_add_.default,
+    aten.index_add.default: aten.index_add_.default,
+    aten.index_copy.default: aten.index_copy_.default,
+    aten.index_put.default: aten.index_put_.default,
+    aten.masked_scatter.default: aten.masked_scatter_.default,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class Tape:
         flops: (operators,) floating-point operations of each product, convolution and attention; 0 of others.
         marks: (name, event, operator) where something began: what comes next.
         scratch: (storage, why it has that size) where the size is no straight line in M.
+        tried: (storage, operator) of what an unknown kernel held or returned when it was run for real.
     """
 
     nbytes: np.ndarray
@@ -54,6 +66,7 @@ class Tape:
     flops: np.ndarray
     marks: tuple[tuple[str, int, int], ...]
     scratch: tuple[tuple[int, Scratch], ...] = ()
+    tried: tuple[tuple[int, str], ...] = ()
 
 
 class StorageFollower(TorchDispatchMode):
@@ -82,6 +95,8 @@ class StorageFollower(TorchDispatchMode):
         self._counted: dict[Any, int] = {}
         self._marks: list[tuple[str, int, int]] = []
         self._scratch: list[tuple[int, Scratch]] = []
+        self._zeros: Any = None  # what the last operator returned, if it made zeros
+        self._tried: list[tuple[int, str]] = []
 
     # --- What the tracer says
 
@@ -115,6 +130,7 @@ class StorageFollower(TorchDispatchMode):
             flops=np.array(self._flops, dtype=np.int64),
             marks=tuple(self._marks),
             scratch=tuple(self._scratch),
+            tried=tuple(self._tried),
         )
 
     # --- What PyTorch says
@@ -123,23 +139,40 @@ class StorageFollower(TorchDispatchMode):
         self, operator: Operator, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        in_place = operator is aten.add.Tensor and (self.device.adds_in_place or _adds_up_gradients(args))
-        outputs = args[0] if in_place else self._run(operator, args, kwargs)
+        in_place = self._is_in_place(operator, args)
+        tried = self.device.tried(
+            INTO_ZEROS[operator] if in_place and operator in INTO_ZEROS else operator, args, kwargs
+        )
+        outputs = args[0] if in_place else self._run(operator, args, kwargs, tried)
+        self._zeros = outputs if operator in MAKES_ZEROS else None
         self._operators.append(str(operator))
         self._flops.append(self._count_flops(operator, args, kwargs, outputs))
-        before, after = self.device.hidden_bytes(operator, args, outputs)
-        self._pass_through(before)
+        before, after = tried[1:] if tried else self.device.hidden_bytes(operator, args, outputs)
+        by = str(operator) if tried else ""
+        self._pass_through(before, by)
         for tensor in tensors_in(outputs):
-            self._follow(tensor)
-        self._pass_through(after)
+            self._follow(tensor, tried=by)
+        self._pass_through(after, by)
         return outputs
 
-    def _run(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def _is_in_place(self, operator: Operator, args: tuple) -> bool:
+        """Whether a real run would write this into its first argument: it takes care while it is watched.
+
+        So with gradients that are put into new zeros (areAnyTensorSubclassLike in FunctionsManual.cpp).
+        """
+        if operator in INTO_ZEROS:
+            return args[0] is self._zeros and torch._C._current_graph_task_id() >= 0
+        return operator is aten.add.Tensor and (self.device.adds_in_place or _adds_up_gradients(args))
+
+    def _run(self, operator: Operator, args: tuple, kwargs: dict[str, Any], tried: Kernel | None) -> Any:
         copies_to_cpu = operator is aten._to_copy.default and kwargs.get("device") == torch.device("cpu")
         if operator in READS_A_NUMBER or copies_to_cpu:
             return self._read(operator, args, kwargs)
         try:
-            outputs = self._shapes.run(operator, args, kwargs)
+            if tried and tried.outputs is not None:
+                outputs = shapes.rebuild(tried.outputs)
+            else:
+                outputs = self._shapes.run(operator, args, kwargs)
         except NotImplementedError as error:
             raise untraceable(
                 operator,
@@ -174,13 +207,15 @@ class StorageFollower(TorchDispatchMode):
                 "measure it instead of predicting it",
             ) from None
 
-    def _follow(self, tensor: Tensor, category: str = "", resident: bool = False) -> None:
+    def _follow(self, tensor: Tensor, category: str = "", resident: bool = False, tried: str = "") -> None:
         if not self.device.follows(tensor):
             return
         storage = tensor.untyped_storage()
         address = storage._cdata
         if address in self._number:
             return
+        if tried and self.recording:
+            self._tried.append((len(self._nbytes), tried))
         number = self._new(storage.nbytes(), category, resident)
         self._number[address] = number
         self._refs[address] = weakref.ref(storage, lambda _: self._died(address, number))
@@ -202,13 +237,15 @@ class StorageFollower(TorchDispatchMode):
         elif self._resident[number]:
             self._nbytes[number] = 0  # it came and went while recording was off
 
-    def _pass_through(self, size: int | Scratch) -> None:
-        """A buffer inside a kernel: it is gone when the operator returns."""
+    def _pass_through(self, size: int | Scratch, tried: str = "") -> None:
+        """A buffer inside a kernel, seen in a trial or known: it is gone when the operator returns."""
         if not self.recording:
             return
         if isinstance(size, Scratch):  # on every tape, also where this M needs none: they have to line up
             self._scratch.append((len(self._nbytes), size))
             size = size.nbytes(size.number)
+        elif tried:
+            self._tried.append((len(self._nbytes), tried))
         elif not size:
             return
         number = self._new(size, "", resident=False)
