@@ -1,17 +1,16 @@
 """``python -m accum_lib``: the library from the command line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
-from accum_lib.cli import check, plan, scoreboard, train
+from accum_lib.cli import check, plan, train
+from accum_lib.words import printable
 
-COMMANDS = (
-    check,
-    plan,
-    scoreboard,
-    train,
-)  # each has a name in the parser, its arguments, and run(arguments)
+WHOLE = "ACCUM_TRACEBACK"  # of the environment: show the traceback of an error that was not foreseen
+COMMANDS = (check, plan, train)  # each adds its parsers, with run(arguments)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -23,9 +22,18 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     try:
         return arguments.run(arguments)
+    except MemoryError as error:
+        said = str(error) or "out of memory: take fewer or shorter texts, or a smaller model"
     except (ValueError, TypeError, ImportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        said = str(error) or type(error).__name__
+    except Exception as error:
+        if os.environ.get(WHOLE):
+            raise
+        why = (str(error).strip() or "no reason given").splitlines()[0]
+        said = f"{type(error).__name__}: {why} (not foreseen; {WHOLE}=1 before the command shows where)"
+    with suppress(OSError, ValueError, AttributeError):  # nobody may be there to read it
+        sys.stderr.write(f"error: {printable(said, lines=True)}\n")
+    return 2
 
 
 if __name__ == "__main__":

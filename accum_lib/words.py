@@ -57,6 +57,23 @@ def speaking(name: str) -> Iterator[None]:
         use_language(before)
 
 
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text with what a terminal would obey, or hide, written as escapes: a file's name or a label may
+    hold colour codes, marks that turn the reading direction, or half a character.
+
+    Args:
+        text: of anybody.
+        lines: leave line breaks as they are.
+    """
+
+    def shown(letter: str) -> str:
+        if letter.isprintable() or (lines and letter == "\n"):
+            return letter
+        return letter.encode("unicode_escape").decode()
+
+    return "".join(map(shown, text))
+
+
 class Said(str):
     """A translated text, which f"{text:20}" pads by the columns that it takes: a Chinese letter takes two."""
 

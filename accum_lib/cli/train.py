@@ -1,16 +1,18 @@
 """``python -m accum_lib train``: fine-tune RoBERTa, or another encoder, for real."""
 
 import argparse
+import math
 import os
 import random
-import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accum_lib.cli.train_arguments import add_arguments
+from accum_lib.words import printable
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from accum_lib.training.records import Training
@@ -47,30 +49,29 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or print the plan; 0 if it went well, 2 if memory does not suffice, 130 if interrupted."""
+    from accum_lib.training.logs import STANDARD_ERROR
     from accum_lib.training.parallel import joined
 
     try:
         with _plain_warnings(), joined(arguments.device):
             return _run(arguments)
     except KeyboardInterrupt:
-        print(f"interrupted: {_how_to_go_on(arguments)}", file=sys.stderr)
+        print(f"interrupted: {_how_to_go_on(arguments)}", file=STANDARD_ERROR)
         return 130
     except RuntimeError as error:
         if arguments.compile:
             _say_if_not_compiled(error)
         raise
-    except MemoryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Without the line of the library's source that gave them; of several processes, the first says them."""
+    from accum_lib.training.logs import STANDARD_ERROR
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         if os.environ.get("RANK", "0") == "0":  # torchrun's; not all are in the group already
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {printable(str(message), lines=True)}", file=STANDARD_ERROR)
 
     with warnings.catch_warnings():
         warnings.showwarning = say
@@ -196,8 +197,10 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
 
     columns = Columns(arguments.text_column, arguments.pair_column, arguments.label_column)
     if not is_file(arguments.data):
-        if columns != Columns() or arguments.held_out:
-            raise ValueError(f"columns and --held-out are of a file, and --data is {arguments.data}")
+        if columns != Columns() or arguments.held_out or arguments.labels:
+            raise ValueError(
+                f"columns, --labels and --held-out are of a file, and --data is {arguments.data}"
+            )
         return {}
     labelled = arguments.task == "classification"
     if not labelled and columns.label != Columns.label:
@@ -205,7 +208,11 @@ def _of_a_file(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--label-column {columns.label} is for classification, and --task is {arguments.task}: "
             "leave one of the two out"
         )
-    return {"columns": columns, "held_out": arguments.held_out, "labelled": labelled}
+    if not labelled and arguments.labels:
+        raise ValueError(f"--labels is for classification, and --task is {arguments.task}: leave one out")
+    return {
+        "columns": columns, "held_out": arguments.held_out, "labelled": labelled, "labels": arguments.labels
+    }  # fmt: skip
 
 
 def _dry_run(run: "Run") -> int:
@@ -214,7 +221,8 @@ def _dry_run(run: "Run") -> int:
 
     if rank_and_size()[0] == 0:
         plan = forecast(run.loaded, run.train, run.held_out, run.settings, run.data.name, run.device)
-        print(explain_run(plan, free_bytes(run.device), free_disk_bytes(run.output)))
+        said = explain_run(plan, free_bytes(run.device), free_disk_bytes(run.output))
+        print(printable(said, lines=True))
     return 0
 
 
@@ -261,6 +269,18 @@ def _train(run: "Run", arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _noise(scale: float, interval: tuple[float, float], what: str) -> str:
+    """The noise scale with its interval; in words where it has no upper end."""
+    (low, high), start = interval, "Noise scale of the gradient over the last windows:"
+    if math.isfinite(high) and math.isfinite(scale):
+        return f"{start} {scale:.0f} {what} (95 % interval {low:.0f} to {high:.0f})."
+    best = f"{scale:.0f} {what} at best guess, " if math.isfinite(scale) else ""
+    return (
+        f"{start} {best}95 % interval {low:.0f} {what} to infinity: the noise hides the mean gradient, which "
+        "these windows do not tell from zero. More windows, or a larger B, would say more."
+    )
+
+
 def _summary(run: "Run", done: "Training") -> str:
     held_out = run.held_out
     lines = [f"{run.loaded.name} on {run.data.name}: {done.updates} updates, {done.seconds:.0f} s."]
@@ -268,12 +288,11 @@ def _summary(run: "Run", done: "Training") -> str:
         last = done.evaluations[-1]
         lines.append(f"Held out: loss {last.loss:.3f}, accuracy {last.accuracy:.1%} of {last.count}.")
     if held_out.name == "classification":
-        given = [example.label for example in held_out.examples]
-        most = max(given.count(label) for label in given)
-        lines.append(f"The most frequent label alone would be right in {most / len(given):.1%}.")
+        most = max(Counter(example.label for example in held_out.examples).values())
+        lines.append(f"The most frequent label alone would be right in {most / len(held_out):.1%}.")
     if done.noise_scale is not None:
         what = "examples" if held_out.name == "classification" else "hidden tokens"
-        lines.append(f"Noise scale of the gradient over the last windows: {done.noise_scale:.0f} {what}.")
+        lines.append(_noise(done.noise_scale, done.noise_interval or (0.0, math.inf), what))
     if done.skipped_windows:
         lines.append(f"{done.skipped_windows} windows were left out: their loss or gradient was not finite.")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -1,6 +1,7 @@
 """The arguments of ``python -m accum_lib train``, in the order in which one decides."""
 
 import argparse
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ def _folder(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty: name a folder")
     return Path(text)
+
+
+def _list(text: str) -> list[str]:
+    """As in a CSV: a class with a comma in its name stands in double quotes."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
 
 
 def _add_what(group: Any) -> None:
@@ -44,6 +50,12 @@ def _add_what(group: Any) -> None:
         ("text", "the texts"), ("pair", "second texts, if there are any"), ("label", "the classes")
     ):  # fmt: skip
         add(f"--{role}-column", default=role, metavar="NAME", help=f"of the file, for {what} ({role})")
+    add(
+        "--labels",
+        type=_list,
+        metavar="A,B,...",
+        help="the classes, as the file spells them, if it takes them for scores or placeholders",
+    )
     add("--held-out", metavar="FILE", help="another such file to measure on (a fifth of the first)")
     add("--max-held-out", type=int, metavar="N", help="evaluate on N held-out examples, drawn once (all)")
     add(

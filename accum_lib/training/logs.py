@@ -4,15 +4,37 @@ import json
 import math
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accum_lib.machine import GIB
 from accum_lib.training.records import Evaluation, UpdateRecord
-from accum_lib.training.saving.lock import make_folder
+from accum_lib.training.saving.lock import make_folder, without_following
+from accum_lib.words import printable
 
 LOG = "log.jsonl"
+
+
+class _StandardError:
+    """Standard error, which may be closed, or lead to nobody: nothing that is said there ends a run."""
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stderr.write(text)
+        except (OSError, ValueError, AttributeError):  # a broken pipe, a closed file, none at all
+            return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+STANDARD_ERROR: Any = _StandardError()
 
 
 class Reporter:
@@ -39,7 +61,7 @@ class Reporter:
         self.window = done  # that every event is about: updates alone would not do, since some are skipped
         self._board = _summary_writer(output, updates) if tensorboard and output else None
         self._lines = _Lines(output / LOG) if output else None
-        self._bar = tqdm(total=total, initial=done, unit="update", disable=not show, file=sys.stderr)
+        self._bar = tqdm(total=total, initial=done, unit="update", disable=not show, file=STANDARD_ERROR)
         self._speak, self._held_out = speak, ""
 
     def event(self, name: str, **fields: Any) -> None:
@@ -54,7 +76,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """A line for the person who watches, above the bar if there is one."""
         if self._speak:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(printable(text, lines=True), file=STANDARD_ERROR)
 
     def update(self, done: UpdateRecord) -> None:
         self.event("update", **asdict(done), tokens_per_second=done.tokens_per_second)
@@ -69,8 +91,9 @@ class Reporter:
                 "memory_bytes",
                 "noise_scale",
             ):
-                if getattr(done, name) is not None:
-                    self._board.add_scalar(f"training/{name}", getattr(done, name), done.update)
+                value = getattr(done, name)
+                if value is not None and math.isfinite(value):  # a curve has no place for infinity
+                    self._board.add_scalar(f"training/{name}", value, done.update)
 
     def evaluation(self, found: Evaluation) -> None:
         self.event("evaluation", **asdict(found))
@@ -119,7 +142,7 @@ class _Lines:
         self.path, self._complained = path, False
         make_folder(path.parent)
         try:
-            self._file = path.open("a+b", buffering=0)
+            self._file = open(path, "a+b", buffering=0, opener=without_following)  # noqa: SIM115
         except OSError as error:
             raise OSError(
                 f"the log {path} cannot be written ({error.strerror}): choose another output folder"
@@ -153,7 +176,10 @@ def _summary_writer(output: Path, updates: int) -> Any:
 
 
 def _postfix(done: UpdateRecord) -> str:
-    noise = f", noise scale {done.noise_scale:.0f}" if done.noise_scale is not None else ""
+    scale = done.noise_scale
+    noise = ""
+    if scale is not None:
+        noise = f", noise scale {scale:.0f}" if math.isfinite(scale) else ", noise scale unknown"
     return (
         f"loss {done.loss:.3f}, {done.tokens_per_second:.0f} tokens/s, "
         f"{done.memory_bytes / GIB:.2f} GiB{noise}"

@@ -4,11 +4,13 @@ Checkpoints are read as safetensors only (a pickle can run code), and code that 
 never run. An untrained model is labelled as such wherever its name is shown.
 """
 
+import json
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ MAPPINGS = {
     "mlm": "MODEL_FOR_MASKED_LM_MAPPING",
 }
 TINY_VOCABULARY = 2000
+MOST_LAYERS, MOST_SIZE = 500, 2_000_000  # of a configuration: vocabularies are the largest numbers
+SMALL_MODEL = 10_000_000  # parameters that do no harm
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,17 @@ def export(loaded: Loaded, folder: Path) -> Path:
     """
     from safetensors import SafetensorError
 
+    for made_of in (loaded.model.config, loaded.tokenizer):
+        _without_code(made_of)
     aside, before = (folder.with_name(f"{folder.name}-{state}") for state in ("unfinished", "before"))
     shutil.rmtree(aside, ignore_errors=True)  # a kill may have left one behind
     try:
         saved: Any = loaded.model
         saved.save_pretrained(aside)
         loaded.tokenizer.save_pretrained(aside)
+        usual = (aside / "config.json").stat().st_mode  # as the user's umask has it; safetensors has its own
+        for file in aside.iterdir():
+            file.chmod(usual)
         if folder.exists():
             shutil.rmtree(before, ignore_errors=True)
             folder.rename(before)
@@ -128,6 +137,13 @@ def export(loaded: Loaded, folder: Path) -> Path:
         raise OSError(f"the model could not be written to {folder}: {error}") from error
     shutil.rmtree(before, ignore_errors=True)
     return folder
+
+
+def _without_code(made_of: Any) -> None:
+    """Forget the code that a checkpoint named for its loading: it was not run here, and is not passed on."""
+    for names in (vars(made_of), getattr(made_of, "init_kwargs", {})):
+        for name in ("auto_map", "custom_pipelines"):
+            names.pop(name, None)
 
 
 def _untrained(size: str, task: str, data: TextData, dropout: float | None) -> Loaded:
@@ -140,24 +156,47 @@ def _untrained(size: str, task: str, data: TextData, dropout: float | None) -> L
 
 def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None) -> Loaded:
     import transformers
-    from safetensors import SafetensorError
 
-    try:
+    with _in_words(name):
+        _refuse_paths(name)
         config = _configuration(name)
-        if type(config) not in getattr(transformers, MAPPINGS[task]):
-            raise ValueError(
-                f"{name} is of the family {config.model_type}, of which Transformers has no model for the "
-                f"task {task}: take another checkpoint, or another --task"
-            )
-        mapped = config.dtype in (None, torch.float32)
+    if type(config) not in getattr(transformers, MAPPINGS[task]):
+        raise ValueError(
+            f"{name} is of the family {config.model_type}, of which Transformers has no model for the "
+            f"task {task}: take another checkpoint, or another --task"
+        )
+    with _in_words(name):
+        _refuse_sizes(name, config.to_dict())
+        _compare_sizes(name, getattr(transformers, CLASSES[task]), config)
         its_labels = [config.id2label[i] for i in sorted(config.id2label)]
-        for key, value in _classes(task, data.labels).items():
-            setattr(config, key, value)
-        _set_dropout(config, dropout)
+    tokenizer = load_tokenizer(name)
+    _share_padding(name, config, tokenizer)
+    mapped = config.dtype in (None, torch.float32)
+    for key, value in _classes(task, data.labels).items():
+        setattr(config, key, value)
+    _set_dropout(config, dropout)
+    with _in_words(name):
         model, found = getattr(transformers, CLASSES[task]).from_pretrained(
             name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
             ignore_mismatched_sizes=True, trust_remote_code=False,
         )  # fmt: skip
+    _check_body(name, model, found, tokenizer)
+    if task == "classification":
+        _suit_head(name, model, found, its_labels, data.labels)
+    elif _of_the_head(model, found["missing_keys"]):
+        warnings.warn(f"{name} has no head that guesses tokens: a new one is trained", stacklevel=3)
+    return Loaded(model.train(), tokenizer, name, True, _longest(model), mapped)
+
+
+@contextmanager
+def _in_words(name: str) -> Iterator[None]:
+    """Errors of the files, of Transformers and of PyTorch, as one sentence with the way out."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except MemoryError:
+        raise
     except OSError as error:
         raise OSError(
             f"no model at {name!r}: {_first_line(error)} Give a folder with config.json and "
@@ -167,13 +206,11 @@ def _from_checkpoint(name: str, task: str, data: TextData, dropout: float | None
         raise OSError(
             f"the weights at {name!r} are damaged ({error}): copy or download them again"
         ) from error
-    tokenizer = load_tokenizer(name)
-    _check_body(name, model, found, tokenizer)
-    if task == "classification":
-        _suit_head(name, model, found, its_labels, data.labels)
-    elif _of_the_head(model, found["missing_keys"]):
-        warnings.warn(f"{name} has no head that guesses tokens: a new one is trained", stacklevel=3)
-    return Loaded(model.train(), tokenizer, name, True, _longest(model), mapped)
+    except Exception as error:  # of many kinds, depending on which number of config.json is wrong
+        raise OSError(
+            f"the model at {name!r} cannot be made ({type(error).__name__}: {_first_line(error)}) Do its "
+            "config.json and model.safetensors belong together?"
+        ) from error
 
 
 def _configuration(name: str) -> Any:
@@ -185,11 +222,88 @@ def _configuration(name: str) -> Any:
     import transformers
 
     try:
-        return transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config: Any = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        if "/" in str(config._attn_implementation):  # code from the hub, which is compiled and not looked at
+            config._attn_implementation = None
+        return config
     except OSError:
         raise
     except Exception as error:  # of many kinds, depending on what is wrong with the file
         raise OSError(f"its config.json cannot be used: {_first_line(error)}") from error
+
+
+def _share_padding(name: str, config: Any, tokenizer: Any) -> None:
+    """Padding that the model does not know as such would be read as text, and shift positions.
+
+    Raises:
+        ValueError: they name two tokens.
+    """
+    its, ours = getattr(config, "pad_token_id", None), tokenizer.pad_token_id
+    if its is None:
+        warnings.warn(
+            f"{os.path.join(name, 'config.json')} has no pad_token_id: {ours} is taken, with which the "
+            "tokenizer pads",
+            stacklevel=4,
+        )
+        config.pad_token_id = ours
+    elif its != ours:
+        raise ValueError(
+            f"the tokenizer at {name} pads with token {ours}, and the model with {its}: they do not belong "
+            f"together, or pad_token_id in {os.path.join(name, 'config.json')} should be {ours}"
+        )
+
+
+def _refuse_paths(name: str) -> None:
+    """Weights in several files are listed in an index, which may name files of its own folder alone.
+
+    Raises:
+        OSError: it names others, or is damaged.
+    """
+    index = Path(name, "model.safetensors.index.json")
+    if not index.is_file():
+        return
+    try:
+        files = set(json.loads(index.read_text())["weight_map"].values())
+        outside = [file for file in files if Path(file).name != file or file == ".."]
+    except Exception as error:  # of many kinds, depending on what is wrong with the file
+        raise OSError(f"{index} is damaged ({type(error).__name__}): copy or download it again") from error
+    if outside:
+        raise OSError(
+            f"{index} names {outside[0]!r}, which is not in its folder: get the model from elsewhere"
+        )
+
+
+def _refuse_sizes(name: str, config: dict[str, Any]) -> None:
+    """Numbers that no model has would take hours and fill the memory.
+
+    Raises:
+        OSError: names the number.
+    """
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _refuse_sizes(name, value)
+        elif type(value) is int and not key.endswith(("_id", "length")):
+            most = MOST_LAYERS if "layer" in key else MOST_SIZE
+            if abs(value) > most:
+                raise OSError(f"its config.json says {key} = {value}, and no model has more than {most:,}.")
+
+
+def _compare_sizes(name: str, of_task: Any, config: Any) -> None:
+    """A model of other numbers than its weights have would be made in full before that is found out.
+
+    Raises:
+        OSError: it would be many times as large.
+    """
+    held = sum(file.stat().st_size for file in Path(name).glob("*.safetensors"))
+    if not held:  # a name on the hub; or there are none, which is said elsewhere
+        return
+    with torch.device("meta"):
+        described = sum(p.numel() for p in of_task.from_config(config).parameters())
+    if described > SMALL_MODEL + 8 * held:  # with a byte or four for each number, and another head
+        raise OSError(
+            f"its config.json describes {described:,} numbers, and its weights have {held:,} bytes, so they "
+            "do not belong together."
+        )
 
 
 def _check_body(name: str, model: Any, found: dict[str, Any], tokenizer: Any) -> None:
@@ -207,15 +321,10 @@ def _check_body(name: str, model: Any, found: dict[str, Any], tokenizer: Any) ->
             f"without being in the model, or have another shape, such as {other[0]}: its config.json and "
             "model.safetensors do not belong together"
         )
-    rows, pad = model.get_input_embeddings().num_embeddings, getattr(model.config, "pad_token_id", None)
+    rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise ValueError(
             f"the tokenizer at {name} has {len(tokenizer)} tokens, and the model embeds {rows}: "
-            "they do not belong together"
-        )
-    if pad not in (None, tokenizer.pad_token_id):
-        raise ValueError(
-            f"the tokenizer at {name} pads with token {tokenizer.pad_token_id}, and the model with {pad}: "
             "they do not belong together"
         )
 

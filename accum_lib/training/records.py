@@ -63,6 +63,7 @@ class Training:
         micro_batch_size: M at the end; smaller than at the beginning if memory ran out.
         seconds: in this process.
         noise_scale: over the last windows, in samples or hidden tokens; None if it was not estimated.
+        noise_interval: its 95 % interval; infinite above where the mean gradient can't be told from zero.
     """
 
     updates: int
@@ -71,6 +72,7 @@ class Training:
     micro_batch_size: int
     seconds: float
     noise_scale: float | None = None
+    noise_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

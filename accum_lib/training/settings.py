@@ -8,6 +8,7 @@ import torch
 
 from accum_lib.memory.settings import PRECISIONS
 
+LARGEST = torch.finfo(torch.float32).max / 1000  # Adam divides by what is left of its betas
 ON_NON_FINITE = ("stop", "skip")
 # What a resumed run may change, since it does not touch the training: M and K at the same B only to rounding.
 MAY_DIFFER = ("evaluate_every", "save_every", "held_out_data", "checkpointing")
@@ -78,9 +79,9 @@ class TrainingSettings:
         _check_one_of("on_non_finite", self.on_non_finite, ON_NON_FINITE)
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup is a part of all updates, from 0 to 1; got {self.warmup}")
-        if not 0 < self.learning_rate < float("inf"):
+        if not 0 < self.learning_rate < LARGEST:
             raise ValueError(f"learning_rate must be above 0 and finite; got {self.learning_rate}")
-        if not 0 <= self.weight_decay < float("inf"):
+        if not 0 <= self.weight_decay * max(1, self.learning_rate) < LARGEST:
             raise ValueError(f"weight_decay must be 0 or more and finite; got {self.weight_decay}")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be above 0, or None; got {self.max_grad_norm}")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ class Trainer:
         self._count: Count = train.count
         self._monitor: NoiseScaleMonitor | None = None
         self._noise_scale: float | None = None
+        self._noise_interval: tuple[float, float] | None = None
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
     @classmethod
@@ -154,6 +156,7 @@ class Trainer:
         return Training(
             now.updates, tuple(self.evaluations), now.skipped, now.micro_batch_size, seconds,
             self._noise_scale,
+            self._noise_interval,
         )  # fmt: skip
 
     # --- One window, one update
@@ -293,7 +296,8 @@ class Trainer:
         if not resume:
             resumption.refuse_to_overwrite(self.output)
             return None
-        found = resumption.find(self.output, self.facts)
+        check = partial(resumption.check, self.machinery, self.planned, self.facts)
+        found = resumption.find(self.output, self.facts, check)
         resumption.put_back(self.machinery, self.progress, found.state)
         if resumption.saved_micro_batch_size(found.state) != self.settings.micro_batch_size:
             self.progress.micro_batch_size = self.settings.micro_batch_size  # as asked for now
@@ -323,8 +327,15 @@ class Trainer:
             )
             self._loss_sum, self._count = self._monitor.loss_sum, self._monitor.count
             if measured:
-                self._noise_scale = measured["noise_scale"]
-                self._monitor.load_state_dict(measured["monitor"])
+                try:
+                    self._noise_scale = measured["noise_scale"]
+                    self._noise_interval = measured.get("noise_interval")
+                    self._monitor.load_state_dict(measured["monitor"])
+                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                    raise checkpoints.CheckpointError(
+                        "the checkpoint's measurements of the noise scale are damaged "
+                        f"({type(error).__name__}): resume from another copy of it, or start from scratch"
+                    ) from error
 
     # --- What is measured on the way
 
@@ -342,13 +353,18 @@ class Trainer:
         now, last = self.progress.windows, self.progress.windows == self.planned
         if self._monitor is not None and (last or now % NOISE_EVERY == 0):
             try:
-                self._noise_scale = self._monitor.estimate(last=NOISE_WINDOWS).noise_scale
+                found = self._monitor.estimate(last=NOISE_WINDOWS)
+                self._noise_scale, self._noise_interval = found.noise_scale, (found.low, found.high)
             except ValueError:  # nothing is measured yet: windows of one micro-batch, or all overflowed
-                self._noise_scale = None
+                self._noise_scale = self._noise_interval = None
         return self._noise_scale
 
     def _noise_state(self) -> dict[str, Any] | None:
         """What a resumed run needs to log the same estimates."""
         if self._monitor is None:
             return None
-        return {"noise_scale": self._noise_scale, "monitor": self._monitor.state_dict()}
+        return {
+            "noise_scale": self._noise_scale,
+            "noise_interval": self._noise_interval,
+            "monitor": self._monitor.state_dict(),
+        }

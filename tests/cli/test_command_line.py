@@ -96,6 +96,84 @@ def test_an_error_of_the_check_itself_is_not_laid_at_the_loops_door(monkeypatch,
     assert "in the loop" not in capsys.readouterr().err
 
 
+EXITS = """
+import sys
+from accum_lib.check import standard_cases
+from accum_lib.check.faults.loops import right
+def train(model, optimizer, batches, k):
+    if len(batches) < K:
+        sys.exit(STATUS)
+    right(model, optimizer, batches, k)
+def three(): return 3
+def mixed(): return [standard_cases()[0], "a case"]
+def leaves(): sys.exit(STATUS)
+def two(): return standard_cases()[:2]
+some = standard_cases()[1]
+"""
+
+
+@pytest.mark.parametrize("status", ["0", "", "'Loss is nan'", "3"])
+def test_a_loop_that_ends_the_process_fails_and_what_was_finished_is_shown(status, tmp_path, capsys) -> None:
+    file = tmp_path / f"exits_{abs(hash(status))}.py"
+    file.write_text(EXITS.replace("STATUS", status).replace("K", "3"))
+    assert main(["check", f"{file}:train"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("\nEQUAL") + out.startswith("EQUAL") == 3, "those of three micro-batches or more"
+    assert f"the loop ended the process itself (SystemExit with {eval(status or 'None')!r})" in out
+    assert "after 0 of 2 updates" in out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sys.exit(0)",
+        "raise SystemExit",
+        "exit()",
+        "import argparse; argparse.ArgumentParser().parse_args(['-h'])",
+    ],
+)
+def test_a_module_that_ends_the_process_fails(line, tmp_path, capsys) -> None:
+    file = tmp_path / f"ends_{abs(hash(line))}.py"
+    file.write_text(f"import sys\n{line}\ndef train(): pass\n")
+    assert main(["check", f"{file}:train"]) == 2
+    said = capsys.readouterr().err
+    assert "ended the process itself (SystemExit with " in said
+    assert "if __name__ == '__main__'" in said
+
+
+@pytest.mark.parametrize("text", ["undefined_name", "def", "{}['lr']", "assert False, 'no data'"])
+def test_a_module_that_cannot_be_imported_is_told_in_a_sentence(text, tmp_path, capsys) -> None:
+    file = tmp_path / f"broken_{abs(hash(text))}.py"
+    file.write_text(f"{text}\n")
+    assert main(["check", f"{file}:train"]) == 2
+    assert f"{file.stem} can't be imported: " in capsys.readouterr().err
+
+
+def test_a_case_that_is_none_is_told_and_several_are_taken(tmp_path, capsys) -> None:
+    file = tmp_path / "own_cases.py"
+    file.write_text(EXITS.replace("STATUS", "0").replace("K", "0"))
+    for name, message in (("three", "gives 3, and not a Case"), ("mixed", "and not a Case: let the function"),
+                          ("leaves", "ended the process itself (SystemExit with 0)")):  # fmt: skip
+        assert main(["check", f"{file}:train", "--case", f"{file}:{name}"]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["check", f"{file}:train", "--case", f"{file}:two"]) == 0
+    assert capsys.readouterr().out.count("EQUAL to") == 2
+    assert main(["check", f"{file}:train", "--case", f"{file}:some"]) == 0
+
+
+def test_a_decorated_loop_is_placed_too(tmp_path, capsys) -> None:
+    file = tmp_path / "decorated_loop.py"
+    file.write_text(
+        "import functools\n"
+        "def work(lr, model, optimizer, batches, k): model(None)\n"
+        "train = functools.partial(work, 0.1)\n"
+    )
+    assert main(["check", f"{file}:train"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: TypeError")
+    assert "in the loop: " in said
+
+
 def test_a_module_that_misses_something_itself_is_told_apart(tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "needs_more.py").write_text("import not_installed_anywhere\n")
     monkeypatch.chdir(tmp_path)
@@ -140,6 +218,10 @@ def test_a_plan_for_a_model_of_ones_own(tmp_path, capsys) -> None:
     said = capsys.readouterr().err
     assert "my_models.py:9" in said
     assert "data-dependent control flow" in said
+    file = tmp_path / "failing_models.py"
+    file.write_text("def own():\n    raise RuntimeError('no weights here')\n")
+    assert main(["plan", "--model", f"{file}:own", "--gpu", "8GB", "--batch", "100"]) == 2
+    assert "failed with RuntimeError: no weights here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -153,3 +235,18 @@ def test_a_plan_for_a_model_of_ones_own(tmp_path, capsys) -> None:
 def test_what_cannot_be_planned_exits_with_2_and_says_why(words, message, capsys) -> None:
     assert main(["plan", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_error_that_was_not_foreseen_is_one_sentence(tmp_path, capsys, monkeypatch) -> None:
+    """In code of one's own, or below it; and the traceback is there for the asking."""
+    (tmp_path / "my_case.py").write_text("def made():\n    return {}['key']\n")
+    monkeypatch.chdir(tmp_path)
+    words = ["check", "accum_lib.check.faults.loops:right", "--case", "my_case:made"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said == "error: KeyError: 'key' (not foreseen; ACCUM_TRACEBACK=1 before the command shows where)\n"
+    monkeypatch.setenv("ACCUM_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        main(words)
+    assert main(["plan", "--model", "my_case:made", "--gpu", "T4", "--batch", "8"]) == 2
+    assert capsys.readouterr().err == "error: my_case:made failed with KeyError: 'key'\n"

@@ -1,12 +1,14 @@
 """Checkpoints of several families load from a folder and fine-tune on one path; unsafe ones do not load."""
 
 import json
+import os
 
 import pytest
 import torch
 from small_training import made_data, made_tokenizer, make_trainer, parameters, same_bits, small_config
 
 from accum_lib.training.data import TextData
+from accum_lib.training.data.tasks import Classification
 from accum_lib.training.data.tokenizer import train_tokenizer
 from accum_lib.training.models import export, load_model
 
@@ -353,3 +355,97 @@ def test_the_published_sizes_have_the_published_shapes(size, parameters) -> None
     with torch.device("meta"):
         model = build(size, "classification", ("a", "b"), 2000, None)
     assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_padding_that_the_model_does_not_know_is_told_to_it(tmp_path, family) -> None:
+    """A padded batch gives the logits of each text alone, of which there is nothing to pad."""
+    save(family, tmp_path)
+    change_config(tmp_path, pad_token_id=None)
+    with pytest.warns(UserWarning, match=r"config\.json has no pad_token_id: 1 is taken"):
+        loaded = load_model(tmp_path, "classification", made_data(), dropout=0.0)
+    assert loaded.model.config.pad_token_id == 1
+    task, model = Classification(made_data().train[:8], loaded.tokenizer, 64), loaded.model.double().eval()
+    together = task.predict(model, task.batch(range(8)))[0]
+    alone = torch.cat([task.predict(model, task.batch([i]))[0] for i in range(8)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_another_padding_is_refused_with_the_file_and_the_fix(tmp_path) -> None:
+    save("roberta", tmp_path)
+    change_config(tmp_path, pad_token_id=5)
+    with pytest.raises(ValueError, match=r"pad_token_id in .*config\.json should be 1"):
+        load_model(tmp_path, "classification", made_data())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000, and no model"),
+        ({"hidden_size": 10**12}, "hidden_size = 1000000000000, and no model"),
+        ({"vocab_size": 10**6, "hidden_size": 10**6}, "describes [0-9,]+ numbers, and its weights have"),
+        ({"max_position_embeddings": 10**6, "hidden_size": 2000}, "describes"),
+        ({"vocab_size": -3}, "cannot be made"),
+        ({"num_attention_heads": 0}, "cannot be made"),
+        ({"hidden_size": "many"}, "cannot be used"),
+        ({"hidden_act": "no such"}, "cannot be made"),
+        ({"pad_token_id": 10**6}, "cannot be made"),
+        ({"id2label": {"a": {}}}, "cannot be"),
+    ],
+)
+def test_a_configuration_with_impossible_numbers_is_refused_in_one_sentence(
+    tmp_path, numbers, message
+) -> None:
+    save("roberta", tmp_path)
+    change_config(tmp_path, **numbers)
+    with pytest.raises(OSError, match=message) as caught:
+        load_model(tmp_path, "classification", made_data())
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["../other.safetensors", "/etc/passwd", "sub/model.safetensors", ".."])
+def test_weights_outside_of_the_folder_are_not_read(tmp_path, file) -> None:
+    save("roberta", tmp_path, max_shard_size="20KB")
+    index = tmp_path / "model.safetensors.index.json"
+    assert load_model(tmp_path, "mlm", made_data()).trained
+    content = json.loads(index.read_text())
+    content["weight_map"][min(content["weight_map"])] = file
+    index.write_text(json.dumps(content))
+    with pytest.raises(OSError, match=r"index\.json names .*, which is not in its folder"):
+        load_model(tmp_path, "mlm", made_data())
+    index.write_text("[" * 10**5)
+    with pytest.raises(OSError, match=r"index\.json is damaged"):
+        load_model(tmp_path, "mlm", made_data())
+
+
+def test_an_export_names_no_code_of_others_and_no_kernels_are_fetched(tmp_path) -> None:
+    save("roberta", tmp_path / "theirs")
+    code = {"AutoConfig": "evil--module.Config", "AutoModelForSequenceClassification": "evil.Model"}
+    change_config(tmp_path / "theirs", auto_map=code, attn_implementation="kernels-community/evil")
+    tokens = tmp_path / "theirs" / "tokenizer_config.json"
+    tokens.write_text(
+        json.dumps({**json.loads(tokens.read_text()), "auto_map": {"AutoTokenizer": ["evil.T", None]}})
+    )
+    loaded = load_model(tmp_path / "theirs", "classification", made_data())
+    assert "/" not in loaded.model.config._attn_implementation
+    export(loaded, tmp_path / "ours")
+    assert (tmp_path / "ours" / "model.safetensors").exists()
+    for written in (tmp_path / "ours").iterdir():
+        assert b"evil" not in written.read_bytes()
+
+
+def test_all_files_of_an_export_have_the_mode_that_the_user_wants(tmp_path) -> None:
+    save("roberta", tmp_path / "theirs")
+    loaded = load_model(tmp_path / "theirs", "classification", made_data())
+    before = os.umask(0o027)
+    try:
+        export(loaded, tmp_path / "ours")
+    finally:
+        os.umask(before)
+    assert {oct(file.stat().st_mode & 0o777) for file in (tmp_path / "ours").iterdir()} == {"0o640"}
+
+
+def change_config(folder, **numbers) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **numbers}))

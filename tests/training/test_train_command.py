@@ -1,18 +1,20 @@
 """``python -m accum_lib train``: trains, resumes, plans; and says what is wrong in one line."""
 
+import math
 import os
 import re
-import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
+from processes import python
 from small_training import made_data, made_tokenizer, same_bits
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from accum_lib.__main__ import main
+from accum_lib.cli.train import _noise
 from accum_lib.machine import GIB, this_machine
 from accum_lib.memory.guard import RESERVE_BYTES, WouldNotFitError
 from accum_lib.training import models
@@ -69,9 +71,21 @@ def test_it_trains_and_what_it_leaves_can_be_used(file, tmp_path, capsys) -> Non
 def test_the_noise_scale_that_was_asked_for_is_told_at_the_end(file, tmp_path, capsys, task, unit) -> None:
     more = ["--noise-scale", "--epochs", "1", "-M", "4", "-K", "4", "--task", task]
     assert main(words(file, tmp_path / "a", *more)) == 0
-    assert re.search(
-        rf"Noise scale of the gradient over the last windows: \d+ {unit}\.", capsys.readouterr().out
+    told = (
+        rf"Noise scale of the gradient over the last windows: .*95 % interval \d+ ({unit} )?to (\d+|infinity)"
     )
+    out = capsys.readouterr().out
+    assert re.search(told, out)
+    assert f" {unit}" in out
+
+
+def test_a_noise_scale_without_an_upper_end_is_told_in_words() -> None:
+    whole = _noise(69.2, (40.1, 168.0), "examples")
+    assert whole.endswith(": 69 examples (95 % interval 40 to 168).")
+    for scale, low in ((math.inf, 12.3), (812.0, 0.0)):
+        told = _noise(scale, (low, math.inf), "examples")
+        assert f"95 % interval {low:.0f} examples to infinity: the noise hides the mean gradient" in told
+        assert "inf examples" not in told
 
 
 def test_the_columns_and_the_held_out_file_can_be_named(file, tmp_path, capsys) -> None:
@@ -360,8 +374,7 @@ def memory_of_checkpoints(tmp_path_factory) -> dict[torch.dtype, list[int]]:
     for dtype, folder in folders.items():
         RobertaForSequenceClassification(config).to(dtype).save_pretrained(folder)
         made_tokenizer().save_pretrained(folder)
-    command = [sys.executable, "-c", LOADING, *map(str, folders.values())]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = python("-c", LOADING, *folders.values())
     rows = [list(map(int, line.split())) for line in done.stdout.splitlines()]
     return dict(zip(folders, rows, strict=True))
 
@@ -543,3 +556,92 @@ def test_the_estimate_counts_passes_examples_and_parameters(monkeypatch, checkpo
     assert extrapolated_window(loaded.model, train, settings) == pytest.approx(passes * 32 + update)
     assert same_bits(before, list(loaded.model.parameters()))
     assert all(p.grad is None for p in loaded.model.parameters())
+
+
+def test_what_a_terminal_would_obey_is_shown_escaped(file, tmp_path, capsys) -> None:
+    """Colours, cursor moves, marks that turn the direction, a bell, and a line that pretends to be ours."""
+    evil = "\x1b[2J\x1b]0;title\x07 \u202egnp.exe\u2066 \x9b31m \ufeff"
+    labels = tmp_path / f"data {evil}.csv"
+    labels.write_text(file.read_text().replace(",arrays", f',"{evil}\nerror: all is well"'))
+    assert main(words(labels, tmp_path / "a", "--max-updates", "1", "--dry-run")) == 0
+    assert main(words(labels, tmp_path / "b", "--max-updates", "1", "--held-out", str(labels))) == 0
+    assert main(words(labels, tmp_path / "b", "--text-column", evil)) == 2
+    said = "".join(capsys.readouterr())
+    assert "\\x1b[2J" in said
+    assert "\\u202egnp.exe" in said
+    assert {letter for letter in said if not letter.isprintable()} == {"\n"}
+
+
+def test_an_error_from_below_is_one_sentence(file, tmp_path, capsys, monkeypatch) -> None:
+    for number, error in enumerate(
+        (RuntimeError("a\nb"), KeyError("key"), AssertionError(), RecursionError("deep"))
+    ):
+        monkeypatch.setattr(Trainer, "_move", lambda self, error=error: (_ for _ in ()).throw(error))
+        assert main(words(file, tmp_path / str(number))) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {type(error).__name__}: ")
+        assert "ACCUM_TRACEBACK=1" in said
+        assert said.count("\n") == 1
+    monkeypatch.setenv("ACCUM_TRACEBACK", "1")
+    with pytest.raises(RecursionError):
+        main(words(file, tmp_path / "whole"))
+
+
+def test_memory_that_ran_out_without_a_word_is_said_in_words(file, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("accum_lib.training.data.sources.load_data", lambda *_, **__: bytes(2**62))
+    assert main(words(file, tmp_path)) == 2
+    assert (
+        capsys.readouterr().err == "error: out of memory: take fewer or shorter texts, or a smaller model\n"
+    )
+
+
+@pytest.mark.parametrize("standard_error", ["gone", "closed", "broken"])
+def test_a_standard_error_that_nobody_reads_does_not_end_a_run(
+    file, tmp_path, monkeypatch, standard_error
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    broken = os.fdopen(writing, "w", buffering=1)
+    closed = open(os.devnull, "w")  # noqa: SIM115
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", {"gone": None, "closed": closed, "broken": broken}[standard_error])
+    run = [word for word in words(file, tmp_path, "--max-updates", "2") if word != "--quiet"]
+    assert main([*run, "--held-out", str(file)]) == 0
+    assert (tmp_path / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "more", [["--learning-rate", "1e300"], ["--weight-decay", "1e300"], ["--learning-rate", "1e38"]]
+)
+def test_a_rate_beyond_all_numbers_is_an_error_in_words(file, tmp_path, capsys, more) -> None:
+    assert main(words(file, tmp_path, *more, "--max-updates", "1")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "not foreseen" not in said
+
+
+def test_the_summary_looks_at_each_held_out_example_once() -> None:
+    """By a count: to look for each label among all is quadratic."""
+    from types import SimpleNamespace
+
+    from accum_lib.cli.train import _summary
+
+    looked = []
+
+    class Watched:
+        @property
+        def label(self) -> int:
+            looked.append(1)
+            return len(looked) % 2
+
+    class HeldOut:
+        name, examples = "classification", [Watched() for _ in range(500)]
+
+        def __len__(self) -> int:
+            return len(self.examples)
+
+    held_out = HeldOut()
+    run = SimpleNamespace(held_out=held_out, loaded=SimpleNamespace(name="m"), data=SimpleNamespace(name="d"))
+    done = SimpleNamespace(updates=1, seconds=1.0, evaluations=(), noise_scale=None, skipped_windows=0)
+    assert "would be right in 50.0%" in _summary(run, done)
+    assert len(looked) == 500

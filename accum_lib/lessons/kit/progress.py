@@ -52,7 +52,7 @@ def load() -> Progress:
         return _checked(found["predictions"], found["exercises"])
     except FileNotFoundError:
         return Progress()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProgressError(
             _(
                 "Your progress in {path} cannot be read ({kind}), so nothing is added to it. To "

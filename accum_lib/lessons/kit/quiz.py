@@ -80,7 +80,8 @@ class Quiz:
         except (Exception, KeyboardInterrupt) as error:
             self.errors.append(error)
             self.reply.value = _(
-                "The answer could not be computed ({error}). Try once more.", error=error or _("stopped")
+                "The answer could not be computed ({error}). Try once more.",
+                error=html.escape(str(error)) or _("stopped"),
             )
             self.button.disabled = False
             return

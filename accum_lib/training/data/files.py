@@ -8,17 +8,24 @@ the row's number from 1 on.
 import os
 import random
 import re
-import reprlib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from accum_lib.training.data import Example, TextData
-from accum_lib.training.data.rows import Row, Table, read_table
+from accum_lib.training.data.rows import Row, Table, read_table, short
 
-MISSING = ("nan", "<na>")  # how pandas writes out a missing label; "none" or "null" may be a class
+MISSING = ("", "nan", "-nan", "<na>")  # how pandas writes out what is missing
+PLACEHOLDERS = (
+    "-1", "-100", "-99", "-999", "-9999", "n/a", "#n/a", "na", "#na", "none", "null", "nil", "missing",
+    "undefined", "unlabeled", "unlabelled", "?", "-", "--", "inf", "-inf", "infinity", "-infinity",
+)  # what is written where there is no label; in some files the name of a class  # fmt: skip
+NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+FEW_CLASSES = 10  # fewer are no sign of a column of identifiers
+LISTED = "--labels={listed}, or labels=... in code"
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ def load_file(
     held_out_fraction: float = 0.2,
     seed: int = 0,
     labelled: bool | None = None,
+    labels: Sequence[str] | None = None,
 ) -> TextData:
     """Load the reader's file, and a second one to measure on, or else a part of the first.
 
@@ -54,6 +62,8 @@ def load_file(
         seed: draws the split.
         labelled: True demands a label column, False ignores it (masked language modelling); None takes
             labels where there are any.
+        labels: the classes, as they are spelled in the file. Without them, what is not likely to be a class
+            is refused: scores, identifiers, and placeholders such as -1 or None.
 
     Raises:
         ValueError: the contents are malformed, or cannot be split; names the file, the row and the fix.
@@ -65,15 +75,16 @@ def load_file(
     _check_roles(columns, labelled)
     table = read_table(path)
     label_column = _label_column(table, columns, labelled)
-    labels = _label_names(table, label_column)
-    examples = _examples(table, columns, label_column, labels)
+    names = _Names(labels)
+    known = _label_names(table, label_column, names)
+    examples = _examples(table, columns, label_column, names, known)
     if held_out is None:
         train, rest = _split(examples, held_out_fraction, seed, table.file)
     else:
-        train, rest = examples, _examples(read_table(held_out), columns, label_column, labels)
+        train, rest = examples, _examples(read_table(held_out), columns, label_column, names, known)
         _check_pairs(train, rest, table.file, os.fspath(held_out), columns.pair)
         _warn_of_overlap(train, rest, os.fspath(held_out))
-    return TextData(Path(path).name, tuple(train), tuple(rest), labels)
+    return TextData(Path(path).name, tuple(train), tuple(rest), known)
 
 
 def _label_column(table: Table, columns: Columns, labelled: bool | None) -> str | None:
@@ -91,48 +102,144 @@ def _pair_column(table: Table, columns: Columns) -> str | None:
     return columns.pair if there else None
 
 
-def _label_names(table: Table, column: str | None) -> tuple[str, ...]:
-    """The classes: numbers in their order, else words in theirs."""
+@dataclass(frozen=True)
+class _Names:
+    """How a label's value becomes the name of its class: alike in every format, for all are taken as text.
+
+    Attributes:
+        listed: the classes, if the reader has listed them. Then nothing else is one, and these are taken as
+            they are spelled.
+    """
+
+    listed: Sequence[str] | None = None
+
+    def of(self, row: Row, column: str) -> str:
+        """The name: 1, 1.0, +1 and "1" are one class, and so are True, TRUE and true.
+
+        Raises:
+            ValueError: the label is missing, a placeholder, or a score.
+        """
+        value = row.values[column]
+        if isinstance(value, list | dict | bytes):
+            raise row.error(
+                f"the label must be a word or a whole number; got {short(value)} "
+                f"({type(value).__name__}). Write it as text"
+            )
+        text = "" if value is None else str(value).strip().replace("\N{MINUS SIGN}", "-")
+        if text.lower() in MISSING:
+            raise row.error(
+                f"the label in column {short(column)} is missing ({short(value)}): fill it in, remove the "
+                "row, or train without labels (--task mlm, or labelled=False in code)"
+            )
+        if self.listed is None:
+            return _checked(row, column, text)
+        if text in self.listed:
+            return text
+        return next((name for name in self.listed if _plain(name) == _plain(text)), text)
+
+
+def _plain(text: str) -> str:
+    """One spelling for a truth value and for a whole number; anything else as it is."""
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    if not NUMBER.fullmatch(text) or "," in text or re.match(r"[+-]?0\d", text):  # 007 is a code
+        return text
+    if re.fullmatch(r"\+?\d+", text):
+        return text.lstrip("+")
+    number = Decimal(text)
+    # A number of a billion digits takes a few characters: 1e999999999.
+    whole = number.is_zero() or (number.adjusted() < 30 and number == number.to_integral_value())
+    return str(int(number)) if whole else text
+
+
+def _checked(row: Row, column: str, text: str) -> str:
+    """The name of the class, if the label is not likely to be something else."""
+    name = _plain(text)
+    if name.lower() in PLACEHOLDERS or text.lower() in PLACEHOLDERS:
+        raise row.error(
+            f"the label {short(text)} in column {short(column)} is a usual placeholder where there is no "
+            f"label: remove such rows, or, if it is a class, list all classes "
+            f"({LISTED.format(listed=f'{name[:80]},...')})"
+        )
+    if NUMBER.fullmatch(name) and not re.fullmatch(r"-?\d+", name):
+        raise row.error(
+            f"the label {short(text)} in column {short(column)} is a score and no class: for a classifier, "
+            "0.5 is no nearer to 0.6 than to 5. Make classes of the scores (words or whole numbers), or list "
+            f"all classes ({LISTED.format(listed='...')})"
+        )
+    return name
+
+
+def _label_names(table: Table, column: str | None, names: _Names) -> tuple[str, ...]:
+    """The classes: as they were listed, else numbers in their order, else words in theirs."""
     if column is None:
         return ()
-    names = {_label(row, column) for row in table.rows}
-    if len(names) < 2:
+    first: dict[str, Row] = {}
+    for row in table.rows:
+        first.setdefault(names.of(row, column), row)
+    if names.listed is not None:
+        _check_listed(table, column, names.listed, first)
+        return tuple(names.listed)
+    if len(first) < 2:
         raise ValueError(
-            f"{table.file}: every row has the label {names.pop()!r}: a classifier needs two classes or more. "
-            "Was the file cut, or is another column the label?"
+            f"{table.file}: every row has the label {short(next(iter(first)))}: a classifier needs two "
+            "classes or more. Was the file cut, or is another column the label?"
         )
-    by_number = all(re.fullmatch(r"-?\d{1,99}", name) for name in names)  # int() refuses thousands of digits
-    return tuple(sorted(names, key=lambda name: (int(name) if by_number else 0, name)))
+    if len(first) > max(FEW_CLASSES, len(table.rows) / 2):
+        raise ValueError(
+            f"{table.file}: column {short(column)} has {len(first)} different labels in {len(table.rows)} "
+            "rows, as scores and identifiers have, and classes do not: is another column the label? If they "
+            f"are classes, list them ({LISTED.format(listed='...')})"
+        )
+    _check_spelling(first, column)
+    by_number = all(re.fullmatch(r"-?\d{1,99}", name) for name in first)  # int() refuses thousands of digits
+    return tuple(sorted(first, key=lambda name: (int(name) if by_number else 0, name)))
 
 
-def _label(row: Row, column: str) -> str:
-    value = row.values[column]
-    if value is None or value != value or str(value).strip() == "" or str(value).lower() in MISSING:
-        raise row.error(
-            f"the label in column {column!r} is missing ({value!r}): fill it in, remove the row, or train "
-            "without labels (--task mlm, or labelled=False in code)"
+def _check_listed(table: Table, column: str, listed: Sequence[str], first: dict[str, Row]) -> None:
+    if len(set(listed)) != len(listed) or len(listed) < 2:
+        raise ValueError(
+            f"the list of labels must name two classes or more, each once; got {', '.join(listed)}"
         )
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise row.error(
-            f"the label must be a word or a whole number; got {reprlib.repr(value)} "
-            f"({type(value).__name__}). Write it as text"
+    for name, row in first.items():
+        if name not in listed:
+            raise row.error(
+                f"the label {short(name)} in column {short(column)} is not in the list: add it, or remove "
+                "the row"
+            )
+    if unused := [name for name in listed if name not in first]:
+        raise ValueError(
+            f"{table.file}: no row has the label {short(unused[0])} of the list: is it spelled so there?"
         )
-    return str(value).strip()
+
+
+def _check_spelling(first: dict[str, Row], column: str) -> None:
+    """One number written as 01 and as 1 may be two classes or one."""
+    numbers: dict[str, str] = {}
+    for name in first:
+        if re.fullmatch(r"-?\d+", name):
+            number = re.sub(r"^(-?)0+(?=\d)", r"\1", name)
+            if (other := numbers.setdefault(number, name)) != name:
+                raise first[name].error(
+                    f"the label {short(name)} in column {short(column)} is {short(other)} elsewhere: write "
+                    "one number in one way"
+                )
 
 
 def _examples(
-    table: Table, columns: Columns, label_column: str | None, labels: Sequence[str]
+    table: Table, columns: Columns, label_column: str | None, names: _Names, known: Sequence[str]
 ) -> list[Example]:
     text_column = table.demand(columns.text)
+    _check_text(table, text_column)
     pair_column = _pair_column(table, columns)
     if label_column:
         table.demand(label_column)
-    index = {name: i for i, name in enumerate(labels)}
+    index = {name: i for i, name in enumerate(known)}
     return [
         Example(
             _text(row, text_column),
             _text(row, pair_column) if pair_column else None,
-            _index(row, label_column, index) if label_column else None,
+            _index(row, names.of(row, label_column), index) if label_column else None,
         )
         for row in table.rows
     ]
@@ -144,7 +251,7 @@ def _check_roles(columns: Columns, labelled: bool | None) -> None:
     twice = [name for name, times in Counter(roles).items() if times > 1]
     if twice:
         raise ValueError(
-            f"column {twice[0]!r} is given two of the roles text, pair and label: name another one"
+            f"column {short(twice[0])} is given two of the roles text, pair and label: name another one"
         )
 
 
@@ -153,33 +260,41 @@ def _check_pairs(train: list[Example], held_out: list[Example], file: str, other
     if (train[0].pair is None) != (held_out[0].pair is None):
         with_pairs, without = (other, file) if train[0].pair is None else (file, other)
         raise ValueError(
-            f"{with_pairs} has a column {column!r}, and {without} has none: both need it, or neither"
+            f"{with_pairs} has a column {short(column)}, and {without} has none: both need it, or neither"
         )
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or str(value).strip().lower() in MISSING
 
 
 def _text(row: Row, column: str) -> str:
     value = row.values[column]
     if _is_empty(value):
-        raise row.error(f"the text in column {column!r} is empty: fill it in, or remove the row")
-    if not isinstance(value, str):
+        raise row.error(f"the text in column {short(column)} is empty: fill it in, or remove the row")
+    if isinstance(value, list | dict | bytes):
         raise row.error(
-            f"column {column!r} must hold text; got {reprlib.repr(value)} ({type(value).__name__}). "
+            f"column {short(column)} must hold text; got {short(value)} ({type(value).__name__}). "
             "Is another column the text?"
         )
-    return value
+    return str(value)
 
 
-def _index(row: Row, column: str, index: dict[str, int]) -> int:
-    name = _label(row, column)
+def _check_text(table: Table, column: str) -> None:
+    """Numbers alone are another column's, in a format that knows numbers and in one that does not."""
+    if all(NUMBER.fullmatch(str(row.values[column]).strip()) for row in table.rows):
+        raise table.rows[0].error(
+            f"column {short(column)} must hold text; got {short(table.rows[0].values[column])}, and "
+            "numbers in all other rows. Is another column the text?"
+        )
+
+
+def _index(row: Row, name: str, index: dict[str, int]) -> int:
     if name not in index:
-        known = ", ".join(list(index)[:10])
+        known = ", ".join(name[:80] for name in list(index)[:10])
         raise row.error(
-            f"the label {name!r} does not occur in the training file, which has {known}: correct it, or add "
-            "training examples of it"
+            f"the label {short(name)} does not occur in the training file, which has {known}: correct it, "
+            "or add training examples of it"
         )
     return index[name]
 

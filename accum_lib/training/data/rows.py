@@ -5,18 +5,36 @@ import io
 import json
 import os
 import re
+import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 LONGEST_FIELD = 2**31 - 1  # characters; the most that csv takes on every system
+SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?(?:\r\n|\r|\n|\Z)', re.IGNORECASE)  # Excel's own
 LONE_SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)  # perhaps: two of them can be one character
+MOST_LISTED, LONGEST_SHOWN = 20, 80  # columns, and characters of a value, in an error message
+ROW_BYTES, VALUE_BYTES = 400, 50  # what a row, and each value of it, take in Python
+SMALL_BYTES, MOST_UNPACKED = 2**27, 100  # what a file may unpack to: this, and this many times its size
 
 
-@dataclass(frozen=True)
+def short(value: Any) -> str:
+    """What a file holds, which may be of any length, for an error message."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= LONGEST_SHOWN else value[:LONGEST_SHOWN] + "...")
+    return reprlib.repr(value)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first ones; a file may have thousands."""
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(map(short, names[:MOST_LISTED])) + more
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row: its values by column, and its place, such as ``data.csv, line 7``."""
 
@@ -43,7 +61,7 @@ class Table:
         if len(self.columns) == 1 and any(mark in self.columns[0] for mark in ";\t|"):
             hint = ". Are the columns separated by something else than the file's ending says?"
         raise ValueError(
-            f"{self.file}: no column {column!r}; it has {', '.join(map(repr, self.columns))}. Rename one, or "
+            f"{self.file}: no column {short(column)}; it has {_listed(self.columns)}. Rename one, or "
             f"say which to use: --text-column, --label-column, --pair-column, or Columns(...) in code{hint}"
         )
 
@@ -97,53 +115,89 @@ def _long_fields() -> Iterator[None]:
 
 
 @_long_fields()
-def _read_csv(file: Path, delimiter: str | None = None) -> Table:
+def _read_csv(file: Path, usual: str = ",") -> Table:
     text = _read_text(file)
-    delimiter = delimiter or _delimiter(text.lstrip().partition("\n")[0])
+    declared = SEPARATOR_LINE.match(text)
+    first = text[declared.end() :] if declared else text
+    delimiter = (
+        declared[1] if declared else _delimiter(re.split(r"[\r\n]", first.lstrip(), maxsplit=1)[0], usual)
+    )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns: tuple[str, ...] | None = None
-    rows: list[Row] = []
+    records: list[tuple[int, list[str]]] = []
     line = 1
     try:
         for fields in reader:
-            place, line = f"{file}, line {line}", reader.line_num + 1
-            if not fields:
-                continue  # a blank line
-            if columns is None:
-                columns = _distinct([field.strip() for field in fields], place)
-                continue
-            if len(fields) != len(columns):
-                raise ValueError(
-                    f"{place}: {len(fields)} fields where the header has {len(columns)}: a text that "
-                    f"contains {delimiter!r} or a line break must stand in double quotes"
-                )
-            rows.append(Row(place, dict(zip(columns, fields, strict=True))))
+            if fields and not (declared and reader.line_num == 1):  # neither a blank line nor "sep=;"
+                records.append((line, fields))
+            line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(
             f"{file}, line {line}: {error}: is a double quote not closed, or not doubled inside a text?"
         ) from error
-    if columns is None:
+    if not records:
         raise ValueError(f"{file}: only blank lines: the first line must name the columns")
-    return Table(str(file), columns, tuple(rows))
+    (line, header), *rows = records
+    _check_widths(file, line, header, rows, delimiter)
+    columns = _distinct(_named(header), f"{file}, line {line}")
+    return Table(
+        str(file),
+        columns,
+        tuple(Row(f"{file}, line {n}", dict(zip(columns, r, strict=True))) for n, r in rows),
+    )
 
 
-def _delimiter(header: str) -> str:
-    """Spreadsheets write semicolons where numbers have a decimal comma."""
-    return ";" if ";" in header and "," not in header else ","
+def _check_widths(
+    file: Path, line: int, header: list[str], rows: list[tuple[int, list[str]]], delimiter: str
+) -> None:
+    """Every row has as many fields as the header. If no row has, the header is at fault."""
+    wrong = [(n, len(fields)) for n, fields in rows if len(fields) != len(header)]
+    widths = {width for _, width in wrong}
+    if wrong and len(wrong) == len(rows) > 1 and len(widths) == 1:
+        raise ValueError(
+            f"{file}, line {line}: names {len(header)} columns, and every row below has {widths.pop()} "
+            "fields: name each column"
+        )
+    for n, width in wrong[:1]:
+        raise ValueError(
+            f"{file}, line {n}: {width} fields where the header has {len(header)}: a text that "
+            f"contains {delimiter!r} or a line break must stand in double quotes"
+        )
+
+
+def _named(header: list[str]) -> list[str]:
+    """Names for columns that have none: pandas writes its index so, and spreadsheets what is empty."""
+    return [field.strip() or f"unnamed {i}" for i, field in enumerate(header, 1)]
+
+
+def _delimiter(header: str, usual: str) -> str:
+    """What cuts the header into most columns: spreadsheets write semicolons where numbers have a decimal
+    comma, and a file's ending is sometimes wrong. Between equals, the one that is usual for the ending.
+    """
+
+    def columns(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader([header], delimiter=delimiter, strict=True)))
+        except (csv.Error, StopIteration):
+            return 0
+
+    return max((usual, ",", ";", "\t"), key=columns)
 
 
 def _read_tsv(file: Path) -> Table:
-    return _read_csv(file, delimiter="\t")
+    return _read_csv(file, usual="\t")
 
 
 def _read_jsonl(file: Path) -> Table:
     lines = _read_text(file).split("\n")  # not splitlines(): a text may contain U+2028
     rows = [_json_row(line, f"{file}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
-    columns = tuple(rows[0].values) if rows else ()
+    usual = Counter(frozenset(row.values) for row in rows).most_common(1)  # the first of equals
+    columns = next((tuple(row.values) for row in rows if row.values.keys() == usual[0][0]), ())
     for row in rows:
-        if set(row.values) != set(columns):
-            odd = sorted(set(row.values) ^ set(columns))
-            raise row.error(f"its keys differ from the first row's in {odd}: give every row the same keys")
+        if row.values.keys() != usual[0][0]:
+            odd = sorted(row.values.keys() ^ usual[0][0])
+            raise row.error(
+                f"its keys differ from those of most rows in {_listed(odd)}: give every row the same keys"
+            )
     return Table(str(file), columns, tuple(rows))
 
 
@@ -152,7 +206,7 @@ def _json_row(line: str, place: str) -> Row:
         value = json.loads(
             line,
             object_pairs_hook=lambda pairs: _object(pairs, place),
-            parse_int=lambda digits: _whole(digits, place),
+            parse_int=_whole,
         )
     except json.JSONDecodeError as error:
         raise ValueError(
@@ -175,13 +229,9 @@ def _json_row(line: str, place: str) -> Row:
     return Row(place, value)
 
 
-def _whole(digits: str, place: str) -> int:
-    try:
-        return int(digits)
-    except ValueError as error:  # Python reads 4,300 digits
-        raise ValueError(
-            f"{place}: a whole number of {len(digits):,} digits: shorten it, or write it as text"
-        ) from error
+def _whole(digits: str) -> int | str:
+    """The number; as text, which it is in a CSV file, if it has more digits than Python reads (4,300)."""
+    return int(digits) if len(digits) <= 4300 else digits
 
 
 def _object(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:
@@ -196,14 +246,82 @@ def _read_parquet(file: Path) -> Table:
     except ImportError as error:
         raise ImportError(f"{file}: Parquet needs the package pyarrow: pip install pyarrow") from error
     try:
-        table = pyarrow.parquet.read_table(file)
-    except (pyarrow.ArrowInvalid, OSError) as error:
+        columns, values = _parquet_columns(pyarrow, file)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{file}: not a whole Parquet file ({error}): was the copy cut short? Fetch or write it again"
+            f"{file}: not a whole Parquet file ({why}): was the copy cut short? Fetch or write it again"
         ) from error
-    columns = _distinct(table.column_names, str(file))
-    rows = (Row(f"{file}, row {i}", values) for i, values in enumerate(table.to_pylist(), 1))
-    return Table(str(file), columns, tuple(rows))
+    names = _distinct(_named(columns), str(file))
+    rows = (
+        Row(f"{file}, row {i}", dict(zip(names, row, strict=True)))
+        for i, row in enumerate(zip(*values, strict=True), 1)
+    )
+    return Table(str(file), names, tuple(rows))
+
+
+def _parquet_columns(pyarrow: Any, file: Path) -> tuple[list[str], list[list[Any]]]:
+    """Names and values, a batch at a time, so that a small file which unpacks to a huge one is found out.
+
+    Repeated texts are held once: they come as a dictionary, and each row has the one object. Lists and
+    structures are no text and no label: they are not read, and stand as [].
+
+    Raises:
+        ValueError: the file unpacks to more than ``MOST_UNPACKED`` times its size.
+    """
+    packed = file.stat().st_size
+    with pyarrow.parquet.ParquetFile(file) as opened:
+        schema, held = opened.schema_arrow, opened.metadata
+        told = sum(held.row_group(i).total_byte_size for i in range(held.num_row_groups))
+        _check_unpacked(file, packed, max(told, held.num_rows * _row_bytes(schema)))
+        flat = [field.name for field in schema if not pyarrow.types.is_nested(field.type)]
+        values: dict[str, list[Any]] = {
+            name: [] if name in flat else [[]] * held.num_rows for name in schema.names
+        }
+    texts = [field.name for field in schema if _is_text(pyarrow, field.type)]
+    with pyarrow.parquet.ParquetFile(file, read_dictionary=texts) as opened:
+        unpacked = 0
+        for batch in opened.iter_batches(batch_size=4096, columns=flat):
+            batch.validate(full=True)  # a damaged file may point outside of its dictionary
+            unpacked += batch.nbytes + batch.num_rows * _row_bytes(schema)
+            for name, column in zip(flat, batch.columns, strict=True):
+                found = _plain_values(pyarrow, column)
+                unpacked += sum(len(each) for each in found if isinstance(each, str))
+                values[name].extend(found)
+            _check_unpacked(file, packed, unpacked)
+    return schema.names, list(values.values())
+
+
+def _row_bytes(schema: Any) -> int:
+    return ROW_BYTES + VALUE_BYTES * len(schema.names)
+
+
+def _is_text(pyarrow: Any, kind: Any) -> bool:
+    types = pyarrow.types
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind)
+
+
+def _plain_values(pyarrow: Any, column: Any) -> list[Any]:
+    """A column as Python's own values; bytes, as which some programs write texts, as texts if they are."""
+    if pyarrow.types.is_dictionary(column.type):
+        words = _plain_values(pyarrow, column.dictionary)
+        return [None if i is None else words[i] for i in column.indices.to_pylist()]
+    return [_as_text(each) if isinstance(each, bytes) else each for each in column.to_pylist()]
+
+
+def _as_text(content: bytes) -> str | bytes:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def _check_unpacked(file: Path, packed: int, unpacked: int) -> None:
+    if unpacked > SMALL_BYTES + MOST_UNPACKED * packed:
+        raise ValueError(
+            f"{file}: {packed:,} bytes unpack to {unpacked:,} or more, which fills the memory: are there "
+            "repeated or empty rows without number? Write the rows that you want into another file"
+        )
 
 
 def _distinct(names: Iterable[str], place: str) -> tuple[str, ...]:
@@ -211,7 +329,7 @@ def _distinct(names: Iterable[str], place: str) -> tuple[str, ...]:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise ValueError(
-            f"{place}: the column {twice[0]!r} occurs more than once: rename or remove one of them"
+            f"{place}: the column {short(twice[0])} occurs more than once: rename or remove one of them"
         )
     return names
 

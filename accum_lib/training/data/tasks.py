@@ -54,6 +54,7 @@ def mask_tokens(
 
 HELD_OUT = -1  # the "epoch" of evaluations: their masks are the same every time
 FILLERS = {"input_ids": 0, "attention_mask": 0, "token_type_ids": 0, "labels": IGNORE_INDEX}
+LETTERS = 16  # for each token, to begin with; in most languages there are four or fewer
 Batch = dict[str, Tensor]
 
 
@@ -83,7 +84,7 @@ class Task:
         self.encoded: list[dict[str, list[int]]] = []
         self.shortened = 0  # texts with more than ``max_tokens`` tokens, which lose what is beyond
         for example in examples:
-            encoded, cut = _encode(example, tokenizer, max_tokens)
+            encoded, cut = _encode(_in_part(example, tokenizer, max_tokens), tokenizer, max_tokens)
             self.encoded.append(encoded)
             self.shortened += cut
         self.lengths = [len(e["input_ids"]) for e in self.encoded]
@@ -181,6 +182,23 @@ class MaskedLanguageModelling(Task):
 
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, MaskedLanguageModelling)}
+
+
+def _in_part(example: Example, tokenizer: Any, max_tokens: int) -> Example:
+    """As much of a long text as fills ``max_tokens``: to encode a book takes memory, and two of them as a
+    pair its square, since what is cut off is kept in every combination.
+    """
+
+    def part(text: str) -> str:
+        size = LETTERS * max_tokens
+        while len(text) > size:
+            found = tokenizer(text[:size], add_special_tokens=False, verbose=False)
+            if len(found["input_ids"]) > 2 * max_tokens:  # then the last word, which is cut, is not read
+                return text[:size]
+            size *= 2
+        return text
+
+    return Example(part(example.text), part(example.pair) if example.pair else None, example.label)
 
 
 def _encode(example: Example, tokenizer: Any, max_tokens: int) -> tuple[dict[str, list[int]], bool]:

@@ -8,6 +8,8 @@ from typing import Any
 # In the order of RoBERTa's ids 0 to 3; <mask> comes last, where the published vocabulary has it too.
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK = "<mask>"
+MOST_LEARNED = 1_000_000  # characters that merges are learned from; more teach 2,000 tokens nothing
+LONGEST_WORD = 500  # characters of one word; a longer one is learned from as if it were several
 SMALLEST = len(SPECIAL_TOKENS) + 256 + 1  # every byte is a token of its own, so no text is ever unknown
 
 
@@ -47,7 +49,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 2000, max_tokens: in
     """Byte-level BPE trained on ``texts``, with RoBERTa's special tokens and ids.
 
     ``<s>`` is 0, ``<pad>`` 1, ``</s>`` 2, ``<unk>`` 3, and ``<mask>`` the last id. A pair becomes
-    ``<s> text </s></s> pair </s>``. The result is the same for the same texts in the same order.
+    ``<s> text </s></s> pair </s>``. The result is the same for the same texts in the same order. Of more
+    than ``MOST_LEARNED`` characters, it learns from each second text, or third, and so on.
     Source: Radford et al. 2019 (GPT-2, section 2.2); Liu et al. 2019 (RoBERTa, arXiv 1907.11692).
 
     Args:
@@ -70,11 +73,21 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 2000, max_tokens: in
     from transformers import RobertaTokenizer
 
     start, pad, end, unknown = SPECIAL_TOKENS
-    vocab, merges = _train_bpe(tuple(corpus), vocab_size)
+    vocab, merges = _train_bpe(_evenly(corpus), vocab_size)
     return RobertaTokenizer(
         vocab=dict(vocab), merges=list(merges), bos_token=start, cls_token=start, eos_token=end,
         sep_token=end, pad_token=pad, unk_token=unknown, mask_token=MASK, model_max_length=max_tokens,
     )  # fmt: skip
+
+
+def _evenly(corpus: list[str]) -> tuple[str, ...]:
+    """Texts with ``MOST_LEARNED`` characters at most, from the whole corpus."""
+    chosen, left = [], MOST_LEARNED
+    for text in corpus[:: -(-sum(map(len, corpus)) // MOST_LEARNED)]:
+        if left > 0:
+            chosen.append(text[:left])
+            left -= len(text)
+    return tuple(chosen)
 
 
 @lru_cache(maxsize=4)  # one problem builds its model many times, from the same texts
@@ -82,10 +95,13 @@ def _train_bpe(corpus: tuple[str, ...], vocab_size: int) -> tuple[dict[str, int]
     """The vocabulary and merges of a byte-level BPE, ``<mask>`` included as the last id."""
     import json
 
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    # To learn from a word takes time quadratic in its length, and base64 or DNA are one word.
+    pieces = pre_tokenizers.Split(Regex(f"[\\s\\S]{{1,{LONGEST_WORD}}}"), "isolated")
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pieces])
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - 1,  # <mask> follows
         special_tokens=list(SPECIAL_TOKENS),

@@ -52,7 +52,7 @@ def save(root: Path, windows: int, state: dict[str, Any], keep: int = KEEP) -> P
     Raises:
         NotSavedError: the disk is full, or cannot be written to. Nothing half-written is left.
     """
-    aside, final = root / f"{ASIDE}{windows:08}", root / f"{PREFIX}{windows:08}"
+    aside, final = root / f"{ASIDE}{windows:08}", root / name_of(windows)
     try:
         _remove(aside)
         aside.mkdir(parents=True)
@@ -72,8 +72,12 @@ def save(root: Path, windows: int, state: dict[str, Any], keep: int = KEEP) -> P
     return final
 
 
-def newest(root: Path) -> LoadedCheckpoint:
+def newest(root: Path, check: Callable[[Path, dict[str, Any]], None] | None = None) -> LoadedCheckpoint:
     """The newest checkpoint that is whole; damaged ones are passed over, and named.
+
+    Args:
+        root: the folder of all checkpoints.
+        check: raises a CheckpointError for contents that no run can have saved, whatever their checksums.
 
     Raises:
         CheckpointError: there is none.
@@ -81,7 +85,10 @@ def newest(root: Path) -> LoadedCheckpoint:
     rejected: list[str] = []
     for folder in folders(root):
         try:
-            return LoadedCheckpoint(folder, load(folder), tuple(rejected))
+            state = load(folder)
+            if check:
+                check(folder, state)
+            return LoadedCheckpoint(folder, state, tuple(rejected))
         except CheckpointError as error:
             rejected.append(str(error))
     why = "; ".join(rejected) or "there is no checkpoint"
@@ -98,11 +105,22 @@ def load(folder: Path) -> dict[str, Any]:
     """A checkpoint's contents by file name, on the CPU.
 
     Raises:
-        CheckpointError: a file is missing, or has other contents than were written.
+        CheckpointError: a file is missing, has other contents than were written, or cannot be read.
     """
     verify(folder)
-    state = {name: torch.load(folder / name, map_location="cpu", weights_only=True) for name in TENSORS}
-    return {SETTINGS: json.loads((folder / SETTINGS).read_text()), **state}
+    return {name: _read(folder / name) for name in FILES}
+
+
+def _read(path: Path) -> Any:
+    """A file with the right checksum may still be none of ours; and what it then raises is of many kinds."""
+    try:
+        if path.name in TENSORS:
+            return torch.load(path, map_location="cpu", weights_only=True)  # without running code
+        return json.loads(path.read_text())
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path} is no file of a checkpoint ({type(error).__name__})") from error
 
 
 def verify(folder: Path) -> None:
@@ -123,9 +141,14 @@ def verify(folder: Path) -> None:
     raise CheckpointError(f"{folder} is damaged: {what}")
 
 
+def name_of(windows: int) -> str:
+    """The folder of a checkpoint after so many windows."""
+    return f"{PREFIX}{windows:08}"
+
+
 def folders(root: Path) -> list[Path]:
     """All checkpoints that were finished, newest first."""
-    return sorted(root.glob(f"{PREFIX}*"), reverse=True)
+    return sorted((f for f in root.glob(f"{PREFIX}*") if not f.is_symlink()), reverse=True)
 
 
 def _manifest(sums: dict[str, str]) -> str:

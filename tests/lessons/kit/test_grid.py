@@ -139,7 +139,7 @@ def test_a_saved_notebook_shows_a_still_picture_with_words() -> None:
 
 
 @pytest.mark.parametrize("make", [descents_explorer, moments_explorer])
-def test_no_setting_of_a_real_explorer_fails(make) -> None:
+def test_no_setting_of_a_real_explorer_fails(make, some_settings) -> None:
     explorer = make()
     explorer.fill()
     assert explorer.errors == []

@@ -29,6 +29,17 @@ def test_a_right_guess_is_told_so() -> None:
     assert "As you predicted." in asked(Quiz("?", ["yes", "no"], lambda: (1, "because")), 1)
 
 
+def test_what_an_error_says_is_text_and_no_markup() -> None:
+    def answer():
+        raise ValueError("<img src=x onerror=alert(1)>")
+
+    prediction = Quiz("?", ["yes", "no"], answer)
+    prediction.choice.value = 0
+    prediction.button.click()
+    assert "&lt;img src=x" in prediction.reply.value
+    assert "<img" not in prediction.reply.value
+
+
 @pytest.mark.parametrize("fault", [ValueError("no such data"), KeyboardInterrupt()])
 def test_a_failure_is_said_in_words_and_can_be_tried_again(fault) -> None:
     answers = iter([fault, (0, "now it works")])

@@ -80,17 +80,22 @@ MALFORMED = {
         ["line 2", "'label'", "keys"],
     ),
     "JSON key twice": ("a.jsonl", '{"text": "x", "text": "y"}\n', ["line 1", "'text'", "more than once"]),
-    "text is a number": (
+    "text is a list": (
         "a.jsonl",
-        '{"text": "x", "label": 1}\n{"text": 7, "label": 2}\n',
-        ["line 2", "7 (int)"],
+        '{"text": "x", "label": 1}\n{"text": [7], "label": 2}\n',
+        ["line 2", "[7] (list)"],
+    ),
+    "texts are numbers": (
+        "a.jsonl",
+        '{"text": 6, "label": 1}\n{"text": 7, "label": 2}\n',
+        ["line 1", "got 6"],
     ),
     "label is NaN": ("a.jsonl", '{"text": "x", "label": NaN}\n', ["line 1", "missing (nan)"]),
     "label is null": ("a.jsonl", '{"text": "x", "label": null}\n', ["line 1", "missing (None)"]),
     "label is a float": (
         "a.jsonl",
         '{"text": "x", "label": 0.5}\n',
-        ["line 1", "0.5 (float)", "Write it as text"],
+        ["line 1", "'0.5'", "is a score and no class", "--labels"],
     ),
     "deep JSON": ("a.jsonl", '{"text": ' + "[" * 100_000 + "\n", ["line 1", "nested too deeply"]),
     "half a character": (
@@ -98,10 +103,21 @@ MALFORMED = {
         '{"text": "x \\uD83D", "label": 1}\n',
         ["line 1", "half a character", "ud83d", "remove it"],
     ),
-    "label of many digits": (
+    "the first row is the odd one": (
         "a.jsonl",
-        '{"text": "x", "label": ' + "7" * 5000 + "}\n",
-        ["line 1", "5,000 digits", "shorten it"],
+        '{"text": "x"}\n' + '{"text": "y", "label": 1}\n' * 3,
+        ["line 1", "'label'", "keys"],
+    ),
+    "the header is the odd one": ("a.csv", "text\nx,a\ny,b\n", ["line 1", "names 1 columns", "2 fields"]),
+    "identifiers": (
+        "a.csv",
+        "text,label\n" + "".join(f"text {i},{i}\n" for i in range(30)),
+        ["30 different labels in 30 rows", "another column"],
+    ),
+    "one number, two spellings": (
+        "a.csv",
+        "text,label\n" + "".join(f"text {i},{('1', '01')[i % 2]}\n" for i in range(30)),
+        ["line 3", "'01'", "'1' elsewhere"],
     ),
     "label is a list": ("a.jsonl", '{"text": "x", "label": [1]}\n', ["line 1", "[1] (list)"]),
     "not Parquet": ("a.parquet", "text,label\nx,spam\n", ["not a whole Parquet file", "again"]),
@@ -227,10 +243,158 @@ def test_whole_number_labels_are_ordered_as_numbers(tmp_path) -> None:
     assert load_data(write(tmp_path, "a.jsonl", as_jsonl(rows))).labels == tuple(map(str, range(11)))
 
 
-@pytest.mark.parametrize("label", ["none", "NA", "null", "n/a", "--1", "7" * 5000])
-def test_what_looks_odd_may_be_the_name_of_a_class(label, tmp_path) -> None:
-    rows = [{**row, "label": label if row["label"] == "spam" else "1"} for row in ROWS]
-    assert set(load_data(write(tmp_path, "a.csv", as_csv(rows))).labels) == {label, "1"}
+def in_each_format(folder, labels: list) -> list[str]:
+    """Forty texts with these labels in turn: in JSON and Parquet as numbers, and as text."""
+    rows = [{"text": f"text number {i}", "label": labels[i % len(labels)]} for i in range(40)]
+    spelled = [{**row, "label": str(row["label"])} for row in rows]
+    for name, of in (("a.parquet", rows), ("a.text.parquet", spelled)):
+        parquet(folder / name, {key: [row[key] for row in of] for key in of[0]})
+    return [
+        write(folder, "a.csv", as_csv(rows)),
+        write(folder, "a.tsv", as_csv(rows, "\t")),
+        write(folder, "a.jsonl", as_jsonl(rows)),
+        write(folder, "a.text.jsonl", as_jsonl(spelled)),
+        str(folder / "a.parquet"),
+        str(folder / "a.text.parquet"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([0, 1], ("0", "1")),
+        ([0.0, 1.0], ("0", "1")),
+        ([2.0, 10.0, 9.0], ("2", "9", "10")),
+        (["0", "1", "0.0", "1.0"], ("0", "1")),
+        (["+1", "-0.0", "1e0"], ("0", "1")),
+        ([True, False], ("false", "true")),
+        (["TRUE", "False", "true"], ("false", "true")),
+        (["007", "008"], ("007", "008")),
+        (["--1", "1"], ("--1", "1")),
+        (["7" * 5000, "1"], ("1", "7" * 5000)),
+        ([10**22, 1.0], ("1", str(10**22))),
+        (["0.5x", "v1.2"], ("0.5x", "v1.2")),
+    ],
+)  # fmt: skip
+def test_a_label_is_one_class_however_it_is_spelled_and_stored(labels, names, tmp_path) -> None:
+    typed = not {int, float} <= {type(label) for label in labels}  # which Parquet has not in one column
+    found = [
+        load_data(path) for path in in_each_format(tmp_path, labels if typed else list(map(str, labels)))
+    ]
+    assert {data.labels for data in found} == {names}
+    assert all((data.train, data.held_out) == (found[0].train, found[0].held_out) for data in found)
+    assert {len(data.train) for data in found} == {40 - len(found[0].held_out)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ([i / 2 for i in range(11)], "'0.5' in column 'label' is a score"),
+        ([1, 0.25, 0], "'0.25' in column 'label' is a score"),
+        (["1,5", "2,5"], "'1,5' in column 'label' is a score"),
+        ([1e-3, 1.0], "'0.001' in column 'label' is a score"),
+        (["1e999999999", "2"], "'1e999999999' in column 'label' is a score"),
+        ([1e300, 1.0], "is a score"),
+        ([-1, 0, 1], "'-1' in column 'label' is a usual placeholder"),
+        ([0.0, 1.0, -100.0], "'-100.0' in column 'label' is a usual placeholder"),
+        (["\N{MINUS SIGN}1", "1"], "'-1' in column 'label' is a usual placeholder"),
+        (["spam", "ham", "N/A"], "'N/A' in column 'label' is a usual placeholder"),
+        (["spam", "ham", "None"], "'None' in column 'label' is a usual placeholder"),
+        ([1.0, 0.0, float("inf")], "a usual placeholder"),
+        (list(range(40)), "40 different labels in 40 rows"),
+    ],
+)
+def test_what_is_no_class_is_refused_in_each_format_alike(labels, why, tmp_path) -> None:
+    typed = not {int, float} <= {type(label) for label in labels}
+    for path in in_each_format(tmp_path, labels if typed else list(map(str, labels))):
+        with pytest.raises(ValueError, match=re.escape(path)) as caught:
+            load_data(path)
+        assert why.lower() in str(caught.value).lower()
+        assert "--labels" in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [("-1", "1"), ("none", "NA"), ("0.5", "1.5"), ("0", "0.0"), ("?", "null")])
+def test_classes_that_are_listed_are_taken_as_they_are_spelled(labels, tmp_path) -> None:
+    for path in in_each_format(tmp_path, list(labels)):
+        assert load_data(path, labels=labels).labels == labels
+        assert load_data(path, labels=labels[::-1]).labels == labels[::-1]
+        with pytest.raises(ValueError, match=r"(line|row) \d: the label .* is not in the list"):
+            load_data(path, labels=("x", "y"))
+        with pytest.raises(ValueError, match="no row has the label 'more' of the list"):
+            load_data(path, labels=(*labels, "more"))
+        with pytest.raises(ValueError, match="two classes or more, each once"):
+            load_data(path, labels=labels[:1])
+
+
+def test_a_number_is_a_text_and_so_is_what_a_program_wrote_as_bytes(tmp_path) -> None:
+    rows = [*ROWS, {"text": 7, "label": "ham"}]
+    texts = [str(row["text"]) for row in rows]
+    columns = {"text": texts, "label": [row["label"] for row in rows]}
+    parquet(tmp_path / "text.parquet", columns)
+    parquet(tmp_path / "bytes.parquet", {**columns, "text": [text.encode() for text in texts]})
+    first, *others = [
+        load_data(path)
+        for path in (
+            tmp_path / "text.parquet",
+            tmp_path / "bytes.parquet",
+            write(tmp_path, "a.csv", as_csv(rows)),
+            write(tmp_path, "a.jsonl", as_jsonl(rows)),
+        )
+    ]
+    for other in others:
+        assert (other.train, other.held_out) == (first.train, first.held_out)
+
+
+def test_what_spreadsheets_and_pandas_add_is_understood(tmp_path) -> None:
+    plain = load_data(write(tmp_path, "plain.csv", as_csv(ROWS)))
+    lines = as_csv(ROWS).splitlines()
+    added = {
+        "declared.csv": "sep=;\n" + as_csv(ROWS, ";"),
+        "quoted.csv": '"sep=;"\r\n' + as_csv(ROWS, ";", "\r\n"),
+        "bar.csv": "SEP=|\n" + as_csv(ROWS, "|"),
+        "declared.tsv": "sep=\t\n" + as_csv(ROWS, "\t"),
+        "index.csv": "\n".join(f"{i - 1 if i else ''},{line}" for i, line in enumerate(lines)),
+        "trailing.csv": "\n".join(f"{line},," for line in lines),
+        "tabs.csv": as_csv(ROWS, "\t"),
+        "commas.tsv": as_csv(ROWS),
+        "old_mac.csv": as_csv(ROWS, end="\r"),
+        "comma_in_a_name.csv": as_csv([{**row, "a, b": "c"} for row in ROWS], ";").replace("a, b", '"a, b"'),
+    }
+    for name, content in added.items():
+        found = load_data(write(tmp_path, name, content))
+        assert (found.train, found.held_out, found.labels) == (plain.train, plain.held_out, plain.labels), (
+            name
+        )
+    broken = added["declared.csv"].replace('"ham"', '""', 1)
+    with pytest.raises(ValueError, match="line 4: the label"):
+        load_data(write(tmp_path, "a.csv", broken))
+
+
+def test_a_column_without_a_name_can_be_named_by_its_number(tmp_path) -> None:
+    content = as_csv(ROWS).replace("text,label", ",", 1)
+    found = load_file(write(tmp_path, "a.csv", content), columns=Columns("unnamed 1", label="unnamed 2"))
+    assert found.labels == ("ham", "spam")
+
+
+def test_a_small_parquet_file_does_not_fill_the_memory(tmp_path, monkeypatch) -> None:
+    """By what is counted, of rows and of letters; a file of the same size with fewer is read."""
+    from accum_lib.training.data import rows
+
+    monkeypatch.setattr(rows, "SMALL_BYTES", 10**5)
+    bombs = {
+        "rows": {"text": ["a"] * 10**5, "label": [0] * 10**5},
+        "letters": {"text": ["a" * 10**5] * 100, "label": [0] * 100},
+        "pages": {"text": [chr(97 + i) * 10**5 for i in range(20)], "label": [0] * 20},
+        "lists": {"text": [["a" * 10**4] * 100] * 100, "label": [0, 1] * 50},
+    }
+    for name, columns in bombs.items():
+        path = tmp_path / f"{name}.parquet"
+        pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
+        assert path.stat().st_size < 10**5
+        with pytest.raises(ValueError, match=rf"{name}\.parquet.*(bytes unpack to|must hold text; got \[\])"):
+            load_data(path)
+    parquet(tmp_path / "few.parquet", {"text": list("abcdefgh") * 20, "label": [0, 1] * 80})
+    assert load_data(tmp_path / "few.parquet").labels == ("0", "1")
 
 
 def test_a_missing_label_says_how_to_do_without(tmp_path) -> None:

@@ -2,8 +2,10 @@
 
 import pytest
 
-from accum_lib.training import load_data
+from accum_lib.training import Example, load_data
+from accum_lib.training.data import tokenizer as module
 from accum_lib.training.data.sources import load_glue
+from accum_lib.training.data.tasks import MaskedLanguageModelling
 from accum_lib.training.data.tokenizer import SMALLEST, load_tokenizer, train_tokenizer
 
 TEXTS = ["Return the sum of array elements over a given axis.", "Compute naïve 日本 \U0001f600."] * 3
@@ -99,3 +101,70 @@ def test_glue_reads_the_columns_of_each_task(monkeypatch) -> None:
 def test_an_unknown_task_is_refused(task) -> None:
     with pytest.raises(ValueError, match="GLUE task must be one of cola"):
         load_glue(task)
+
+
+def test_a_word_without_end_is_learned_from_in_pieces(monkeypatch) -> None:
+    """Learning takes time quadratic in a word's length: no token is longer than a piece."""
+    texts = ["ab" * 1000 + " and more words"]
+    longest = {}
+    for piece in (10, 500):
+        monkeypatch.setattr(module, "LONGEST_WORD", piece)
+        module._train_bpe.cache_clear()
+        vocabulary = train_tokenizer(texts, 300).get_vocab()
+        longest[piece] = max(len(token) for token in vocabulary if "ab" in token)
+    assert longest[10] <= 10 < longest[500]
+
+
+def test_of_very_many_texts_some_are_learned_from(monkeypatch) -> None:
+    learned = []
+    monkeypatch.setattr(module, "_train_bpe", lambda corpus, size: learned.append(corpus) or ({}, []))
+    monkeypatch.setattr("transformers.RobertaTokenizer", lambda **_: None)
+    monkeypatch.setattr(module, "MOST_LEARNED", 100)
+    for texts in (["a" * 10] * 10, [f"text {i}" for i in range(1000)], ["a" * 1000] * 3, ["b" * 101]):
+        train_tokenizer(texts)
+        assert sum(map(len, learned[-1])) <= 100
+    assert [len(corpus) for corpus in learned] == [10, 13, 1, 1]
+
+
+def test_a_book_is_encoded_by_its_beginning(tokenizer) -> None:
+    """As if all of it had been: by the tokens of the whole text."""
+    seen = []
+
+    class Watched:
+        def __call__(self, text, pair=None, **how):
+            seen.append(len(text) + len(pair or ""))
+            return tokenizer(text, pair, **how)
+
+        def __getattr__(self, name):
+            return getattr(tokenizer, name)
+
+        def __len__(self):
+            return len(tokenizer)
+
+    book = " ".join(f"word {i} sum of array elements" for i in range(20_000))
+    words, all_words = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("sum", book))
+    cases = {
+        (book, None): [0, *all_words[:10], 2],
+        ("sum", book): [0, *words, 2, 2, *all_words[: 8 - len(words)], 2],
+        (book, "sum"): [0, *all_words[: 8 - len(words)], 2, 2, *words, 2],
+        (book, book): [0, *all_words[:4], 2, 2, *all_words[:4], 2],
+    }
+    for (text, pair), tokens in cases.items():
+        task = MaskedLanguageModelling([Example(text, pair)], Watched(), 12)
+        assert task.encoded[0]["input_ids"] == tokens
+        assert task.shortened == 1
+    assert max(seen) <= 1000
+
+
+def test_what_a_tokenizer_leaves_out_is_read_over() -> None:
+    """Spaces and control characters fill no token of BERT's."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    plain = Tokenizer(models.WordLevel({"[U]": 0, "[P]": 1, "[M]": 2, "sum": 3}, unk_token="[U]"))
+    plain.normalizer = normalizers.BertNormalizer()
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    bert = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[U]", pad_token="[P]", mask_token="[M]")
+    task = MaskedLanguageModelling([Example("\t \x01" * 1000 + "sum sum")], bert, 8)
+    assert task.encoded[0]["input_ids"] == [3, 3]
+    assert task.shortened == 0

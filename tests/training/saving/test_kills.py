@@ -3,10 +3,9 @@
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from processes import python
 
 PROGRAM = pathlib.Path(__file__).with_name("kill_runs.py")
 ROOT = PROGRAM.parents[2]
@@ -16,11 +15,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork are
 
 def kills(number: int | str, *flags: str) -> dict:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(number), *flags],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    done = python(PROGRAM, str(number), *flags, env={**os.environ, "PYTHONPATH": paths})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -1,5 +1,6 @@
 """An output folder belongs to one run at a time, and to none once its process is gone."""
 
+import os
 import re
 import subprocess
 import sys
@@ -63,3 +64,46 @@ def test_on_a_drive_without_locks_it_goes_without(tmp_path, monkeypatch, error) 
     monkeypatch.setattr(FileLock, "_acquire", refuse)
     with only_run_in(tmp_path), only_run_in(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "run.lock", "model", "checkpoints", "model-unfinished"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "second name"])
+def test_what_leads_elsewhere_is_refused_before_anything_is_written(tmp_path, name, kind) -> None:
+    """A log that is a link would be appended to its target, and a pipe would wait for ever."""
+    run, mine = tmp_path / "run", tmp_path / "mine.txt"
+    run.mkdir()
+    mine.write_text("mine")
+    make = {
+        "link": lambda: (run / name).symlink_to(mine),
+        "dangling link": lambda: (run / name).symlink_to(tmp_path / "new.txt"),
+        "pipe": lambda: os.mkfifo(run / name),
+        "second name": lambda: os.link(mine, run / name),
+    }
+    make[kind]()
+    with pytest.raises(ValueError, match=f"{name} is a link, a pipe or a device"), only_run_in(run):
+        pass
+    assert mine.read_text() == "mine"
+    assert [path.name for path in run.iterdir()] == [name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "run"]
+
+
+def test_a_link_to_the_output_folder_itself_is_the_readers_own_choice(tmp_path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    with only_run_in(tmp_path / "run"):
+        assert (tmp_path / "disk" / "run.lock").exists()
+
+
+def test_a_folder_that_is_made_is_its_owners_alone(tmp_path) -> None:
+    with only_run_in(tmp_path / "new" / "run"):
+        assert (tmp_path / "new" / "run").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_that_is_put_there_later_is_not_followed(tmp_path) -> None:
+    from accum_lib.training.logs import Reporter
+
+    (tmp_path / "mine.txt").write_text("mine\nhalf a line")
+    (tmp_path / "log.jsonl").symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(OSError, match="cannot be written"):
+        Reporter(tmp_path, 1)
+    assert (tmp_path / "mine.txt").read_text() == "mine\nhalf a line"

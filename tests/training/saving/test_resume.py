@@ -146,6 +146,99 @@ def test_what_was_loaded_is_not_held_beside_the_model(tmp_path, monkeypatch) -> 
     assert set(alive) == {0}
 
 
+NAN = float("nan")
+IMPOSSIBLE = {  # what is changed in a checkpoint after three windows of six, and the file that is named
+    "far beyond": ("progress.pt", lambda s: s["progress"].update(windows=10**12)),
+    "another place": ("progress.pt", lambda s: s["progress"].update(windows=2)),
+    "before the start": ("progress.pt", lambda s: s["progress"].update(windows=-3)),
+    "not a whole number": ("progress.pt", lambda s: s["progress"].update(windows=3.0)),
+    "more updates than windows": ("progress.pt", lambda s: s["progress"].update(updates=4)),
+    "skips in a row alone": ("progress.pt", lambda s: s["progress"].update(skips_in_a_row=1)),
+    "no examples": ("progress.pt", lambda s: s["progress"].update(micro_batch_size=0)),
+    "more examples": ("progress.pt", lambda s: s["progress"].update(micro_batch_size=9)),
+    "an unknown number": ("progress.pt", lambda s: s["progress"].update(more=1)),
+    "a missing number": ("progress.pt", lambda s: s["progress"].pop("skipped")),
+    "no progress": ("progress.pt", lambda s: s.pop("progress")),
+    "a random state": ("progress.pt", lambda s: s["random"].update(torch=torch.zeros(3))),
+    "another random state": ("progress.pt", lambda s: s["random"].update(python=(3, (1,), None))),
+    "the schedule's attributes": ("progress.pt", lambda s: s["scheduler"].update(step=None)),
+    "the schedule's place": ("progress.pt", lambda s: s["scheduler"].update(last_epoch=10**9)),
+    "the schedule's rate": ("progress.pt", lambda s: s["scheduler"].update(base_lrs=[1e300, 1e300])),
+    "a scaler": ("progress.pt", lambda s: s.update(scaler={"scale": NAN})),
+    "a weight": ("model.pt", lambda s: next(iter(s.values())).fill_(NAN)),
+    "a weight's shape": ("model.pt", lambda s: s.update({k: v[:1] for k, v in s.items()})),
+    "a weight's type": ("model.pt", lambda s: s.update({k: v.half() for k, v in s.items()})),
+    "a missing weight": ("model.pt", lambda s: s.popitem()),
+    "a rate": ("optimizer.pt", lambda s: s["param_groups"][0].update(lr=1e300)),
+    "a negative rate": ("optimizer.pt", lambda s: s["param_groups"][0].update(lr=-1.0)),
+    "a decay": ("optimizer.pt", lambda s: s["param_groups"][0].update(weight_decay=7.0)),
+    "a group": ("optimizer.pt", lambda s: s["param_groups"].pop()),
+    "a moment": ("optimizer.pt", lambda s: s["state"][0]["exp_avg"].fill_(NAN)),
+    "a negative square": ("optimizer.pt", lambda s: s["state"][0]["exp_avg_sq"].fill_(-1.0)),
+    "a moment's shape": ("optimizer.pt", lambda s: s["state"][0].update(exp_avg=torch.zeros(()))),
+    "all moments": ("progress.pt", lambda s: s),  # see below: the optimizer has made no update
+    "a list": ("settings.json", lambda s: s),
+}
+
+
+@pytest.fixture(scope="module")
+def after_three(tmp_path_factory):
+    """A run that broke off after its third checkpoint, and the trainer of its successor."""
+    folder = tmp_path_factory.mktemp("after_three")
+    broken_off(folder, 4)
+    return folder, make_trainer(folder, **SETTINGS)
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_what_no_run_can_have_saved_is_refused_and_the_file_named(after_three, what) -> None:
+    folder, trainer = after_three
+    newest = checkpoints.folders(folder / "checkpoints")[0]
+    state = checkpoints.load(newest)
+    resumption.check(trainer.machinery, trainer.planned, trainer.facts, newest, state)
+    name, change = IMPOSSIBLE[what]
+    change(state[name])
+    if what == "all moments":
+        state["optimizer.pt"]["state"].clear()
+    if what == "a list":
+        state[name] = ["micro_batch_size"]
+    before = parameters(trainer)
+    with pytest.raises(CheckpointError, match=rf"window-00000003/{name} holds what this run cannot have"):
+        resumption.check(trainer.machinery, trainer.planned, trainer.facts, newest, state)
+    assert same_bits(parameters(trainer), before)
+
+
+def test_an_impossible_checkpoint_is_passed_over_for_an_older_one(tmp_path, capsys) -> None:
+    """Its checksums are right. The run ends as one that was never disturbed."""
+    whole = make_trainer(**SETTINGS)
+    whole.run()
+    broken_off(tmp_path, 4)
+    newest, older = checkpoints.folders(tmp_path / "checkpoints")
+    state = checkpoints.load(newest)
+    state["progress.pt"]["progress"]["windows"] = 10**12
+    checkpoints.save(tmp_path / "checkpoints", 3, state)
+    assert older.exists()
+    assert same_bits(parameters(resumed(tmp_path)), parameters(whole))
+    said = capsys.readouterr().err
+    assert "window-00000003/progress.pt holds what this run cannot have saved" in said
+    assert "an earlier checkpoint is used" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("settings.json", b"[" * 200_000), ("model.pt", b"none"), ("progress.pt", b"")]
+)
+def test_a_file_with_the_right_checksum_that_cannot_be_read_is_named(after_three, name, content) -> None:
+    import hashlib
+    import shutil
+
+    newest = checkpoints.folders(after_three[0] / "checkpoints")[0]
+    folder = shutil.copytree(newest, after_three[0] / f"copy-{name}")
+    sums, old = (folder / "SHA256SUMS").read_text(), hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(sums.replace(old, hashlib.sha256(content).hexdigest()))
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{name} is no file of a checkpoint \("):
+        checkpoints.load(folder)
+
+
 def state_of_another_seed() -> dict:
     from accum_lib.training.saving import random_state
 
