@@ -105,7 +105,7 @@ explainer: $(VENV)/lab
 
 # Only to renew what the explainer draws with; its bundle is committed, so that others need no Node.
 vendor:
-	@cd explainer/vendor && npm ci --silent && npm run --silent build
+	@cd explainer/vendor && npm ci --ignore-scripts --silent && npm run --silent build
 	@$(PYTHON) explainer/vendor/licences.py
 
 slides: $(VENV)/lab

@@ -65,6 +65,23 @@ def pytest_configure(config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="accum_progress_")
     os.environ["ACCUM_PROGRESS_FILE"] = str(pathlib.Path(folder.name) / "progress.json")
     config.add_cleanup(folder.cleanup)
+    if config.getoption("--hypothesis-profile") is None and hasattr(os, "fork"):
+        start_kernels_quickly(config)
+
+
+def start_kernels_quickly(config) -> None:
+    """Kernels are copies of one process that has loaded PyTorch; ``make test-all`` starts real ones."""
+    from multiprocessing import forkserver
+
+    from jupyter_client.provisioning import local_provisioner
+    from processes import HEAVY, Kernel, copies
+
+    patched = unittest.mock.patch.object(local_provisioner, "launch_kernel", Kernel)
+    patched.start()
+    config.add_cleanup(patched.stop)
+    if hasattr(config, "workerinput"):  # it takes a while, in which tests can run
+        copies(*HEAVY)
+        forkserver.ensure_running()
 
 
 @pytest.hookimpl(wrapper=True)

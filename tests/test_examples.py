@@ -4,10 +4,9 @@ import json
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
+from processes import python
 
 from accum_lib.check.frameworks.scoreboard import scoreboard
 
@@ -30,8 +29,9 @@ def departs(path: pathlib.Path, text: str) -> bool:
 
 def run(*command: str | pathlib.Path) -> str:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-    command = (sys.executable, *command)
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    done = python(*command, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,12 @@
 """What the set-up files say must agree with each other, since Binder can't be tried here."""
 
+import ast
+import hashlib
 import importlib.metadata
+import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -26,6 +30,35 @@ def test_every_requirement_is_pinned_and_locked_at_the_same_version() -> None:
         assert len(lines) == len(pins(name)) > 0
         for package, version in pins(name).items():
             assert locked[package] == version, package
+
+
+BROUGHT_BY = {  # belongs to a package that is named, and to whose interface
+    "scipy": "scikit-learn", "safetensors": "transformers", "tokenizers": "transformers",
+    "traitlets": "ipywidgets", "IPython": "ipywidgets", "tqdm": "transformers", "pyarrow": "datasets",
+}  # fmt: skip
+
+
+def imported(folder: pathlib.Path) -> set[str]:
+    """The packages that the code names in an import, at the top of a module or within a function."""
+    nodes = [node for file in folder.rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(n.module) for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 0]
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {folder.name}
+
+
+def unnamed(packages: set[str], named: set[str]) -> set[str]:
+    """Those that no requirement brings by its name, nor by that of a package built on them."""
+    found = importlib.metadata.packages_distributions()
+    sources = {p: {BROUGHT_BY.get(p, p), *(canonicalize_name(d) for d in found.get(p, []))} for p in packages}
+    return {package for package, names in sources.items() if not names & named}
+
+
+def test_every_package_that_the_library_imports_is_named_in_the_requirements() -> None:
+    named = {name for file in ("requirements.txt", "requirements-dev.txt") for name in pins(file)}
+    packages = imported(ROOT / "accum_lib")
+    assert {"torch", "sklearn", "contourpy"} <= packages
+    assert unnamed(packages, named) == set()
+    assert unnamed(packages, named - {"contourpy"}) == {"contourpy"}
 
 
 def unmet(package: str, locked: dict[str, str]) -> list[str]:
@@ -60,6 +93,34 @@ def test_binder_has_the_same_torch_a_pinned_python_and_no_gpu() -> None:
     assert any(re.fullmatch(r"python=3\.\d+", str(entry)) for entry in conda)
     for line in pip["pip"]:
         assert (ROOT / "binder" / line.split()[1]).exists(), line
+
+
+VENDORED = ("explainer/vendor", "tools/slides/reveal")
+
+
+def changed(folder: pathlib.Path) -> list[str]:
+    """The files that are not as SHA256SUMS has them."""
+    lines = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    return [
+        name for value, name in lines if hashlib.sha256((folder / name).read_bytes()).hexdigest() != value
+    ]
+
+
+@pytest.mark.parametrize("folder", VENDORED)
+def test_what_is_vendored_is_what_was_looked_at(folder, tmp_path) -> None:
+    copy = shutil.copytree(ROOT / folder, tmp_path / "copy", ignore=shutil.ignore_patterns("node_modules"))
+    listed = {line.split("  ")[1] for line in (copy / "SHA256SUMS").read_text().splitlines()}
+    assert {file.name for file in copy.glob("*.js")} <= listed
+    assert changed(copy) == []
+    script = next(copy.glob("*.js"))
+    script.write_text(script.read_text() + " ")
+    assert changed(copy) == [script.name]
+
+
+def test_every_package_of_the_bundle_has_its_hash() -> None:
+    packages = json.loads((ROOT / "explainer/vendor/package-lock.json").read_text())["packages"]
+    assert len(packages) > 10
+    assert all(what["integrity"].startswith("sha512-") for path, what in packages.items() if path)
 
 
 @pytest.mark.parametrize("script", ["binder/postBuild", ".ci/run"])

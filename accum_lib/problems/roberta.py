@@ -51,7 +51,7 @@ def make_roberta(size: str = "tiny", num_labels: int = 2, dropout: float = 0.1, 
     }
     config = RobertaConfig(
         **shape,
-        num_labels=num_labels,  # type: ignore[call-arg]
+        num_labels=num_labels,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )

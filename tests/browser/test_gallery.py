@@ -22,6 +22,7 @@ from playwright.sync_api import Error
 pytestmark = pytest.mark.browser
 
 EXPLORERS, PREDICTIONS = list(gallery.EXPLORERS), list(gallery.PREDICTIONS)
+MOUSE = ("descents", "moments", "planner")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,10 @@ def test_every_control_works_with_the_keyboard_alone(notebook, explorer, expecte
     meter.add("the gallery", notebook.page.evaluate("() => window.__meter.waits.splice(0)"))
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+# The keyboard moves each control of each explorer; the mouse, by default, one of each kind.
+@pytest.mark.parametrize(
+    "name", [n if n in MOUSE else pytest.param(n, marks=pytest.mark.slow) for n in EXPLORERS]
+)
 def test_every_control_works_with_the_mouse(explorer, expected, name) -> None:
     for control in explorer.controls():
         click_through(explorer, expected(name), control)

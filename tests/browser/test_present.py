@@ -114,14 +114,13 @@ def test_a_notebook_works_and_shows_no_code(stage, present, name) -> None:
     predict(shown)
     assert shown.complaints == []
     assert shown.requests_off_the_machine() == []
+    leave(shown, stage)
 
 
-def test_the_kernel_ends_with_its_page(stage, present) -> None:
-    """Several notebooks would not fit into memory together."""
-    shown = present(f"{stage}/voila/render/00_start_here.ipynb")
+def leave(shown: Presented, stage: str) -> None:
+    """The kernel ends with its page: several notebooks would not fit into memory together."""
     config = json.loads(shown.page.locator("#jupyter-config-data").text_content() or "")
     kernel = f"{stage}/api/kernels/{config['kernelId']}"
-    shown.explorers()
     assert shown.page.request.get(kernel).status == 200
     shown.page.goto(f"{stage}/")
     end = time.monotonic() + 20

@@ -13,7 +13,7 @@ def short(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("make", [norm_explorer, weighting_explorer])
-def test_no_setting_fails_and_each_says_what_it_shows(make) -> None:
+def test_no_setting_fails_and_each_says_what_it_shows(make, some_settings) -> None:
     explorer = make()
     explorer.fill()
     assert explorer.errors == []

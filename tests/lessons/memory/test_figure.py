@@ -72,7 +72,7 @@ def test_everything_is_labelled_accepted_and_drawn_still(prediction) -> None:
     assert len(set(styles)) == len(styles), "no two areas differ by colour alone"
 
 
-def test_no_setting_of_the_explorers_fails(monkeypatch) -> None:
+def test_no_setting_of_the_explorers_fails(some_settings) -> None:
     for make in (explorers.memory_explorer, explorers.planner_explorer):
         explorer = make(lambda tokens: SMALL)
         explorer.fill()
