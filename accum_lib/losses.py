@@ -4,7 +4,8 @@ A loss sum and its count belong together: the count is the number of terms in th
 micro-batch, the loss sum also takes the model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.accumulate import Count, LossSum
+from accum_lib.ranks import ALONE, Ranks
+from accum_lib.vectors import IGNORE_INDEX, join_batches
 
 Forward = TypeVar("Forward", bound=Callable)
-IGNORE_INDEX = -100  # the label that PyTorch's and Transformers' losses leave out
+MeanLoss = Callable[[nn.Module, Any], Tensor]  # of the model and a micro-batch, a scalar
 
 
 def classification_loss_sum(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -26,7 +29,8 @@ def classification_loss_sum(model: nn.Module, batch: tuple[Tensor, Tensor]) -> T
 def count_samples(batch: Any) -> int:
     """Samples in a micro-batch: the length of its labels.
 
-    Accepts ``(inputs, labels)`` or a mapping with ``"labels"``, as Transformers' collators give.
+    Accepts ``(inputs, labels)``, a mapping with ``"labels"``, as Transformers' collators give, or an object
+    with ``labels``.
     """
     return len(_labels(batch))
 
@@ -49,14 +53,131 @@ def count_next_tokens(batch: Any, ignore_index: int = IGNORE_INDEX) -> int:
     return int((_labels(batch)[:, 1:] != ignore_index).sum())
 
 
-def sum_of_mean(mean_loss: Callable[[nn.Module, Any], Tensor], count: Count) -> LossSum:
+def sum_of_mean(mean_loss: MeanLoss, count: Count) -> LossSum:
     """Turn a loss that comes as a mean, ``mean_loss(model, batch)``, into the sum ``accumulate`` needs.
 
-    Right only if ``count`` is what that mean was divided by. Example, a Transformers model's own loss::
+    Right only if ``count`` is what that mean was divided by: ``check_count`` tries it. A mean of several
+    losses with a denominator each has no such count: use ``joint_loss``. The sum is taken in float32 or
+    wider, since in 16 bits it would overflow, or lose its digits. Example, a Transformers model's own loss::
 
         loss_sum = sum_of_mean(lambda model, batch: model(**batch).loss, count_samples)
     """
-    return lambda model, batch: mean_loss(model, batch) * count(batch)
+    return lambda model, batch: _wide(mean_loss(model, batch)) * count(batch)
+
+
+def joint_loss(
+    window: Sequence[Any],
+    loss_sums: Callable[[nn.Module, Any], Sequence[Tensor]],
+    counts: Sequence[Count],
+    *,
+    ranks: Ranks = ALONE,
+) -> tuple[LossSum, Count]:
+    """Several losses, each with a denominator of its own, as the one sum and count ``accumulate`` takes.
+
+    The window's loss is the sum of each loss's mean over the whole window, as one big batch has it: such as
+    masked tokens' mean plus sentence pairs' mean, or the means over start and end positions, of which those
+    beyond the text do not count. One call for each window::
+
+        def loss_sums(model, batch):  # one forward pass, a sum for each loss (reduction="sum")
+            tokens, order = model(batch["input_ids"])
+            return token_sum(tokens, batch["labels"]), order_sum(order, batch["next_sentence_label"])
+
+        for window in windows(loader, accumulation_steps=4):
+            loss_sum, count = joint_loss(window, loss_sums, [count_tokens, count_pairs])
+            accumulate(model, window, loss_sum, count)
+
+    Args:
+        window: the micro-batches of one update, from ``windows``.
+        loss_sums: of the model and a micro-batch; a factor between the losses belongs in here.
+        counts: what each of these sums adds up, in the same order. A sum that counts 0 is left out.
+        ranks: the same as is given to ``accumulate``.
+
+    Returns:
+        The loss sum, and a count of 1 for each micro-batch in which anything counts.
+
+    Raises:
+        ValueError: one of the losses counts 0 in the whole window, so it has no mean.
+    """
+    totals = [ranks.add(float(sum(count(batch) for batch in window))) for count in counts]
+    for number, total in enumerate(totals):
+        if not total > 0:
+            raise ValueError(
+                f"loss {number} counts {total:g} in the window's {len(window)} micro-batches, so it has no "
+                "mean: leave this window out, or raise accumulation_steps"
+            )
+
+    def any_counts(batch: Any) -> float:
+        return float(any(count(batch) > 0 for count in counts))
+
+    runs = ranks.add(sum(any_counts(batch) for batch in window))
+
+    def loss_sum(model: nn.Module, batch: Any) -> Tensor:
+        terms = zip(loss_sums(model, batch), counts, totals, strict=True)
+        shares = [_wide(one) * (runs / total) for one, count, total in terms if count(batch) > 0]
+        return torch.stack(shares).sum()
+
+    return loss_sum, any_counts
+
+
+def check_count(
+    model: nn.Module,
+    mean_loss: MeanLoss,
+    count: Count,
+    batches: Sequence[Any],
+    join: Callable[[Sequence[Any]], Any] = join_batches,
+) -> None:
+    """Try whether ``count`` is what a model's own mean loss is divided by; a few forward passes.
+
+    The mean over two micro-batches together, times their count, must be the sum of both means, each times its
+    count. The model is in evaluation mode meanwhile.
+
+    Args:
+        model, mean_loss, count: as ``sum_of_mean`` takes them.
+        batches: two micro-batches or more that differ in what counts (labels that are ignored, lengths):
+            where all count alike, a wrong count shows nothing.
+        join: one batch of several; the default pads labels with -100, all else with 0.
+
+    Raises:
+        ValueError: it is not, with the numbers; or there are fewer than two micro-batches in which anything
+            counts, or all have one and the same mean.
+    """
+    counted = [batch for batch in batches if count(batch) > 0]
+    counts = [float(count(batch)) for batch in counted]
+    means = _means(model, mean_loss, counted)
+    if len({float(mean) for mean in means}) < 2:
+        raise ValueError(
+            f"the {len(batches)} micro-batches show nothing of the count: give two or more that differ, and "
+            "in which something counts"
+        )
+    together = [join(pair) for pair in pairwise(counted)]
+    for i, (batch, mean) in enumerate(zip(together, _means(model, mean_loss, together), strict=True)):
+        total, allowed = float(count(batch)), max(1e-4, 4 * torch.finfo(mean.dtype).eps)
+        expected = float(means[i]) * counts[i] + float(means[i + 1]) * counts[i + 1]
+        if not abs(float(mean) * total - expected) <= allowed * abs(expected):
+            raise ValueError(
+                f"the count is not what the mean loss is divided by: micro-batches {i} and {i + 1} count "
+                f"{counts[i]:g} and {counts[i + 1]:g}, with means of {means[i]:.5g} and {means[i + 1]:.5g}, "
+                f"so their sum is {expected:.5g}, but one batch of both has {total:g} times {mean:.5g}. "
+                "Count what the model's own loss does not ignore, or give it reduction='sum'; several losses "
+                "with a denominator each take joint_loss"
+            )
+
+
+def _means(model: nn.Module, mean_loss: MeanLoss, batches: Sequence[Any]) -> list[Tensor]:
+    """Each batch's mean loss, without dropout and the like."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            return [mean_loss(model, batch) for batch in batches]
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _wide(loss: Tensor) -> Tensor:
+    """In float32 at least; the gradient is rounded once, as it goes back through this."""
+    return loss.to(torch.promote_types(loss.dtype, torch.float32))
 
 
 def in_precision(forward: Forward, dtype: torch.dtype | None, device_type: str) -> Forward:
@@ -77,4 +198,10 @@ def _labels(batch: Any) -> Tensor:
         if "labels" not in batch:
             raise KeyError(f"the batch has no 'labels'; its keys are {sorted(batch)}")
         return batch["labels"]
+    if hasattr(batch, "labels"):  # a named tuple, a dataclass
+        return batch.labels
+    if not isinstance(batch, tuple | list):
+        raise TypeError(
+            f"a batch of type {type(batch).__name__} has no labels that are known: give a count of your own"
+        )
     return batch[1]

@@ -1,5 +1,6 @@
-"""Write LICENSES.txt: the licence of every package that is bundled into plot.js."""
+"""Write LICENSES.txt: the licence of every package that is bundled into plot.js; and SHA256SUMS."""
 
+import hashlib
 import json
 import pathlib
 
@@ -26,6 +27,9 @@ def main() -> None:
             name = path.removeprefix("node_modules/")
             parts.append(f"--- {name} {what['version']} ({what['license']})\n\n{text_of(HERE / path)}\n")
     (HERE / "LICENSES.txt").write_text("\n".join(parts), encoding="utf-8")
+    names = ("LICENSES.txt", "entry.js", "package-lock.json", "package.json", "plot.js")
+    sums = [f"{hashlib.sha256((HERE / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (HERE / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 
 
 if __name__ == "__main__":
