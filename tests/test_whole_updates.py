@@ -58,6 +58,17 @@ def test_the_norm_is_that_of_the_whole_model() -> None:
     assert result.grad_norm == pytest.approx(float(expected), rel=1e-12)
 
 
+def test_a_shared_layer_that_nothing_moves_counts_once() -> None:
+    layer, head = nn.Linear(3, 3, dtype=torch.float64), nn.Linear(3, 2, dtype=torch.float64)
+    model = nn.Sequential(layer, nn.Tanh(), layer, head)
+    inputs, labels = torch.randn(4, 3).double(), torch.tensor([0, 1, 1, 0])
+    gradients = torch.autograd.grad(F.cross_entropy(model(inputs), labels), list(model.parameters()))
+    expected = torch.cat([g.flatten() for g in gradients]).norm()
+    accumulate(model, [(inputs, labels)], bag_loss, rows)
+    result = apply_update(model, SGD(head.parameters(), lr=1.0), max_grad_norm=1.0)
+    assert result.grad_norm == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_an_infinity_that_no_optimizer_moves_skips_a_scaled_update() -> None:
     model, tool = make_model(torch.float32), scaler()
     before = weights(model)
