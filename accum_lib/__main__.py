@@ -4,10 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from accum_lib.cli import check, plan, train
-from accum_lib.words import printable
+from accum_lib.words import STANDARD_ERROR, printable
 
 WHOLE = "ACCUM_TRACEBACK"  # of the environment: show the traceback of an error that was not foreseen
 COMMANDS = (check, plan, train)  # each adds its parsers, with run(arguments)
@@ -31,8 +30,7 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         why = (str(error).strip() or "no reason given").splitlines()[0]
         said = f"{type(error).__name__}: {why} (not foreseen; {WHOLE}=1 before the command shows where)"
-    with suppress(OSError, ValueError, AttributeError):  # nobody may be there to read it
-        sys.stderr.write(f"error: {printable(said, lines=True)}\n")
+    STANDARD_ERROR.write(f"error: {printable(said, lines=True)}\n")
     return 2
 
 

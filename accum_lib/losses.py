@@ -4,7 +4,8 @@ A loss sum and its count belong together: the count is the number of terms in th
 micro-batch, the loss sum also takes the model.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -165,19 +166,25 @@ def check_count(
 
 def _means(model: nn.Module, mean_loss: MeanLoss, batches: Sequence[Any]) -> list[Tensor]:
     """Each batch's mean loss, without dropout and the like."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            return [mean_loss(model, batch) for batch in batches]
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(model), torch.no_grad():
+        return [mean_loss(model, batch) for batch in batches]
 
 
 def _wide(loss: Tensor) -> Tensor:
     """In float32 at least; the gradient is rounded once, as it goes back through this."""
     return loss.to(torch.promote_types(loss.dtype, torch.float32))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards each module has the mode that it had (some may be frozen)."""
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
 
 
 def in_precision(forward: Forward, dtype: torch.dtype | None, device_type: str) -> Forward:

@@ -8,8 +8,9 @@ without a translation is shown in English. ``tools/catalogue.py`` finds the text
 
 import os
 import pathlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, reduce
 from typing import Any
 from unicodedata import east_asian_width
@@ -104,6 +105,31 @@ def sentences(*texts: str) -> str:
     """One after the other, as the language sets them: English puts a space between, Chinese nothing."""
     said = [text for text in texts if text]
     return reduce(lambda one, other: _("{one} {other}", one=one, other=other), said) if said else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line; its kind, if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class _StandardError:
+    """Standard error, which may be closed, or lead to nobody: nothing that is said there ends a run."""
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stderr.write(text)
+        except (OSError, ValueError, AttributeError):  # a broken pipe, a closed file, none at all
+            return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+STANDARD_ERROR: Any = _StandardError()
 
 
 def listed(items: Sequence[str]) -> str:

@@ -39,9 +39,7 @@ def _run(command: list[str], environment: dict[str, str], folder: str, out: str,
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
+    _move(environment, folder)
     sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
     try:
         _as_main(*command)
@@ -50,6 +48,12 @@ def _run(command: list[str], environment: dict[str, str], folder: str, out: str,
     except BaseException:
         traceback.print_exc()
         raise SystemExit(1) from None
+
+
+def _move(environment: dict[str, str], folder: str) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
 
 
 def _as_main(what: str, *arguments: str) -> None:
@@ -102,8 +106,6 @@ class Kernel:
 
 def _run_kernel(command: list[str], environment: dict[str, str], folder: str, ready) -> None:
     os.setsid()
-    os.environ.clear()
-    os.environ.update(environment, JPY_PARENT_PID=str(os.getppid()))
-    os.chdir(folder)
+    _move({**environment, "JPY_PARENT_PID": str(os.getppid())}, folder)
     ready.set()
     _as_main(*command)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accum_lib.cli.train_arguments import add_arguments
-from accum_lib.words import printable
+from accum_lib.words import STANDARD_ERROR, printable
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from accum_lib.training.records import Training
@@ -49,7 +49,6 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or print the plan; 0 if it went well, 2 if memory does not suffice, 130 if interrupted."""
-    from accum_lib.training.logs import STANDARD_ERROR
     from accum_lib.training.parallel import joined
 
     try:
@@ -67,7 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Without the line of the library's source that gave them; of several processes, the first says them."""
-    from accum_lib.training.logs import STANDARD_ERROR
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         if os.environ.get("RANK", "0") == "0":  # torchrun's; not all are in the group already

@@ -17,6 +17,7 @@ from accum_lib.memory.trace.device import Device
 from accum_lib.memory.trace.storages import Tape
 from accum_lib.memory.trace.update import trace_update
 from accum_lib.memory.workloads import Workload
+from accum_lib.words import first_line
 
 TRACED = (2, 16, 7)  # two values of M make the lines, the third has to lie on them (of an unknown model)
 LARGEST_M = 2**20
@@ -67,10 +68,9 @@ def _trace(workload: Workload, micro_batch_size: int, settings: Settings, device
     except UntraceableError:
         raise
     except Exception as error:  # whatever a model raises
-        first = str(error).strip().split("\n")[0] or type(error).__name__
         raise UntraceableError(
             f"{workload.name} cannot be traced in {settings.precision} for {device.name} with a micro-batch "
-            f"of {micro_batch_size}: {first}"
+            f"of {micro_batch_size}: {first_line(error)}"
         ) from error
 
 

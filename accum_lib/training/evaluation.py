@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accum_lib.losses import IGNORE_INDEX
+from accum_lib.losses import IGNORE_INDEX, evaluating
 from accum_lib.training.data.tasks import HELD_OUT, Task
 from accum_lib.training.records import Evaluation
 from accum_lib.training.saving import random_state
@@ -58,15 +57,3 @@ def _batches(lengths: Sequence[int], batch_size: int, max_tokens: float) -> Iter
         end = start + int(max(1, min(batch_size, fit)))
         yield longest_first[start:end]
         start = end
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each module has the mode that it had (some may be frozen)."""
-    before = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training

@@ -3,8 +3,6 @@
 import json
 import math
 import os
-import sys
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,29 +10,9 @@ from typing import Any
 from accum_lib.machine import GIB
 from accum_lib.training.records import Evaluation, UpdateRecord
 from accum_lib.training.saving.lock import make_folder, without_following
-from accum_lib.words import printable
+from accum_lib.words import STANDARD_ERROR, printable
 
 LOG = "log.jsonl"
-
-
-class _StandardError:
-    """Standard error, which may be closed, or lead to nobody: nothing that is said there ends a run."""
-
-    def write(self, text: str) -> int:
-        try:
-            return sys.stderr.write(text)
-        except (OSError, ValueError, AttributeError):  # a broken pipe, a closed file, none at all
-            return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr, name)
-
-
-STANDARD_ERROR: Any = _StandardError()
 
 
 class Reporter:

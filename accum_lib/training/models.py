@@ -20,7 +20,7 @@ from torch import nn
 
 from accum_lib.training.data import TextData
 from accum_lib.training.data.tokenizer import load_tokenizer, train_tokenizer
-from accum_lib.words import _
+from accum_lib.words import _, first_line
 
 PUBLISHED = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
 SIZES: dict[str, dict[str, int]] = {
@@ -199,7 +199,7 @@ def _in_words(name: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise OSError(
-            f"no model at {name!r}: {_first_line(error)} Give a folder with config.json and "
+            f"no model at {name!r}: {_sentence(error)} Give a folder with config.json and "
             f"model.safetensors, or a name on the hub; offline there are {', '.join(SIZES)}, untrained"
         ) from error
     except SafetensorError as error:
@@ -208,7 +208,7 @@ def _in_words(name: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # of many kinds, depending on which number of config.json is wrong
         raise OSError(
-            f"the model at {name!r} cannot be made ({type(error).__name__}: {_first_line(error)}) Do its "
+            f"the model at {name!r} cannot be made ({type(error).__name__}: {_sentence(error)}) Do its "
             "config.json and model.safetensors belong together?"
         ) from error
 
@@ -229,7 +229,7 @@ def _configuration(name: str) -> Any:
     except OSError:
         raise
     except Exception as error:  # of many kinds, depending on what is wrong with the file
-        raise OSError(f"its config.json cannot be used: {_first_line(error)}") from error
+        raise OSError(f"its config.json cannot be used: {_sentence(error)}") from error
 
 
 def _share_padding(name: str, config: Any, tokenizer: Any) -> None:
@@ -411,6 +411,6 @@ def _check(task: str, data: TextData, dropout: float | None) -> None:
         raise ValueError(f"dropout is a probability below 1; got {dropout}")
 
 
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+def _sentence(error: Exception) -> str:
+    line = first_line(error)
     return line if line.endswith(".") else f"{line}."

@@ -17,6 +17,7 @@ from accum_lib.accumulate import Count, LossSum, NonFiniteElsewhereError, Window
 from accum_lib.ranks import ALONE, Ranks
 from accum_lib.training.data.batches import halved
 from accum_lib.training.saving import random_state
+from accum_lib.words import first_line
 
 Result = TypeVar("Result")
 ON_WINDOWS = "DefaultCPUAllocator: not enough memory"  # which accelerate does not know
@@ -71,7 +72,7 @@ def accumulate_or_halve(
                 raise NonFiniteError(str(error)) from error
             if ranks.world_size > 1 and is_out_of_memory(error):
                 raise MemoryError(
-                    f"out of memory in one of {ranks.world_size} processes ({_first_line(error)}). "
+                    f"out of memory in one of {ranks.world_size} processes ({first_line(error)}). "
                     "The others cannot restart the window: a smaller -M and a larger -K help, with "
                     "--resume too"
                 ) from error
@@ -107,7 +108,7 @@ def halve_until_it_fits(
                 raise
             if size == 1:
                 raise at_one(error) from error
-            message = _first_line(error)
+            message = first_line(error)
         # Only here is the error gone, and with it the activations that its traceback held.
         size = halved(size)
         free_memory()
@@ -140,7 +141,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def at_one(error: BaseException) -> OutOfMemoryAtOneError:
     return OutOfMemoryAtOneError(
-        f"out of memory with micro-batches of one example ({_first_line(error)}): smaller ones do not exist. "
+        f"out of memory with micro-batches of one example ({first_line(error)}): smaller ones do not exist. "
         "Turn activation checkpointing on, cut texts shorter, use 16 bits, or take a smaller model"
     )
 
@@ -158,7 +159,7 @@ def oom_is_fatal() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise MemoryError(
-            f"out of memory in the optimizer's update ({_first_line(error)}), where a smaller M does not "
+            f"out of memory in the optimizer's update ({first_line(error)}), where a smaller M does not "
             "help, and parameters may have moved in part. Resume from the last checkpoint with more memory, "
             "or take a smaller model"
         ) from error
@@ -169,7 +170,3 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

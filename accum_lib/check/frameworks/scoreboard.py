@@ -75,7 +75,6 @@ class NotRun:
     version: str
     subject: str
     reason: str
-    mended: None = None
 
 
 def _trainer(subject: FrameworkCase) -> Loop | None:
@@ -139,10 +138,10 @@ def scoreboard(
             try:
                 row = _tried(contestant, installed, subject)
             except ImportError as error:  # it needs a package that is not there: no case can be tried
-                yield NotRun(contestant.name, installed, "", _first_line(error))
+                yield NotRun(contestant.name, installed, "", _for_a_cell(error))
                 break
             except Exception as error:
-                yield NotRun(contestant.name, installed, subject.case.name, _first_line(error))
+                yield NotRun(contestant.name, installed, subject.case.name, _for_a_cell(error))
             else:
                 if row is not None:
                     yield row
@@ -160,7 +159,7 @@ def _tried(contestant: Contestant, installed: str, subject: FrameworkCase) -> Sc
     )
 
 
-def _first_line(error: Exception) -> str:
+def _for_a_cell(error: Exception) -> str:
     words = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {words}".replace("|", "/")
 

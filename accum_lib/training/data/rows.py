@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accum_lib.words import first_line
+
 LONGEST_FIELD = 2**31 - 1  # characters; the most that csv takes on every system
 SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?(?:\r\n|\r|\n|\Z)', re.IGNORECASE)  # Excel's own
 LONE_SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)  # perhaps: two of them can be one character
@@ -248,9 +250,9 @@ def _read_parquet(file: Path) -> Table:
     try:
         columns, values = _parquet_columns(pyarrow, file)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{file}: not a whole Parquet file ({why}): was the copy cut short? Fetch or write it again"
+            f"{file}: not a whole Parquet file ({first_line(error)}): was the copy cut short? Fetch or write "
+            "it again"
         ) from error
     names = _distinct(_named(columns), str(file))
     rows = (
