@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     equal = True
     for number, case in enumerate(cases):  # what is finished is on the screen, whatever the next one does
         try:
-            with _told_if_it_exits(f"the case {case.name!r}"):
+            with reported_if_it_exits(f"the case {case.name!r}"):
                 report = check_case(loop, case)
         except Exception as error:
             if (place := place_in(loop, error)) is None:
@@ -96,7 +96,7 @@ def own_cases(name: str) -> "list[Case]":
 
     made = load(name)
     if callable(made):
-        with _told_if_it_exits(name):
+        with reported_if_it_exits(name):
             made = made()
     cases = [made] if isinstance(made, Case) else list(made) if isinstance(made, list | tuple) else []
     if not cases or not all(isinstance(case, Case) for case in cases):
@@ -108,13 +108,13 @@ def own_cases(name: str) -> "list[Case]":
 
 
 @contextmanager
-def _told_if_it_exits(what: str) -> Iterator[None]:
+def reported_if_it_exits(what: str) -> Iterator[None]:
     """``sys.exit`` in the reader's code would end this command with the reader's status, 0 perhaps."""
     try:
         yield
     except SystemExit as error:
         raise ValueError(
-            f"{what} ended the process itself (SystemExit with {error.code!r}), so nothing was checked: put "
+            f"{what} ended the process itself (SystemExit with {error.code!r}), so there is no result: put "
             "what is to run as a script under if __name__ == '__main__', and raise instead of sys.exit"
         ) from error
 
@@ -159,7 +159,7 @@ def load(name: str) -> Any:
         raise ValueError(f"{place} is no Python file (.py), and a module's name has dots instead of {os.sep}")
     sys.path.insert(0, os.getcwd())
     try:
-        with _told_if_it_exits(f"the import of {place}"):
+        with reported_if_it_exits(f"the import of {place}"):
             module = importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from accum_lib.cli.check import load
+from accum_lib.cli.check import load, reported_if_it_exits
 
 DESCRIPTION = """\
 Predicts the memory of an update from a trace (nothing is allocated) and chooses the smallest number of
@@ -54,7 +54,8 @@ def _workload(arguments: argparse.Namespace) -> Any:
         return named(arguments.model, arguments.head, arguments.tokens)
     make = load(arguments.model)
     try:
-        workload = make()
+        with reported_if_it_exits(arguments.model):
+            workload = make()
     except Exception as error:  # whatever a reader's own function raises
         raise ValueError(f"{arguments.model} failed with {type(error).__name__}: {error}") from error
     if not isinstance(workload, Workload):

@@ -159,6 +159,8 @@ def test_a_case_that_is_none_is_told_and_several_are_taken(tmp_path, capsys) -> 
     assert main(["check", f"{file}:train", "--case", f"{file}:two"]) == 0
     assert capsys.readouterr().out.count("EQUAL to") == 2
     assert main(["check", f"{file}:train", "--case", f"{file}:some"]) == 0
+    assert main(["plan", "--model", f"{file}:leaves", "--gpu", "T4", "--batch", "8"]) == 2
+    assert "leaves ended the process itself (SystemExit with 0)" in capsys.readouterr().err
 
 
 def test_a_decorated_loop_is_placed_too(tmp_path, capsys) -> None:
