@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
+# Else each of many processes compiles the modules of PyTorch and Transformers again: five seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab test test-all lint notebooks catalogue explainer vendor slides present pictures scoreboard bench gpu lock clean
 

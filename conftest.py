@@ -4,6 +4,7 @@ The limit on memory is a promise (Binder kills at 2 GB), so a cell that takes it
 The time depends on the machine: it is printed and not tested.
 """
 
+import gc
 import os
 import pathlib
 import re
@@ -16,6 +17,8 @@ import pytest
 
 LIMIT_BYTES = 1.5e9
 BROWSER = "tests/browser/"
+# Folders whose files share what is computed once: one JupyterLab and one Chromium, one scoreboard.
+TOGETHER = (BROWSER, "tests/check/frameworks/")
 # Notebooks in another language run the same code in other words, and the build runs all of them: the first
 # is enough here, and one more in the slow run.
 TRANSLATED = ("00_start_here", "02_equivalence")
@@ -43,10 +46,10 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With several workers, ``--dist loadfile`` takes the browser suite for one file, and it begins first.
+    """With several workers, ``--dist loadfile`` takes such a folder for one file; the browser's begins first.
 
-    So there is one JupyterLab and one Chromium; and names of tests stay as they are, which they would not
-    with groups (``--dist loadgroup``): ``--lf`` finds them again, with workers and without.
+    So names of tests stay as they are, which they would not with groups (``--dist loadgroup``): ``--lf``
+    finds them again, with workers and without.
     """
     if config.getvalue("dist") != "loadfile":
         return None
@@ -54,10 +57,16 @@ def pytest_xdist_make_scheduler(config, log):
 
     class BrowserFirst(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return BROWSER if nodeid.startswith(BROWSER) else super()._split_scope(nodeid)
+            folder = next((f for f in TOGETHER if nodeid.startswith(f)), None)
+            return folder or super()._split_scope(nodeid)
 
     config.option.loadscopereorder = False  # in the order of the items, not by the number of tests
     return BrowserFirst(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded stays loaded: a collection need not go through a million objects of PyTorch's again."""
+    gc.freeze()
 
 
 def pytest_configure(config) -> None:
@@ -80,7 +89,7 @@ def start_kernels_quickly(config) -> None:
     patched.start()
     config.add_cleanup(patched.stop)
     if hasattr(config, "workerinput"):  # it takes a while, in which tests can run
-        copies(*HEAVY)
+        copies(HEAVY)
         forkserver.ensure_running()
 
 

@@ -8,7 +8,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from accum_lib.machine import HEAVY, copies
+from accum_lib.machine import copies
+
+HEAVY = "tests.heavy"  # seen from the project's folder, in which pytest runs
 
 
 def python(
@@ -24,7 +26,7 @@ def python(
         out, err = Path(folder, "out"), Path(folder, "err")
         arguments = [str(each) for each in command]
         environment = dict(os.environ if env is None else env)
-        process = copies(*HEAVY).Process(
+        process = copies(HEAVY).Process(
             target=_run, args=(arguments, environment, os.getcwd(), str(out), str(err))
         )
         process.start()
@@ -77,7 +79,7 @@ class Kernel:
     def __init__(
         self, command: list[str], env: dict[str, str] | None = None, cwd: str | None = None, **_
     ) -> None:
-        context = copies(*HEAVY)
+        context = copies(HEAVY)
         ready = context.Event()
         place = cwd or os.getcwd()
         self._process = context.Process(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from processes import python
 
 from accum_lib import machine
 from accum_lib.machine import GIB, Machine, capabilities, report, this_machine
@@ -44,3 +45,9 @@ def test_the_report_names_the_machine_and_answers_yes_or_no() -> None:
 def test_the_size_of_roberta_base_is_what_it_reckons_with() -> None:
     model = make_roberta("base")
     assert sum(p.numel() for p in model.parameters()) == machine.ROBERTA_BASE_PARAMETERS
+
+
+def test_a_copied_process_begins_with_what_is_heavy() -> None:
+    """Else it would load all of that again, and nobody would notice but by the time it takes."""
+    loaded = "import gc, sys; print('matplotlib' in sys.modules, gc.get_freeze_count() > 100_000)"
+    assert python("-c", loaded).stdout == "True True\n"

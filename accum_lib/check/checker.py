@@ -16,6 +16,7 @@ from accum_lib.check.compare import compare_updates, model_facts, tolerance_of
 from accum_lib.check.conditions import Widened, held_still, widened
 from accum_lib.check.diagnosis import diagnose
 from accum_lib.check.diagnosis.evidence import COARSE, Evidence
+from accum_lib.check.diagnosis.timing import nothing_there
 from accum_lib.check.loop import Loop, call_loop, own_max_grad_norm, wishes_of
 from accum_lib.check.recorder import ModelModes, Recorder
 from accum_lib.check.reference import Reference, aligned
@@ -73,8 +74,28 @@ def check_case(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> Re
         report = _checked(loop, case, dtype)
         if report.equal or report.ended is not None:
             return report
+        if (fixed := _with_its_own_k(report, loop, case, dtype)) is not None:
+            return fixed
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             return _without_its_model(report, loop, case) or _without_rounding(report, loop, case) or report
+
+
+def _with_its_own_k(report: Report, loop: Loop, case: Case, dtype: torch.dtype) -> Report | None:
+    """If K is fixed in the loop (it makes the same windows whatever it is given), its report with that K."""
+    made = [u.passes for u in report.updates if u.epoch == 0]
+    if len(made) < 2 or not 1 < made[0] != case.accumulation_steps:
+        return None
+    if set(made[:-1]) != {made[0]} or made[-1] > made[0] or sum(made) != len(case.batches):
+        return None
+    own = _checked(loop, replace(case, accumulation_steps=made[0]), dtype)
+    if [u.passes for u in own.updates if u.epoch == 0] != made:
+        return None
+    remark = _(
+        "K is fixed in the loop: it was given {given}, makes windows of {own}, and is checked with that",
+        given=case.accumulation_steps,
+        own=made[0],
+    )
+    return replace(own, remarks=(*own.remarks, remark))
 
 
 def _without_its_model(report: Report, loop: Loop, case: Case) -> Report | None:
@@ -138,7 +159,7 @@ def _checked(
     with condition(model):
         losses, ticks, ended = _run(loop, case, model, optimizer, recorder)
     like = recorder.tensors()
-    checks = compare_updates(recorder.updates, reference, case, recorder.epoch_starts)
+    checks = compare_updates(recorder.updates, reference, case, recorder.epoch_starts, len(recorder.passes))
     if recorder.updates:
         reference.load(recorder.updates[0])
     facts = model_facts(reference, case, like)
@@ -158,7 +179,7 @@ def _checked(
         leftover=_leftover(recorder),
         model=facts,
         notes=_not_observed(loop, losses, len(checks)),
-        remarks=_how_the_model_was_set(before, recorder),
+        remarks=_how_the_model_was_set(before, recorder) + _empty_steps(recorder),
         losses_compared=len(losses) == len(checks) > 0,
         ended=ended,
     )
@@ -260,8 +281,17 @@ def _how_the_model_was_set(before: ModelModes, recorder: Recorder) -> tuple[str,
     return tuple(remarks)
 
 
+def _empty_steps(recorder: Recorder) -> tuple[str, ...]:
+    return (nothing_there(recorder.empty_steps),) if recorder.empty_steps else ()
+
+
 def _numbers(answer: Any) -> list[float]:
-    """The losses that a loop returned; empty if what it returned is no list of numbers."""
+    """The losses that a loop returned; empty if what it returned is no list of numbers.
+
+    A tuple is an epoch's results, such as a loss and an accuracy.
+    """
+    if isinstance(answer, tuple):
+        return []
     try:
         return [float(x.detach()) if isinstance(x, torch.Tensor) else float(x) for x in answer]
     except (TypeError, ValueError, RuntimeError):

@@ -69,6 +69,7 @@ class Recorder:
         self.start = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.passes: list[BackwardPass] = []
         self.updates: list[RecordedUpdate] = []
+        self.empty_steps = 0  # optimizer steps that found no gradient and moved nothing
         self.epoch_starts: list[int] = []  # how many passes there were when each epoch began
         self.scheduler_ticks = lambda: 0
         self.averages = lambda: 0
@@ -218,6 +219,15 @@ class Recorder:
         update.moved = update.moved or self._moved_since(update)
         if not type(optimizer).__module__.startswith("torch.optim"):
             self._unwrap(first, update)
+        elif self._is_empty(update):
+            self.empty_steps += 1
+            self.updates.pop()
+
+    def _is_empty(self, update: RecordedUpdate) -> bool:
+        """Nothing was in the buffer, no backward pass came since the update before, and nothing moved."""
+        earlier = self.updates[-2].passes if len(self.updates) > 1 else 0
+        nothing = not any(bool(g.any()) for g in update.gradient.values())
+        return nothing and update.passes == earlier and not update.moved
 
     def _unwrap(self, first: int, update: RecordedUpdate) -> None:
         """An optimizer around another one: what counts is the inner one's update, if it was called."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from accum_lib.check.case import Case, labels_of, rows_of
+from accum_lib.check.diagnosis.clipping import Clip, clip_of
 from accum_lib.check.recorder import Recorder, Vectors
 from accum_lib.check.reference import Reference
 from accum_lib.check.report import UpdateCheck
@@ -14,7 +16,6 @@ from accum_lib.vectors import IGNORE_INDEX
 from accum_lib.words import _
 
 SIGNIFICANT = 1e-6  # a weight below this, relative to the largest, is none
-ALIKE = 1e-4  # weights that agree to this are the same; the faults differ by much more
 COARSE = 0.05  # weights in a coarse sum are themselves uncertain, but not by more than this
 
 Window = tuple[int, ...]
@@ -37,6 +38,11 @@ class Evidence:
     reference: Reference
     updates: tuple[UpdateCheck, ...]
     losses: list[float]
+
+    @cached_property
+    def clip(self) -> Clip | None:
+        """How updates are clipped by norm; None if they are not."""
+        return clip_of(self.recorder.updates, self.recorder.passes, self.case.max_grad_norm)
 
     def inner_passes(self) -> Iterator[tuple[UpdateCheck, list[int]]]:
         """For each update, the numbers of the backward passes of its epoch that led to it."""
@@ -99,8 +105,3 @@ def counted(update: UpdateCheck) -> list[int]:
 def holds_something(vectors: Vectors) -> bool:
     """Whether any entry is not 0."""
     return any(bool(v.any()) for v in vectors.values())
-
-
-def norm(vectors: Vectors) -> float:
-    """The 2-norm over all tensors."""
-    return float(sum(float(v.double().square().sum()) for v in vectors.values())) ** 0.5

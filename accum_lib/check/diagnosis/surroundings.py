@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from accum_lib.check.diagnosis.evidence import ALIKE, Evidence, counted, counts_of, support
+from accum_lib.check.diagnosis.clipping import ALIKE
+from accum_lib.check.diagnosis.evidence import Evidence, counted, counts_of, support
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed
 

@@ -6,29 +6,41 @@ from itertools import pairwise
 import torch
 
 from accum_lib.check.compare import micro_batch_weights
+from accum_lib.check.diagnosis.clipping import ALIKE, norm
 from accum_lib.check.diagnosis.evidence import (
-    ALIKE,
+    COARSE,
     SIGNIFICANT,
     Evidence,
     counted,
     has_weights,
     holds_something,
-    norm,
     support,
 )
 from accum_lib.check.recorder import Vectors
 from accum_lib.check.reference import aligned
-from accum_lib.check.report import Diagnosis, Report, UpdateCheck
+from accum_lib.check.report import Diagnosis, Report
 from accum_lib.words import _, listed
+
+# What the first one brings about, and is no fault beside it: clipped to nearly nothing is not cleared, say.
+EXPLAINS = {
+    "clipped_per_micro_batch": ("cleared_mid_window", "clipped", "not_clipped", "divided_again"),
+    "divided_again": ("cleared_mid_window", "clipped", "not_clipped"),
+    "unused_micro_batches": ("not_cleared",),
+    "cleared_mid_window": ("unused_micro_batches",),
+    "off_by_one": ("leaked_tail",),
+}
 
 
 def timing(report: Report, evidence: Evidence) -> list[Diagnosis]:
     """Faults in the order of things: every rule is asked, since several may meet."""
-    rules = (_not_finite, _stuck, _other_pieces, _tail_lost, _not_cleared, _cleared, _clipped, _clipped_once)
+    rules = (_not_finite, _stuck, _nothing_there, _other_pieces, _tail_lost, _not_cleared, _cleared, _unused,
+             _shortened, _each_clipped, _clipped)  # fmt: skip
     found = [d for rule in rules if (d := rule(report, evidence))]
-    if any(d.code == "clipped_per_micro_batch" for d in found):  # clipped to nearly nothing is not cleared
-        found = [d for d in found if d.code not in ("cleared_mid_window", "clipped")]
-    return found
+    codes = {d.code for d in found}
+    hidden = {code for seen, others in EXPLAINS.items() if seen in codes for code in others}
+    return [
+        d for n, d in enumerate(found) if d.code not in hidden and d.code not in {e.code for e in found[:n]}
+    ]
 
 
 def _not_finite(report: Report, evidence: Evidence) -> Diagnosis | None:
@@ -133,17 +145,19 @@ def _tail_lost(report: Report, evidence: Evidence) -> Diagnosis | None:
 
 def _leaks(report: Report, evidence: Evidence) -> bool:
     """The rest of one epoch counts together with the start of the next, or is in the buffer then."""
-    if len(report.updates) >= report.expected_updates:
-        return False
+    passes, starts = evidence.recorder.passes, evidence.recorder.epoch_starts[1:]
     pieces, start = evidence.pieces(), min(i for piece in evidence.due() for i in piece)
-    if pieces and any(u.epoch > 0 for u in report.updates) and all(has_weights(u) for u in report.updates):
+    fewer, several = len(report.updates) < report.expected_updates, any(u.epoch > 0 for u in report.updates)
+    if fewer and several and pieces and all(has_weights(u) for u in report.updates):
         mixed = [set(support(u)) for u in report.updates if start in support(u)]
-        return any((piece & evidence.tail()) - pieces[0] for piece in mixed)
-    passes = evidence.recorder.passes
-    starts = [passes[j] for j in evidence.recorder.epoch_starts[1:] if j < len(passes)]
-    if starts:
-        return any(holds_something(p.before) for p in starts)
-    return report.leftover > SIGNIFICANT and len(pieces) < len(evidence.due())
+        if any((piece & evidence.tail()) - pieces[0] for piece in mixed):
+            return True
+    ends = [0, *(u.passes for u in evidence.recorder.updates)]
+    starts = [s for s in starts if s < len(passes)]
+    crossed = [s for s in starts if s > ends[-1] or any(a < s < b for a, b in pairwise(ends))]
+    if starts or several:
+        return any(holds_something(passes[s].before) for s in crossed)
+    return fewer and report.leftover > SIGNIFICANT and len(pieces) < len(evidence.due())
 
 
 def _not_cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
@@ -210,65 +224,135 @@ def _cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
     return None
 
 
-def _clipped(report: Report, evidence: Evidence) -> Diagnosis | None:
-    """Within a window the buffer gets shorter, or micro-batches add gradients of one and the same length."""
-    shorter = [
-        length for _window, inside in evidence.inner_passes() for length in _shortened(evidence, inside)
-    ]
-    if shorter:
+def _unused(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """The buffer is cleared before an update has used what is in it, and not just at the end of an epoch."""
+    passes, starts = evidence.recorder.passes, evidence.recorder.epoch_starts
+    number = len(evidence.case.batches)
+    if not report.updates or len(passes) != number * len(starts):
+        return None
+    stepped, thrown, waiting = {u.passes for u in evidence.recorder.updates}, set[int](), list[int]()
+    for j, one in enumerate(passes):
+        if not holds_something(one.before):
+            thrown.update(waiting)
+            waiting.clear()
+        waiting.append(j % number)
+        if j + 1 in stepped:
+            waiting.clear()
+    clear = [u for u in report.updates if u.unexplained < COARSE]  # a loop may have buffers of its own
+    unused = {i for i in thrown if report.counts[i] > 0} - {i for u in clear for i in support(u)}
+    if not unused - evidence.tail() or 2 * len(clear) <= len(report.updates):
+        return None
+    words = _(
+        "micro-batches {unused} are in no update: the buffer is cleared before it is used",
+        unused=_names(sorted(unused)),
+    )
+    return Diagnosis("unused_micro_batches", words)
+
+
+def _nothing_there(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Steps for which there was no gradient."""
+    if not evidence.recorder.empty_steps:
+        return None
+    return Diagnosis("empty_update", nothing_there(evidence.recorder.empty_steps))
+
+
+def nothing_there(steps: int) -> str:
+    """What to say of steps on an empty buffer."""
+    return _(
+        "{steps} optimizer steps find nothing in the buffer: they come before the backward pass, or after "
+        "the buffer was cleared. With weight decay or momentum they can move the weights all the same",
+        steps=steps,
+    )
+
+
+def _shortened(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Within a window the buffer gets shorter: to one norm if it is clipped, by other factors if divided."""
+    found = [each for _window, inside in evidence.inner_passes() for each in _lengths(evidence, inside)]
+    if not found:
+        return None
+    lengths = [length for length, _factor in found]
+    alike = max(lengths) - min(lengths) <= ALIKE * max(lengths) and (
+        len(lengths) > 1 or _is_clip(lengths[0], evidence)
+    )
+    by_value = any(factor is None for _length, factor in found)
+    if alike or by_value:
         return Diagnosis(
             "clipped_per_micro_batch",
             _(
                 "between two backward passes of one window the buffer is shortened, at least once to a norm "
                 "of {norm:.3g}: it is clipped after each micro-batch, and not once per update",
-                norm=min(shorter),
+                norm=min(lengths),
             ),
         )
-    length = _common_length(report, evidence)
-    if length is not None:
-        return Diagnosis(
-            "clipped_per_micro_batch",
-            _(
-                "micro-batches whose gradients differ in length all add one of norm {length:.3g}: each is "
-                "clipped by itself, and not the window's gradient once",
-                length=length,
-            ),
-        )
-    return None
+    return Diagnosis(
+        "divided_again",
+        _(
+            "between two backward passes of one window the whole buffer is divided, by {divisors}: what "
+            "earlier micro-batches have left in it is divided again",
+            divisors=listed([f"{1 / factor:.4g}" for _length, factor in found[:3] if factor]),
+        ),
+    )
 
 
-def _shortened(evidence: Evidence, inside: list[int]) -> Iterator[float]:
+def _is_clip(length: float, evidence: Evidence) -> bool:
+    return evidence.clip is not None and abs(length - evidence.clip.norm) <= ALIKE * length
+
+
+def _lengths(evidence: Evidence, inside: list[int]) -> Iterator[tuple[float, float | None]]:
+    """The buffer's norm after each shortening, and by what factor; None if it is clipped by value."""
     passes, names = evidence.recorder.passes, evidence.recorder.tensors()
     for earlier, later in pairwise(inside):
         left, found = aligned(passes[earlier].after, names), aligned(passes[later].before, names)
         shrunk = float(found.norm()) < (1 - ALIKE) * float(left.norm())
+        if not shrunk or not found.any():
+            continue
         along = found - left * (found @ left) / (left @ left)  # 0 if only the length has changed
-        cut = float(found.abs().max()) < 0.99 * float(left.abs().max())  # clipped by value
-        if shrunk and found.any() and (float(along.norm()) < SIGNIFICANT * float(found.norm()) or cut):
-            yield float(found.norm())
+        if float(along.norm()) < SIGNIFICANT * float(found.norm()):
+            yield float(found.norm()), float(found.norm() / left.norm())
+        elif float(found.abs().max()) < 0.99 * float(left.abs().max()):
+            yield float(found.norm()), None
 
 
-def _common_length(report: Report, evidence: Evidence) -> float | None:
-    """The longest contribution's norm, if others share it whose own gradients are longer or shorter."""
-    contributed, own = [], []
+def _each_clipped(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Within one update micro-batches whose own gradients differ in length have added equally long ones."""
     for check, update in zip(report.updates, evidence.recorder.updates, strict=True):
         evidence.reference.load(update)
-        for i in support(check):
-            length = norm(evidence.reference.of_micro_batch(i))
-            contributed.append(abs(check.weights[i]) * length / evidence.total(evidence.window_of(i)))
-            own.append(length / report.counts[i])
-    longest = max(contributed, default=0.0)
-    alike = [o for c, o in zip(contributed, own, strict=True) if c > (1 - ALIKE) * longest]
-    return longest if len(alike) > 1 and max(alike) > 1.01 * min(alike) else None
+        inside = support(check)
+        sums = [norm(evidence.reference.of_micro_batch(i)) for i in inside]
+        own = [length / report.counts[i] for length, i in zip(sums, inside, strict=True)]
+        means = [abs(check.weights[i]) * length for length, i in zip(own, inside, strict=True)]
+        added = [
+            m * report.counts[i] / evidence.total(evidence.window_of(i))
+            for m, i in zip(means, inside, strict=True)
+        ]
+        for lengths in (added, means):  # a clipped gradient is added as it is, or by its share
+            longest = max(lengths, default=0.0)
+            alike = [o for length, o in zip(lengths, own, strict=True) if length > (1 - ALIKE) * longest]
+            if len(alike) > 1 and max(alike) > 1.01 * min(alike):
+                words = _(
+                    "micro-batches whose gradients differ in length all add one of norm {length:.3g}: each "
+                    "is clipped by itself, and not the window's gradient once",
+                    length=longest,
+                )
+                return Diagnosis("clipped_per_micro_batch", words)
+    return None
 
 
-def _clipped_once(report: Report, evidence: Evidence) -> Diagnosis | None:
-    """Several updates have gradients of one and the same length, which are too short and otherwise right."""
-    if evidence.case.max_grad_norm is not None:
-        return None
-    pairs = zip(report.updates, evidence.recorder.updates, strict=True)
-    lengths = [norm(u.gradient) for check, u in pairs if _only_too_short(check)]
-    highest = [_shared_maximum(u.gradient) for u in evidence.recorder.updates]
+def _clipped(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Whole updates are clipped and the case does not say so, or the other way round."""
+    gradients, clip = [u.gradient for u in evidence.recorder.updates], evidence.clip
+    if (asked := evidence.case.max_grad_norm) is not None:
+        longest = max(map(norm, gradients), default=0.0)
+        if longest <= (1 + ALIKE) * asked:
+            return None
+        words = _(
+            "an update's gradient has a norm of {longest:.4g}, and the loop was to clip to {asked:.4g}: it "
+            "does not, or clips before the gradient is complete",
+            longest=longest,
+            asked=asked,
+        )
+        return Diagnosis("not_clipped", words)
+    highest = [_shared_maximum(g) for g in gradients]
     if len(highest) > 1 and all(h is not None and h == highest[0] for h in highest):
         words = _(
             "no entry of an update's gradient is beyond {highest:.4g}, and several are just there: it is "
@@ -276,14 +360,16 @@ def _clipped_once(report: Report, evidence: Evidence) -> Diagnosis | None:
             highest=highest[0],
         )
         return Diagnosis("clipped", words)
-    if len(lengths) > 1 and max(lengths) - min(lengths) < ALIKE * max(lengths):
-        words = _(
-            "every update's gradient is shortened to a norm of {length:.4g}: it is clipped. If that is "
-            "meant, give the case max_grad_norm={length:.4g}",
-            length=lengths[0],
-        )
-        return Diagnosis("clipped", words)
-    return None
+    if clip is None:
+        return None
+    words = _(
+        "the gradients of {clipped} of {updates} updates are shortened to a norm of {length:.4g}: they are "
+        "clipped. If that is meant, give the case max_grad_norm={length:.4g}",
+        clipped=len(clip.factors),
+        updates=len(gradients),
+        length=clip.norm,
+    )
+    return Diagnosis("clipped", words)
 
 
 def _shared_maximum(vectors: Vectors) -> float | None:
@@ -291,13 +377,6 @@ def _shared_maximum(vectors: Vectors) -> float | None:
     entries = torch.cat([v.abs().flatten() for v in vectors.values()]) if vectors else torch.zeros(1)
     largest = float(entries.max())
     return largest if largest > 0 and int((entries == largest).sum()) > 1 else None
-
-
-def _only_too_short(update: UpdateCheck) -> bool:
-    inside = support(update)
-    weights = [update.weights[i] for i in inside]
-    same = bool(weights) and max(weights) - min(weights) < ALIKE * max(weights)
-    return same and weights[0] < 1 - ALIKE and set(inside) == set(counted(update))
 
 
 def _names(numbers: tuple[int, ...] | list[int]) -> str:

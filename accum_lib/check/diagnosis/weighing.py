@@ -6,13 +6,14 @@ coefficients which were found is named.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from accum_lib.check.case import Case, rows_of
-from accum_lib.check.diagnosis.evidence import ALIKE, COARSE, Evidence, Window, counted, counts_of, support
+from accum_lib.check.diagnosis.clipping import ALIKE
+from accum_lib.check.diagnosis.evidence import COARSE, Evidence, Window, counted, counts_of, support
 from accum_lib.check.recorder import Vectors
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed, sentences
@@ -29,25 +30,66 @@ class Weighing:
 
 @dataclass(frozen=True)
 class WeighedPass:
-    """One micro-batch in one update: the window it was in, its number, the coefficient of its loss sum."""
+    """One micro-batch in one update: the window it was in, its number, the coefficient of its loss sum.
+
+    ``clipped`` is the update's number if it was made shorter by a factor that is not known.
+    """
 
     window: Window
     number: int
     coefficient: float
+    clipped: int | None = None
+
+
+@dataclass(frozen=True)
+class Shortened(UpdateCheck):
+    """An update that was clipped, perhaps by this factor: only its weights' ratios are sure."""
+
+    number: int
+    factor: float | None
+
+
+# With these the weights say nothing: what was added up is not in the buffer any more, or is there twice.
+MEANINGLESS = {"not_finite", "not_moved", "clipped_per_micro_batch", "divided_again", "not_cleared",
+               "unused_micro_batches", "reordered"}  # fmt: skip
 
 
 def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagnosis]:
     """Name what the weights show. ``known`` are faults in the moments, which can make weights meaningless."""
-    if known & {"not_finite", "not_moved", "clipped_per_micro_batch", "clipped", "not_cleared", "reordered"}:
+    if known & MEANINGLESS:
         return []
-    whole = [u for u in report.updates if set(counted(u)) <= set(support(u))]
+    every = _with_the_clip_noted(report, evidence)
+    whole = [u for u in every if set(counted(u)) <= set(support(u))]
     shifted = bool(known & {"off_by_one", "stepped_per_micro_batch", "leaked_tail"})
-    updates = list(report.updates) if shifted or "cleared_mid_window" in known else whole
+    updates = every if shifted or "cleared_mid_window" in known else whole
     for group in (updates, *_by_epoch(updates)):
         found = _explain_all(group, evidence, shifted)
         if found is not None:
             return list({d.code: d for d in reversed(found)}.values())[::-1]  # each fault once
     return []
+
+
+def _with_the_clip_noted(report: Report, evidence: Evidence) -> list[UpdateCheck]:
+    """The updates; of clipped ones those that are wrong, with the factor by which they were shortened."""
+    clip = evidence.clip
+    if clip is None:
+        return list(report.updates)
+    pairs = [(number, u, clip.factors.get(number)) for number, u in enumerate(report.updates)]
+    # Where all else that was done to the buffer is clipping, each factor is the clip's.
+    alone = clip.alone or any(f and _weighs(u, f) for _number, u, f in pairs)
+    noted = []
+    for number, update, factor in pairs:
+        if number not in clip.factors:
+            noted.append(update)
+        elif alone and factor:
+            noted.append(replace(update, weights=update.weights / factor))
+        elif not update.relative_error <= report.tolerance:
+            noted.append(Shortened(**vars(update), number=number, factor=factor))
+    return noted
+
+
+def _weighs(update: UpdateCheck, factor: float) -> bool:
+    return all(abs(update.weights[i] - factor) <= ALIKE * factor for i in counted(update))
 
 
 def _by_epoch(updates: list[UpdateCheck]) -> list[list[UpdateCheck]]:
@@ -81,31 +123,50 @@ def _explain(
 ) -> tuple[list[Diagnosis], Weighing | None]:
     """The faults in these updates' weights, and the way of weighing that fits them."""
     alike = min(max(ALIKE, 10 * max((u.unexplained for u in updates), default=0.0)), COARSE)
-    looks = [_coefficients(updates, evidence, own) for own in ((False, True) if shifted else (False,))]
-    for seen, candidates in [(seen, ways[:1]) for seen in looks] + [(seen, ways[1:]) for seen in looks]:
+    loose, strict = (
+        [_coefficients(updates, evidence, own, free) for own in ((False, True) if shifted else (False,))]
+        for free in (True, False)
+    )
+    tries = [(seen, ways[:1]) for seen in loose] + [(seen, ways[1:]) for seen in strict + loose]
+    for seen, candidates in tries:
         way = next((w for w in candidates if seen and _fits(w, seen, alike)), None)
         if way is not None:
-            found = [Diagnosis(code, sentences(way.words, _measured(updates, place))) for code in way.codes]
+            found = [
+                Diagnosis(code, sentences(way.words, _measured(updates, place, evidence)))
+                for code in way.codes
+            ]
             return found + _short_window(way, seen, evidence, alike) + _coarse(updates, evidence), way
     return [], None
 
 
-def _coefficients(updates: list[UpdateCheck], evidence: Evidence, own_pieces: bool) -> list[WeighedPass]:
-    """The coefficients that were found, in the windows as they are due or in the pieces as they were made."""
+def _coefficients(
+    updates: list[UpdateCheck], evidence: Evidence, own_pieces: bool, free: bool = True
+) -> list[WeighedPass]:
+    """The coefficients that were found, in the windows as they are due or in the pieces as they were made.
+
+    Where an update was clipped, its scale is left ``free``, or the clip's factor is taken out.
+    """
     found = []
     for update in updates:
         piece = tuple(support(update))
         inside = [i for i in piece if i in update.expected]
+        factor, clipped = 1.0, None
+        if isinstance(update, Shortened):
+            factor, clipped = (1.0, update.number) if free or not update.factor else (update.factor, None)
         for i in piece if own_pieces or not inside else inside:
             window = evidence.window_of(i)
-            coefficient = update.weights[i] / evidence.total(window)
-            found.append(WeighedPass(piece if own_pieces else window, i, coefficient))
+            coefficient = update.weights[i] / factor / evidence.total(window)
+            found.append(WeighedPass(piece if own_pieces else window, i, coefficient, clipped))
     return found
 
 
 def _fits(way: Weighing, seen: list[WeighedPass], alike: float) -> bool:
-    pairs = [(f.coefficient, way.coefficient(f.window, f.number)) for f in seen]
-    return all(abs(found - expected) <= alike * abs(expected) for found, expected in pairs)
+    """Each coefficient is the way's; where an update was clipped, up to one factor of at most 1."""
+    pairs = [(f.clipped, f.coefficient, way.coefficient(f.window, f.number)) for f in seen]
+    factors: dict[int | None, float] = {None: 1.0}
+    for clipped, found, expected in pairs:
+        factors.setdefault(clipped, min(found / expected, 1 + alike))
+    return all(abs(found - factors[c] * expected) <= alike * abs(expected) for c, found, expected in pairs)
 
 
 def _short_window(
@@ -113,7 +174,7 @@ def _short_window(
 ) -> list[Diagnosis]:
     """A mean of means over K where there are fewer than K: the shares add up to r/K and not to 1."""
     k, window = evidence.case.accumulation_steps, seen[0].window
-    if "mean_of_means" not in way.codes or not all(0 < len(f.window) < k for f in seen):
+    if "mean_of_means" not in way.codes or not all(0 < len(f.window) < k and f.clipped is None for f in seen):
         return []
     parts = {
         f.number: f.coefficient * float(evidence.reference.counts[f.number])
@@ -182,11 +243,13 @@ def _difference(after: Vectors, before: Vectors) -> Vectors:
 def _no_known_way(seen: list[WeighedPass], evidence: Evidence) -> list[Diagnosis]:
     """One factor for each window: the divisor is not what counts, whatever it is."""
     factors: dict[Window, list[float]] = {}
-    for f in seen:
+    for f in (f for f in seen if f.clipped is None):
         factors.setdefault(f.window, []).append(f.coefficient * evidence.total(f.window))
     if not all(max(v) - min(v) <= ALIKE * max(map(abs, v)) for v in factors.values()):
         return []
     each = {window: values[0] for window, values in factors.items()}
+    if not each:
+        return []
     if max(each.values()) - min(each.values()) <= ALIKE * max(map(abs, each.values())):
         words = _(
             "every micro-batch weighs {factor:.4g} times what it should: the divisor is not the window's "
@@ -204,10 +267,12 @@ def _no_known_way(seen: list[WeighedPass], evidence: Evidence) -> list[Diagnosis
     return [Diagnosis("wrong_denominator", words)]
 
 
-def _measured(updates: list[UpdateCheck], place: str) -> str:
+def _measured(updates: list[UpdateCheck], place: str, evidence: Evidence) -> str:
     shown = max(updates, key=lambda u: max((abs(u.weights[i] - 1) for i in support(u)), default=0.0))
     inside = [i for i in support(shown) if i in shown.expected] or support(shown)
     weights = listed([f"{shown.weights[i]:.3g}" for i in inside])
+    if evidence.clip is not None:  # then no length says anything
+        return _("{place} weights are {weights}, not alike or not 1", place=place, weights=weights)
     return _(
         "{place} the gradient is {scale:.2f} times as long as it should be; weights {weights}, not 1",
         place=place,
@@ -238,6 +303,10 @@ def _ways(evidence: Evidence) -> list[Weighing]:
         Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (k * k * n[i])),
         Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (k * len(w) * n[i])),
         Weighing(("mean_of_means", "divided_twice"), twice, lambda w, i: 1 / (len(w) ** 2 * n[i])),
+        Weighing(("divided_twice",), _("the micro-batches' means are divided by what counts once more;"),
+                 lambda w, i: 1 / n[i] ** 2),
+        Weighing(("divided_twice",), _("the micro-batches' means are divided by what counts once more;"),
+                 lambda w, i: 1 / (k * n[i] ** 2)),
         Weighing(("sum_not_mean",), _("losses are summed, and never divided by what counts;"),
                  lambda w, i: 1.0),
         Weighing(("sum_not_mean",), _("losses are summed, and divided by K instead of what counts;"),
@@ -247,6 +316,12 @@ def _ways(evidence: Evidence) -> list[Weighing]:
                  lambda w, i: 1 / len(w)),
         Weighing(("weighted_by_samples",), _("micro-batches weigh by their samples, not by what counts;"),
                  lambda w, i: rows[i] / (n[i] * rows[list(w)].sum())),
+        Weighing(("weighted_by_samples", "no_division"),
+                 _("means are multiplied by their micro-batch's samples, and the sum is never divided;"),
+                 lambda w, i: rows[i] / n[i]),
+        Weighing(("weighted_by_samples",),
+                 _("means are multiplied by their micro-batch's samples, and divided by K;"),
+                 lambda w, i: rows[i] / (k * n[i])),
     ]  # fmt: skip
     for name, other in _other_counts(evidence.case).items():
         if not np.allclose(other, n):

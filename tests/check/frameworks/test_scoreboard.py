@@ -6,7 +6,6 @@ really compared, that remedies are equal, and that a right and a wrong framework
 
 from dataclasses import replace
 
-import pytest
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update, windows
@@ -15,11 +14,6 @@ from accum_lib.check.frameworks import cases, transformers_trainer
 from accum_lib.check.frameworks.scoreboard import CONTESTANTS, Contestant, NotRun, ScoreRow, scoreboard, table
 
 CHEAP = [cases.digits(), cases.token_classification()]
-
-
-@pytest.fixture(scope="module")
-def rows():
-    return list(scoreboard(chosen=[cases.digits(), cases.masked_lm(), cases.causal_lm()]))
 
 
 def test_every_installed_framework_is_there(rows) -> None:
