@@ -1,4 +1,4 @@
-"""Loops as they are in public code: each fault is named, and none that is not there; clipping hides nothing."""
+"""Loops as they are in public code: each fault is named, and none that is not there, under a clip too."""
 
 from dataclasses import replace
 
