@@ -17,10 +17,11 @@ from accum_lib.check.conditions import Widened, held_still, widened
 from accum_lib.check.diagnosis import diagnose
 from accum_lib.check.diagnosis.evidence import COARSE, Evidence
 from accum_lib.check.diagnosis.timing import nothing_there
-from accum_lib.check.loop import Loop, call_loop, own_max_grad_norm, wishes_of
+from accum_lib.check.loop import NAMES, Loop, call_loop, own_max_grad_norm, wishes_of
 from accum_lib.check.recorder import ModelModes, Recorder
 from accum_lib.check.reference import Reference, aligned
 from accum_lib.check.report import Report, explain
+from accum_lib.check.strangers import Loader, surroundings_of
 from accum_lib.machine import one_thread
 from accum_lib.words import _, listed
 
@@ -36,8 +37,9 @@ def check(
         loop: trains for one epoch: ``loop(model, optimizer, batches, accumulation_steps)``, in this order or
             by these names. If it also has a parameter ``scheduler``, ``ema`` (an ``AveragedModel``),
             ``max_grad_norm`` or ``epochs``, it is given that too; with ``epochs`` it is called once for all
-            of them. Where the case has no ``max_grad_norm``, the loop's own default counts. It may return the
-            losses it would log, one for each update.
+            of them. A ``criterion``, ``device``, ``scaler``, ``logger``, ``epoch`` and ``args`` are plain
+            ones that change no update. Where the case has no ``max_grad_norm``, the loop's own default
+            counts. It may return a list of the losses it would log, one for each update.
         cases: what to try it on.
         dtype: of the parameters and the data.
 
@@ -217,7 +219,8 @@ def _run(
         for epoch in range(1 if "epochs" in wanted else case.epochs):
             before = len(recorder.updates)
             recorder.epoch_starts.append(len(recorder.passes))
-            offers["batches"] = list(case.batches)
+            offers["batches"] = Loader(case.batches)
+            offers |= surroundings_of(offers, NAMES, epoch)
             answer: Any = ()
             try:
                 answer = call_loop(loop, offers)

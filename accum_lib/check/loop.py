@@ -15,15 +15,22 @@ POSITIONAL = ("model", "optimizer", "batches", "accumulation_steps")
 NAMES = {  # what the checker gives, and the names by which loops ask for it
     "model": {"model", "net", "module", "network"},
     "optimizer": {"optimizer", "opt", "optim"},
-    "batches": {"batches", "micro_batches", "loader", "dataloader", "data_loader", "train_loader", "data"},
+    "batches": {"batches", "micro_batches", "loader", "dataloader", "data_loader", "train_loader",
+                "train_dataloader", "trainloader", "data"},
     "accumulation_steps": {
         "accumulation_steps", "gradient_accumulation_steps", "grad_accum_steps", "grad_accumulation_steps",
-        "accum_steps", "accumulate_steps", "accumulation", "accum", "steps", "k",
+        "accum_steps", "accumulate_steps", "accumulation", "accum", "accum_iter", "update_freq", "steps", "k",
     },
     "scheduler": {"scheduler", "lr_scheduler", "sched"},
     "ema": {"ema", "ema_model", "averaged_model"},
-    "max_grad_norm": {"max_grad_norm", "max_norm", "clip_norm"},
+    "max_grad_norm": {"max_grad_norm", "max_norm", "clip_norm", "clip_grad", "grad_clip"},
     "epochs": {"epochs", "num_epochs"},
+    "criterion": {"criterion", "loss_fn", "loss_function", "loss_func"},
+    "device": {"device"},
+    "scaler": {"scaler", "grad_scaler", "loss_scaler"},
+    "epoch": {"epoch"},
+    "logger": {"logger", "writer", "log_writer", "tb_writer", "metric_logger"},
+    "arguments": {"args", "arguments", "config", "cfg", "hparams", "opts"},
 }  # fmt: skip
 
 
@@ -46,7 +53,8 @@ def wishes_of(loop: Loop) -> dict[str, str]:
         if not free:
             raise TypeError(
                 f"the loop asks for {p.name!r}, which the checker does not have. It has {', '.join(NAMES)}: "
-                "use one of these names, or give the parameter a default"
+                "use one of these names, give the parameter a default, or check a function around the loop: "
+                f"def train(model, optimizer, batches, accumulation_steps): your_loop(..., {p.name}=...)"
             )
         wishes[p.name] = free.pop(0)
     return wishes

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         except Exception as error:
             if (place := place_in(loop, error)) is None:
                 raise
-            print(f"error: {type(error).__name__}: {error}\n{place}", file=sys.stderr)
+            print(f"error: {type(error).__name__}: {error}\n{place}{_on_a_gpu(error)}", file=sys.stderr)
             return 2
         print(("\n" if number else "") + explain(report), flush=True)
         equal = equal and report.ok
@@ -84,6 +84,18 @@ def run_scoreboard(_: argparse.Namespace) -> int:
     for name, remedy in {r.framework: r.remedy for r in tried if r.mended is not None}.items():
         print(f"{name}, mended: {remedy}.")
     return 0
+
+
+def _on_a_gpu(error: Exception) -> str:
+    """What helps a loop that asks for a GPU where there is none."""
+    import torch
+
+    if torch.cuda.is_available() or not any(name in str(error) for name in ("CUDA", "cuda", "NVIDIA")):
+        return ""
+    return (
+        "\nThe loop moves something to a GPU, and there is none here: let it take a parameter device, which "
+        "the check gives, and write .to(device) in place of .cuda()"
+    )
 
 
 def own_cases(name: str) -> "list[Case]":
@@ -140,7 +152,9 @@ def place_in(loop: Callable[..., Any], error: BaseException) -> str | None:
 
 
 def load(name: str) -> Any:
-    """The object that ``module:function`` or ``file.py:function`` names, looked for from this folder on.
+    """The object that ``module:function``, ``file.py:function``, ``file.py:Class.method`` names.
+
+    It is looked for from this folder on.
 
     Raises:
         ValueError: the name has another form, or there is no such function.
@@ -174,7 +188,25 @@ def load(name: str) -> Any:
         line = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{line.filename}, line {line.lineno}"
         raise ImportError(f"{place} can't be imported: {type(error).__name__}: {error} ({at})") from error
-    if not hasattr(module, attribute):
+    first, _dot, method = attribute.partition(".")
+    if not hasattr(module, first):
         functions = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
-        raise ValueError(f"{place} has no {attribute!r}; it has {', '.join(functions) or 'no function'}")
-    return getattr(module, attribute)
+        raise ValueError(f"{place} has no {first!r}; it has {', '.join(functions) or 'no function'}")
+    found = getattr(module, first)
+    return _method_of(found, attribute, method) if method else found
+
+
+def _method_of(owner: Any, name: str, method: str) -> Any:
+    """``Class.method`` of an object that the class makes without arguments, or of the object named."""
+    if not hasattr(owner, method):
+        raise ValueError(f"{name}: there is no {method!r}")
+    plain = isinstance(inspect.getattr_static(owner, method), staticmethod | classmethod)
+    if not inspect.isclass(owner) or plain:
+        return getattr(owner, method)
+    try:
+        return getattr(owner(), method)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} needs an object, and {owner.__name__}() can't be made without arguments ({error}): name "
+            f"a function that makes one and calls its {method}"
+        ) from error

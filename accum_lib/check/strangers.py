@@ -1,0 +1,73 @@
+"""What the loops of others ask for besides: a criterion, a device, a scaler, a logger, a configuration.
+
+Each is the plainest thing that works on any machine and leaves the updates as they are.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from accum_lib.check.case import rows_of
+from accum_lib.vectors import IGNORE_INDEX
+
+
+class Loader(list[Any]):
+    """An epoch of micro-batches as a list, with what loops read from a ``DataLoader``."""
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        super().__init__(batches)
+        self.dataset = range(sum(rows_of(batch) for batch in batches))  # for len(loader.dataset)
+        self.batch_size = rows_of(batches[0])
+        self.sampler = self.batch_sampler = Quiet()
+        self.drop_last, self.num_workers, self.pin_memory = False, 0, False
+
+
+class Quiet:
+    """Takes every call and does nothing, as a logger that nobody reads; ``set_epoch`` of a sampler, too."""
+
+    def __getattr__(self, name: str) -> "Quiet":
+        if name.startswith("__"):  # copying and pickling ask for these
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> "Quiet":
+        return self
+
+    def __enter__(self) -> "Quiet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+def surroundings_of(offers: Mapping[str, Any], names: Mapping[str, set[str]], epoch: int) -> dict[str, Any]:
+    """What may be asked for by name, beside the offers that a check depends on.
+
+    Args:
+        offers: what the checker gives, such as ``accumulation_steps``.
+        names: the names by which loops ask for each of them; a configuration has them all.
+        epoch: the number of this epoch, from 0.
+    """
+    device = torch.device("cpu")
+    plain = {
+        name: value
+        for offer, value in {**offers, "device": device, "epoch": epoch}.items()
+        if isinstance(value, int | float | torch.device)
+        for name in names.get(offer, ())
+    }
+    return {
+        "criterion": nn.CrossEntropyLoss(ignore_index=IGNORE_INDEX),
+        "device": device,
+        "scaler": torch.amp.GradScaler("cpu", enabled=False),
+        "logger": Quiet(),
+        "epoch": epoch,
+        "arguments": SimpleNamespace(
+            **plain, fp16=False, bf16=False, amp=False, print_freq=1, log_interval=1
+        ),
+    }
