@@ -275,8 +275,8 @@ def test_a_case_that_cannot_be_checked_says_why(case, message) -> None:
 
 
 def test_a_loop_that_asks_for_too_much_is_told_what_there_is() -> None:
-    with pytest.raises(TypeError, match=r"asks for 'logger'.*has model, optimizer, batches"):
-        check_case(lambda model, optimizer, batches, accumulation_steps, logger: None, RAGGED)
+    with pytest.raises(TypeError, match=r"asks for 'tokenizer'.*has model, optimizer, batches"):
+        check_case(lambda model, optimizer, batches, accumulation_steps, tokenizer: None, RAGGED)
 
 
 def test_what_the_loop_raises_names_the_case() -> None:
