@@ -14,7 +14,10 @@ WRONG = {
         (lambda trace, b, n: trace / b**0.5, "the whole data set"),
         (lambda trace, b, n: trace * (1 - b / n), "varies less than one"),
         (lambda trace, b, n: trace / b * (n - b) / (n - 1), "this trace is over N - 1"),
-        (lambda trace, b, n: trace * (1 / b * (1 - b / n)) ** 0.5, "the standard deviation"),
+        (
+            lambda trace, b, n: trace * (1 / b * (1 - b / n)) ** 0.5,
+            "the standard deviation",
+        ),
         (lambda trace, b, n: (n - 1) / n * trace / b * (1 - b / n), "B = N is right"),
         (lambda trace, b: trace / b, "raised TypeError"),
     ],
@@ -31,9 +34,15 @@ WRONG = {
     "check_beta2": [
         (lambda beta2, base, batch: ..., "returns nothing yet"),
         (lambda beta2, base, batch: beta2, "as many updates as before"),
-        (lambda beta2, base, batch: beta2 ** (base / batch), "fewer updates to forget, not more"),
+        (
+            lambda beta2, base, batch: beta2 ** (base / batch),
+            "fewer updates to forget, not more",
+        ),
         (lambda beta2, base, batch: 1 - (1 - beta2) * batch / base, "but only close"),
-        (lambda beta2, base, batch: 1 - (1 - beta2) * (batch / base) ** 0.5, "forgets half within"),
+        (
+            lambda beta2, base, batch: 1 - (1 - beta2) * (batch / base) ** 0.5,
+            "forgets half within",
+        ),
         (lambda beta2, base, batch: beta2 * batch, "not between 0 and 1"),
         (lambda beta2: beta2, "raised TypeError"),
     ],

@@ -1,10 +1,9 @@
 """Wrong answers to the exercises of notebook 05: repairs that leave something wrong."""
 
-from torch.nn.functional import cross_entropy
-from torch.nn.utils import clip_grad_norm_
-
 from accum_lib.accumulate import windows
 from accum_lib.check.faults import loops
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 
 
 def clipped(clip, divide=True):
@@ -14,7 +13,9 @@ def clipped(clip, divide=True):
         for window in windows(batches, accumulation_steps):
             total = sum((labels != -100).sum() for _, labels in window) if divide else 1
             for inputs, labels in window:
-                (cross_entropy(model(inputs), labels, reduction="sum") / total).backward()
+                (
+                    cross_entropy(model(inputs), labels, reduction="sum") / total
+                ).backward()
             clip(list(model.parameters()), max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
@@ -72,7 +73,10 @@ WRONG = {
     ],
     "check_clipped_repair": [
         (loops.right, "keep the parameter max_grad_norm"),
-        (clipped(lambda parameters, norm: clip_grad_norm_(parameters, 0.1)), "which norm do you clip to"),
+        (
+            clipped(lambda parameters, norm: clip_grad_norm_(parameters, 0.1)),
+            "which norm do you clip to",
+        ),
         (clipped(lambda parameters, norm: None), "is it clipped at all"),
         (clipped(each_apart), "clip all parameters together"),
         (clipped(clip_grad_norm_, divide=False), "even where nothing needs clipping"),
@@ -80,9 +84,18 @@ WRONG = {
     ],
     "check_logged_repair": [
         (loops.right, "keep the parameter scheduler"),
-        (logged(lambda losses, counts: sum(losses) / sum(counts), "micro-batch"), "ticks per micro-batch"),
-        (logged(lambda losses, counts: sum(losses) / sum(counts), "never"), "6 updates, 0 ticks"),
-        (logged(lambda losses, counts: losses[-1] / counts[-1]), "the last micro-batch's alone"),
+        (
+            logged(lambda losses, counts: sum(losses) / sum(counts), "micro-batch"),
+            "ticks per micro-batch",
+        ),
+        (
+            logged(lambda losses, counts: sum(losses) / sum(counts), "never"),
+            "6 updates, 0 ticks",
+        ),
+        (
+            logged(lambda losses, counts: losses[-1] / counts[-1]),
+            "the last micro-batch's alone",
+        ),
         (logged(lambda losses, counts: sum(losses)), "is not the window's mean"),
         (logged(lambda losses, counts: None), "return the losses"),
     ],

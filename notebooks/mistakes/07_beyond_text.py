@@ -23,9 +23,15 @@ WRONG = {
         (lambda frames, target: ..., "returns nothing yet"),
         (lambda frames, target: frames >= len(target), "between two equal symbols"),
         (lambda frames, target: frames > len(target), "no blank is needed but"),
-        (lambda frames, target: frames >= 2 * len(target) - 1, "no blank is needed but"),
+        (
+            lambda frames, target: frames >= 2 * len(target) - 1,
+            "no blank is needed but",
+        ),
         (lambda frames, target: frames == len(target), "do no harm"),
-        (lambda frames, target: frames >= 2 * len(target) - len(set(target)), "if they are neighbours"),
+        (
+            lambda frames, target: frames >= 2 * len(target) - len(set(target)),
+            "if they are neighbours",
+        ),
         (lambda frames, target: True, "each symbol needs a frame"),
         (lambda frames: True, "raised TypeError"),
     ],
