@@ -30,10 +30,12 @@ TEXTS = {
     "small": {
         "en": "This page runs MicroPython, which lacks parts of Python. If Python itself would run this, "
         "check it in the notebook.",
-        "zh": "本页运行的是 MicroPython，它缺少 Python 的一部分功能。如果这段代码在 Python 中可以运行，请在笔记本中检查。",
+        "zh": "本页运行的是 MicroPython，它缺少 Python 的一部分功能。"
+        "如果这段代码在 Python 中可以运行，请在笔记本中检查。",
     },
     "too_long": {
-        "en": "Not yet: your code was still running after {seconds} seconds, so it was stopped. Does a loop never end?",
+        "en": "Not yet: your code was still running after {seconds} seconds, so it was stopped. "
+        "Does a loop never end?",
         "zh": "还不对：你的代码运行了 {seconds} 秒仍未结束，已被停止。是不是有循环永远不会结束？",
     },
     "broken": {

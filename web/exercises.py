@@ -2,8 +2,9 @@
 
 No check is ported. When the site is built, each check runs on the solution and on the known mistakes, and the
 arguments that it calls them with are recorded, with their results and with what it says. The page calls the
-reader's function with the same arguments. Its results are right if the check takes each of them in place of the
-solution's; and if all that a check saw of a mistake comes out the same, then the check would say the same.
+reader's function with the same arguments. Its results are right if the check takes each of them in place of
+the solution's; if all that a check saw of a mistake comes out the same, then the check would say the same.
+Slips in the solution's own formula are tried, too, so that more answers get the check's hint.
 """
 
 import ast
@@ -12,7 +13,9 @@ import gzip
 import json
 import math
 import pathlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Any
 
@@ -22,6 +25,7 @@ from accum_lib.lessons.kit.feedback import Feedback, runs
 from accum_lib.words import folder_for, speaking
 from tools import solutions
 from web.exercise_texts import TEXTS
+from web.variants import variants
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -34,6 +38,23 @@ class _NotPlainError(BaseException):
     """A check passes what is neither a number nor a list of numbers; no check may catch this."""
 
 
+@dataclass(frozen=True)
+class Solved:
+    """An exercise that asks for one function of plain numbers.
+
+    Attributes:
+        check: as the notebook calls it, but without the reader's progress.
+        solution: the reference.
+        source: the solution's code, which runs alone.
+        accepts: for each call, which results are right; see ``_accepted``.
+    """
+
+    check: Check
+    solution: Callable[..., Any]
+    source: str
+    accepts: dict[str, Any]
+
+
 def specs(stem: str, language: str) -> dict[str, dict[str, Any]]:
     """For each check of the notebook, what the page needs to judge answers; ready to be written as JSON.
 
@@ -42,21 +63,19 @@ def specs(stem: str, language: str) -> dict[str, dict[str, Any]]:
         language: of the page.
 
     Raises:
-        ValueError: a mistake cannot be told from the solution, or two mistakes with different hints from each other.
+        ValueError: a mistake cannot be told from the solution, or from one with another hint.
     """
     folder = folder_for(language, ROOT / "notebooks")
     notebook = nbformat.read(folder / f"{stem}.ipynb", as_version=4)
     found: dict[str, dict[str, Any]] = {}
     with speaking(language):
         for source in solutions.exercises(notebook):
-            name, answers = _call(source)
-            solved = _solved(stem).get(name)
-            found[name] = (
-                _spec(name, *solved, solutions.mistakes(stem)[name])
-                | {"blank": _blank(source), "name": answers}
-                if solved
-                else {"needs": "notebook"}
-            )
+            name, answer = _call(source)
+            if solved := solved_in_page(stem).get(name):
+                spec = _spec(solved, solutions.mistakes(stem)[name])
+                found[name] = spec | {"blank": _blank(source), "name": answer}
+            else:
+                found[name] = {"needs": "notebook"}
     return found
 
 
@@ -73,11 +92,11 @@ def texts(language: str) -> dict[str, str]:
 
 def runtime() -> str:
     """MicroPython as a classic script, which a page may load from a disk too."""
-    vendor = HERE / "vendor" / "micropython"
+    vendor, own = HERE / "vendor" / "micropython", HERE / "micropython"
     packed = gzip.compress((vendor / "micropython.wasm").read_bytes(), 9, mtime=0)
     parts = {
         "script": _classic((vendor / "micropython.mjs").read_text(encoding="utf-8")),
-        "runner": (HERE / "static" / "runner.py").read_text(encoding="utf-8"),
+        "modules": {path.name: path.read_text(encoding="utf-8") for path in sorted(own.glob("*.py"))},
         "wasm": base64.b64encode(packed).decode(),
     }
     return f"globalThis.__accumMicropython = {json.dumps(parts)};\n"
@@ -99,41 +118,67 @@ def _classic(module: str) -> str:
 
 
 @cache
-def _solved(stem: str) -> dict[str, tuple[Check, Callable[..., Any], Any]]:
-    """Each check that asks for one function of plain numbers; the solution, and which results are right."""
+def solved_in_page(stem: str) -> dict[str, Solved]:
+    """The notebook's exercises of plain numbers, by their checks."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+    answers = solutions.ANSWERS / f"{stem}.py"
     names: dict[str, Any] = {}
     found = {}
-    for source in solutions.exercises(solutions.fill(notebook, solutions.ANSWERS / f"{stem}.py")):
+    for source in solutions.exercises(solutions.fill(notebook, answers)):
         exec(source.rstrip().rpartition("\n")[0], names)
         name, answer = _call(source)
         check, solution = names[name].__wrapped__, names.get(answer)
         if callable(solution) and (results := record(check, solution)[1]):
-            found[name] = check, solution, _accepted(check, results)
+            code = _alone(answers.read_text(encoding="utf-8"), answer)
+            found[name] = Solved(check, solution, code, _accepted(check, results))
     return found
 
 
-def _spec(
-    name: str, check: Check, solution: Callable[..., Any], accepted: Any, mistakes: Iterable
-) -> dict[str, Any]:
-    right, _ = record(check, solution)
-    spec: dict[str, Any] = {"right": {"accepts": accepted, "said": repr(right)}, "mistakes": []}
-    named = []
-    for mistake, hint in mistakes:
-        said, results = record(check, mistake)
-        if said is not None:  # else it raises, which the page sees itself
-            row = {key: _encode(value) for key, value in results.items()}
-            spec["mistakes"].append({"results": row, "said": repr(said)})
-            named.append((mistake, hint, repr(said)))
-    spec["inputs"] = list(
-        dict.fromkeys([*accepted, *(key for row in spec["mistakes"] for key in row["results"])])
-    )
-    for mistake, hint, said in named:
-        if (verdict := judged(spec, called(mistake, spec["inputs"]))) != said:
-            other = (
-                "the solution" if verdict == spec["right"]["said"] else f"the one that is told {verdict!r}"
+def _alone(script: str, name: str) -> str:
+    """One function of a script, with the imports from Python itself."""
+    wanted = []
+    for node in ast.parse(script).body:
+        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        modules += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+        own = modules and all(each.partition(".")[0] in sys.stdlib_module_names for each in modules)
+        if own or (isinstance(node, ast.FunctionDef) and node.name == name):
+            wanted.append(ast.unparse(node))
+    return "\n".join(wanted) + "\n"
+
+
+def _spec(solved: Solved, mistakes: Iterable[tuple[Callable[..., Any], str]]) -> dict[str, Any]:
+    right, _ = record(solved.check, solved.solution)
+    rows: dict[str, dict[str, Any]] = {}
+
+    def add(answer: Callable[..., Any]) -> str | None:
+        """What the check says to a wrong answer; nothing to one that raises, which the page sees itself."""
+        said, results = record(solved.check, answer)
+        if said is None or said.correct:
+            return None
+        row = {"results": {key: _encode(value) for key, value in results.items()}, "said": repr(said)}
+        rows.setdefault(json.dumps(row), row)
+        return row["said"]
+
+    known = [(mistake, hint, add(mistake)) for mistake, hint in mistakes]
+    for code in variants(solved.source):
+        names: dict[str, Any] = {}
+        exec(code, names)
+        add(names[solved.solution.__name__])
+    spec: dict[str, Any] = {
+        "right": {"accepts": solved.accepts, "said": repr(right)},
+        "mistakes": list(rows.values()),
+        "inputs": list(
+            dict.fromkeys([*solved.accepts, *(k for row in rows.values() for k in row["results"])])
+        ),
+    }
+    for mistake, hint, said in known:
+        found = judged(spec, called(mistake, spec["inputs"]))
+        if said is not None and found != said:
+            other = "the solution" if found == repr(right) else f"the one that is told {found!r}"
+            raise ValueError(
+                f"{solved.check.__name__}: the mistake with the hint {hint!r} cannot be told from {other}; "
+                "let the check try another input"
             )
-            raise ValueError(f"{name}: the mistake with the hint {hint!r} cannot be told from {other}")
     return spec
 
 
@@ -187,7 +232,7 @@ def record(check: Check, answer: Callable[..., Any]) -> tuple[Feedback | None, R
 def _accepted(check: Check, results: Results) -> dict[str, Any]:
     """For each call, which results the check takes in place of the solution's.
 
-    A truth is to be as true; a number is to be within two limits, which are looked for; of a list, each element.
+    A truth is to be as true, a number to be within two limits, which are looked for; of a list, each element.
     """
 
     def takes(changed: Results) -> bool:
@@ -284,7 +329,8 @@ def _encode(value: Any) -> Any:
 def _call(source: str) -> tuple[str, str]:
     """The check that ends an exercise's cell, and what it is called with first."""
     last = ast.parse(source).body[-1]
-    assert isinstance(last, ast.Expr) and isinstance(last.value, ast.Call)
+    assert isinstance(last, ast.Expr)
+    assert isinstance(last.value, ast.Call)
     return ast.unparse(last.value.func), ast.unparse(last.value.args[0])
 
 

@@ -25,7 +25,10 @@ WRONG = {
     ],
     "check_choice": [
         (lambda noise, n, largest: ..., "returns nothing yet"),
-        (lambda noise, n, largest: choice(noise, n, largest)[::-1], "M comes first"),
+        (
+            lambda noise, n, largest: tuple(reversed(choice(noise, n, largest))),
+            "M comes first",
+        ),
         (lambda noise, n, largest: (min(round(noise), n), 1), "does not fit"),
         (
             lambda noise, n, largest: (largest, max(1, int(noise // largest))),

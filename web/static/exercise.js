@@ -27,7 +27,9 @@
             heapsize: 16 * 1024 * 1024,
             stdout: (line) => { if ((told += line.length + 1) < 4000) self.postMessage({ printed: line }); },
           });
-          python.runPython(data.runner);
+          python.FS.mkdir("/lib");
+          for (const [name, text] of Object.entries(data.modules)) python.FS.writeFile("/lib/" + name, text);
+          python.runPython("from runner import run");
           self.postMessage({ ready: true });
         } catch (error) {
           self.postMessage({ failed: String(error) });
@@ -58,13 +60,13 @@
     });
 
   async function start() {
-    const { script, runner, wasm } = await load();
+    const { script, modules, wasm } = await load();
     const source = new Blob(["(async () => {", script, "\n", WORKER, "})();"], { type: "text/javascript" });
     const made = new Worker(URL.createObjectURL(source));
     await new Promise((resolve, reject) => {
       made.onmessage = ({ data }) => (data.ready ? resolve() : reject(new Error(data.failed)));
       made.onerror = (event) => reject(new Error(event.message || "worker"));
-      made.postMessage({ wasm, runner });
+      made.postMessage({ wasm, modules });
     });
     return made;
   }
