@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test test-all lint notebooks catalogue explainer vendor slides present pictures scoreboard bench gpu lock clean
+.PHONY: help lab test test-all lint notebooks catalogue explainer vendor site site-check slides present pictures scoreboard bench gpu lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
@@ -18,6 +18,8 @@ help:
 	@echo "make lint       style, types, dead code, import contracts, notebooks against their scripts, translations"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"
 	@echo "make explainer  the visual explainer: build/explainer.html, one file that needs no kernel and no network"
+	@echo "make site       the course as live pages in build/site, which need no kernel and no network; and course.zip"
+	@echo "make site-check links, sizes and requests of build/site, before it is uploaded: FOLDER=... for another"
 	@echo "make catalogue  take up new and changed texts for translation"
 	@echo "make slides     slides from the notebooks, without code: build/slides, one file each, no network"
 	@echo "make present    the notebooks with their controls and without their code, in the browser (Voila)"
@@ -102,6 +104,12 @@ catalogue: $(VENV)/test
 
 explainer: $(VENV)/lab
 	@$(BIN)/python -m explainer.build
+
+site: $(VENV)/lab
+	@$(BIN)/python -m web.build --zip
+
+site-check: $(VENV)/lab
+	@$(BIN)/python -m web.check $(FOLDER)
 
 # Only to renew what the explainer draws with; its bundle is committed, so that others need no Node.
 vendor:

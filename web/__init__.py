@@ -1,1 +1,1 @@
-"""The course as static pages that need neither a kernel nor a network."""
+"""The course as a site: the lessons as pages whose explorers and questions need no kernel and no network."""
