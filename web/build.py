@@ -8,7 +8,6 @@ hash of all that it was computed from: a lesson is computed again only if someth
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -22,17 +21,18 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from accum_lib.lessons.kit.contents import lessons
 from accum_lib.lessons.kit.grid import LEAN
 from accum_lib.words import LANGUAGES, folder_for
+from web import exercises
 from web.pages import Place, Site
 from web.record import NOTEBOOKS, ROOT
 
 HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ROOT / "build" / "site-parts"
 PROCESSES = 2
+STYLES = ("style.css", "exercise.css")
 SCRIPTS = ("progress", "page", "quiz", "present")  # page.js, in this order
 FIRST = "00_start_here"
 Parts = dict[str, pathlib.Path]
@@ -93,7 +93,10 @@ def digest(job: str) -> str:
         sources += (ROOT / "explainer").rglob("*")
     else:
         notebooks = (folder_for(code, NOTEBOOKS) / f"{job}.ipynb" for code in LANGUAGES)
-        sources += [*(ROOT / "benchmarks" / "gpu").glob("*.json"), HERE / "record.py", *notebooks]
+        sources += [*(ROOT / "benchmarks" / "gpu").glob("*.json"), *notebooks]
+        sources += [HERE / name for name in ("record.py", "exercises.py", "variants.py")]
+        sources += [ROOT / "tools" / "solutions.py", *(NOTEBOOKS / "solutions").glob(f"{job}.py")]
+        sources += (NOTEBOOKS / "mistakes").glob(f"{job}.py")
     found = hashlib.sha256(os.environ.get(LEAN, "").encode())
     for path in sorted(p for p in sources if p.is_file() and "__pycache__" not in p.parts):
         found.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
@@ -105,12 +108,11 @@ def digest(job: str) -> str:
 
 def write(folder: pathlib.Path, names: list[str], parts: Parts) -> None:
     """All pages and what they share."""
-    specs = _exercises()
     for language in LANGUAGES:
         there = [
             le for le in lessons(folder_for(language, NOTEBOOKS)) if pathlib.PurePath(le.file).stem in names
         ]
-        site = Site(language, there, place(), specs, "explainer" in parts)
+        site = Site(language, there, place(), "explainer" in parts)
         own = folder_for(language, folder)
         own.mkdir(parents=True, exist_ok=True)
         pages = site.teachers()
@@ -124,7 +126,7 @@ def write(folder: pathlib.Path, names: list[str], parts: Parts) -> None:
     if "explainer" in parts:
         text = parts["explainer"].read_text(encoding="utf-8")
         (folder / "explainer.html").write_text(explainer(text), encoding="utf-8")
-    for name, data in shared(bool(specs)).items():
+    for name, data in shared().items():
         path = folder / "static" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -136,7 +138,7 @@ def explainer(page: str) -> str:
     return page.replace("../notebooks/", "./")
 
 
-def shared(exercises: bool) -> dict[str, bytes]:
+def shared() -> dict[str, bytes]:
     """Style, scripts and plotly.js, once for all pages."""
     grid = ROOT / "accum_lib" / "lessons" / "kit" / "static"
     front_end = (grid / "grid.js").read_text(encoding="utf-8")
@@ -145,25 +147,18 @@ def shared(exercises: bool) -> dict[str, bytes]:
     front_end = front_end.replace("export default { render };", "return { render };")
     stand_in = _static("explorers.js").replace("/* {{front end}} */", front_end)
     files = {
-        "style.css": (grid / "grid.css").read_text(encoding="utf-8") + _static("style.css"),
+        "style.css": "".join([(grid / "grid.css").read_text(encoding="utf-8"), *map(_static, STYLES)]),
         "page.js": "".join(f"(() => {{\n{_static(f'{name}.js')}}})();\n" for name in SCRIPTS),
         "explorers.js": f"(() => {{\n{stand_in}}})();\n",
         "plotly.js": (HERE / "vendor" / "plotly-basic.min.js").read_text(encoding="utf-8"),
+        "exercise.js": _static("exercise.js"),
+        "micropython.js": exercises.runtime(),
     }
-    if exercises:
-        files["exercise.js"] = _static("exercise.js")
     return {name: text.encode() for name, text in files.items()}
 
 
 def _static(name: str) -> str:
     return (HERE / "static" / name).read_text(encoding="utf-8")
-
-
-def _exercises() -> Any:
-    """How exercises are checked in the page, if this build has that part."""
-    if importlib.util.find_spec("web.exercises") is None:
-        return None
-    return importlib.import_module("web.exercises").specs
 
 
 def place() -> Place:

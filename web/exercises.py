@@ -157,7 +157,7 @@ def _spec(solved: Solved, mistakes: Iterable[tuple[Callable[..., Any], str]]) ->
             return None
         row = {"results": {key: _encode(value) for key, value in results.items()}, "said": repr(said)}
         rows.setdefault(json.dumps(row), row)
-        return row["said"]
+        return repr(said)
 
     known = [(mistake, hint, add(mistake)) for mistake, hint in mistakes]
     for code in variants(solved.source):
@@ -239,18 +239,24 @@ def _accepted(check: Check, results: Results) -> dict[str, Any]:
         said, _ = record(check, lambda *arguments: (results | changed)[_written(arguments)])
         return said is not None and said.correct
 
+    def limits(key: str, value: float, written: Callable[[float], Any]) -> dict[str, float]:
+        return _limits(lambda other: takes({key: written(other)}), value)
+
+    def of_list(key: str, value: list[float]) -> list[dict[str, float]]:
+        def with_other(place: int) -> Callable[[float], Any]:
+            return lambda other: [*value[:place], other, *value[place + 1 :]]
+
+        return [limits(key, each, with_other(place)) for place, each in enumerate(value)]
+
     found: dict[str, Any] = {}
     for key, value in results.items():
         if isinstance(value, bool):
             found[key] = value
         elif isinstance(value, int | float):
-            found[key] = _limits(lambda v, key=key: takes({key: v}), value)
+            found[key] = limits(key, value, float)
         else:
-            limits = [
-                _limits(lambda v, key=key, i=i, of=value: takes({key: [*of[:i], v, *of[i + 1 :]]}), each)
-                for i, each in enumerate(value)
-            ]
-            found[key] = limits if any(limits) else {}
+            each = of_list(key, list(value))
+            found[key] = each if any(each) else {}
     for _ in range(20):
         if all(takes({k: _corner(want, results[k], side) for k, want in found.items()}) for side in (0, 1)):
             return found

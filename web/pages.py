@@ -18,6 +18,7 @@ import accum_lib
 from accum_lib.lessons.kit.contents import Lesson
 from accum_lib.lessons.kit.lesson_map import _inline
 from accum_lib.words import LANGUAGES
+from web import exercises
 from web.record import NOTEBOOKS, Block
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -57,14 +58,11 @@ class Site:
         language: its code.
         lessons: those that the site has, in their order.
         place: where the notebooks are published.
-        specs: ``specs(name, language)`` gives the exercises that run in the page, by check; None for none.
         explainer: whether the site has it.
     """
 
-    def __init__(
-        self, language: str, lessons: list[Lesson], place: Place, specs: Any = None, explainer: bool = True
-    ) -> None:
-        self.language, self.t, self.place, self.specs = language, texts(language), place, specs
+    def __init__(self, language: str, lessons: list[Lesson], place: Place, explainer: bool = True) -> None:
+        self.language, self.t, self.place = language, texts(language), place
         self.explainer = explainer
         self.up = "" if language == "en" else "../"
         self.lessons = [_entry(lesson) for lesson in lessons]
@@ -94,7 +92,8 @@ class Site:
             after=around[1],
             has_map=any(block["kind"] == "map" for block in blocks),
             explorers=any(block["kind"] == "explorer" for block in blocks),
-            exercises=self.specs(name, self.language) if self.specs else {},
+            exercises={block["check"]: block["exercise"] for block in blocks if block.get("check")},
+            exercise_texts=exercises.texts(self.language),
         )
 
     def front(self, first: list[Block] | None) -> str:

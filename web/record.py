@@ -30,6 +30,7 @@ from accum_lib.lessons.variance.explorer import RaceTrack
 from accum_lib.lessons.when_it_breaks.explorer import RIGHT, BugHunt, story
 from accum_lib.machine import one_thread
 from accum_lib.words import LANGUAGES, _, folder_for, sentences, use_language
+from web import exercises
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -69,6 +70,10 @@ def record(path: pathlib.Path, language: str) -> list[Block]:
                 blocks.append({"kind": "prose", "text": cell.source})
             elif cell.cell_type == "code":
                 _run(shell, cell, blocks, path)
+    if tasks := [block for block in blocks if block.get("check")]:
+        specs = exercises.specs(path.stem, language)
+        for block in tasks:
+            block["exercise"] = specs[block["check"]]
     return blocks
 
 

@@ -16,7 +16,7 @@ def variants(source: str) -> list[str]:
         source: of a script; what is outside its functions stays as it is.
     """
     tree = ast.parse(source)
-    found = {}
+    found: dict[str, None] = {}
     for place, node in enumerate(ast.walk(tree)):
         if isinstance(node, ast.expr):
             for other in _others(node, _parameters(tree)):

@@ -48,7 +48,7 @@ def show(page, specs_: dict[str, dict], language: str = "en") -> None:
         f'<link rel="stylesheet" href="exercise.css"><main><h1>Exercises</h1>{places}</main><script>'
         f"window.ACCUM_EXERCISE_SECONDS = 1; window.ACCUM_EXERCISES = {json.dumps(specs_)};"
         f"window.ACCUM_EXERCISE_TEXTS = {json.dumps(texts(language))};"
-        "window.solved = []; window.accumProgress = { exercise: (name) => window.solved.push(name) };"
+        "window.solved = []; window.Accum = { progress: { exercise: (name) => window.solved.push(name) } };"
         '</script><script src="exercise.js"></script></html>'
     )
     page.goto(page.file.as_uri())

@@ -218,8 +218,8 @@
       id, value: store.get(key) ?? spec.blank, spellcheck: false, autocapitalize: "off", autocomplete: "off",
     });
     const fit = () => { area.rows = Math.max(3, area.value.split("\n").length + 1); };
-    const check = element("button", { type: "button", className: "exercise-check", textContent: say("check") });
-    const again = element("button", { type: "button", className: "exercise-again", textContent: say("again") });
+    const check = element("button", { type: "button", className: "primary exercise-check", textContent: say("check") });
+    const again = element("button", { type: "button", className: "button exercise-again", textContent: say("again") });
     const hint = element("span", { id: `${id}-keys`, className: "exercise-keys", textContent: say("keys") });
     const verdict = element("p", { className: "exercise-verdict" });
     verdict.setAttribute("role", "status");
@@ -248,7 +248,7 @@
         printed.hidden = !found.printed.length;
         show(said, right ? "right" : "not-yet");
         check.removeAttribute("aria-disabled");
-        if (right) window.accumProgress?.exercise(name);
+        if (right) window.Accum?.progress.exercise(name);
       });
     });
     again.addEventListener("click", () => {
