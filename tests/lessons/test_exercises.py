@@ -72,6 +72,15 @@ def test_each_wrong_answer_gets_a_hint_of_its_own(check) -> None:
     assert hints(said) >= LEAST
 
 
+@pytest.mark.parametrize("check", sorted(CHECKS))
+def test_no_number_at_all_is_not_right(check) -> None:
+    def nan(*_):
+        return float("nan")
+
+    answer = (nan, nan) if check == "check_mlm_loss" else nan
+    assert not asked(CHECKS[check], answer).correct
+
+
 def fails(*_):
     return 1 / 0
 

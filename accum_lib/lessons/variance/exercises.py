@@ -32,7 +32,7 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
                 hint=hint,
             )
         )
-    if abs(variance(trace, 64, 64)) > 1e-9 * trace:
+    if not abs(variance(trace, 64, 64)) <= 1e-9 * trace:  # true of a NaN, too
         return not_yet(
             _(
                 "for B = 32 of N = 64 you say {factor:.2f} times what 2,000 mini-batches show, and for B = "
@@ -43,7 +43,7 @@ def check_variance(variance: Callable[[float, int, int], float]) -> Feedback:
         )
     for b, n in ((1, 64), (8, 512), (32, 64)):
         expected = trace / b * (1 - b / n)
-        if abs(variance(trace, b, n) / expected - 1) > 1e-6:
+        if not abs(variance(trace, b, n) / expected - 1) <= 1e-6:
             return not_yet(
                 _(
                     "B = N is right. For B = {b} of N = {n} and a trace of {trace:.3g} you say {given:.4g}; "
