@@ -1,7 +1,7 @@
 """What an exercise in the page says of its own accord; what its check says comes from the check."""
 
 TEXTS = {
-    "label": {"en": "Your code", "zh": "你的代码"},
+    "label": {"en": "Your code for {name}", "zh": "你的代码：{name}"},
     "keys": {
         "en": "Tab indents. To leave the editor by keyboard, press Esc, then Tab.",
         "zh": "按 Tab 键缩进。要用键盘离开编辑框，先按 Esc，再按 Tab。",
@@ -47,7 +47,7 @@ TEXTS = {
         "zh": "无法在本页中启动 Python（{error}）。笔记本中有同样的练习。",
     },
     "notebook": {
-        "en": "This exercise needs PyTorch, which does not run in a page. Solve it in the notebook.",
-        "zh": "这个练习需要 PyTorch，它无法在网页中运行。请在笔记本中完成。",
+        "en": "This exercise needs PyTorch, which does not run in a page. Solve it in the notebook {file}.",
+        "zh": "这个练习需要 PyTorch，它无法在网页中运行。请在笔记本 {file} 中完成。",
     },
 }

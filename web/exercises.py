@@ -75,7 +75,8 @@ def specs(stem: str, language: str) -> dict[str, dict[str, Any]]:
                 spec = _spec(solved, solutions.mistakes(stem)[name])
                 found[name] = spec | {"blank": _blank(source), "name": answer}
             else:
-                found[name] = {"needs": "notebook"}
+                path = (folder / f"{stem}.ipynb").relative_to(ROOT)
+                found[name] = {"needs": "notebook", "file": path.as_posix()}
     return found
 
 

@@ -218,6 +218,12 @@ def test_the_editor_by_keyboard(page) -> None:
     assert "your formula" in area.input_value()
 
 
+def test_what_needs_pytorch_leads_to_the_notebook(page) -> None:
+    place = page.locator("[data-check=check_loop]")
+    assert place.inner_text().endswith("Solve it in the notebook notebooks/02_equivalence.ipynb.")
+    assert place.locator("textarea").count() == 0
+
+
 def test_what_is_printed_is_shown(page) -> None:
     place = page.locator("[data-check=check_weight]")
     answers(page, [("check_weight", "print('so far')\ndef weight(i, n):\n    print(i)\n    return 1")])

@@ -209,7 +209,9 @@
 
   function exercise(place, name, spec) {
     if (spec.needs) {
-      place.replaceChildren(element("p", { className: "exercise-needs", textContent: say("notebook") }));
+      const link = document.querySelector(".elsewhere a")?.cloneNode(true); // to the notebook, where there is one
+      const said = say("notebook", { file: spec.file });
+      place.replaceChildren(element("p", { className: "exercise-needs" }, said, link ? " " : "", link ?? ""));
       return;
     }
     const key = `accum:exercise:${name}`;
@@ -261,7 +263,7 @@
     });
     fit();
     place.replaceChildren(
-      element("label", { htmlFor: id, textContent: say("label") }), area, hint,
+      element("label", { htmlFor: id, textContent: say("label", { name: spec.name }) }), area, hint,
       element("div", { className: "exercise-buttons" }, check, again), verdict, printed);
   }
 
