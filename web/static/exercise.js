@@ -145,14 +145,18 @@
       const call = found.calls[i];
       results[key] = call.kind ? call : { ...call, value: decoded(call.value) };
     });
+    const { accepts, said } = spec.right;
     const fits = (wanted, each) =>
-      Object.entries(wanted).every(([key, want]) => !results[key].kind && each(results[key], want));
-    if (fits(spec.right.accepts, isRight)) return { right: true, said: spec.right.said };
-    const known = spec.mistakes.find((row) => fits(row.results, isSame));
+      Object.entries(wanted).every(([key, want]) => !results[key].kind && each(results[key], want, key));
+    if (fits(accepts, isRight)) return { right: true, said };
+    const right = (got, key) => key in accepts && isRight(got, accepts[key]);
+    const alike = (got, want, key) => // to a check that compares exactly, the least difference counts
+      isSame(got, want) && right(got, key) === right({ value: want, truth: Boolean(want) }, key);
+    const known = spec.mistakes.find((row) => fits(row.results, alike));
     if (known) return { said: known.said };
     for (const key of spec.inputs) {
       const got = results[key];
-      const want = spec.right.accepts[key];
+      const want = accepts[key];
       if (want === undefined) continue;
       if (got.kind) return { said: raised("raised", got) };
       const call = `${spec.name}(${key})`;
