@@ -29,7 +29,7 @@ from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.variance.explorer import RaceTrack
 from accum_lib.lessons.when_it_breaks.explorer import RIGHT, BugHunt, story
 from accum_lib.machine import one_thread
-from accum_lib.words import LANGUAGES, _, folder_for, sentences, use_language
+from accum_lib.words import LANGUAGES, _, folder_for, sentences, speaking
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -54,7 +54,6 @@ def record(path: pathlib.Path, language: str) -> list[Block]:
     Raises:
         LessonError: a cell raised, an explorer's setting or an answer could not be computed.
     """
-    use_language(language)
     blocks: list[Block] = []
 
     def put(block: Block) -> None:
@@ -63,7 +62,7 @@ def record(path: pathlib.Path, language: str) -> list[Block]:
         else:
             blocks.append(block)
 
-    with _shell(put) as shell:
+    with speaking(language), _shell(put) as shell:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "markdown" and cell.id not in NEVER_SHOWN:
                 blocks.append({"kind": "prose", "text": cell.source})
