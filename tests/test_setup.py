@@ -95,7 +95,7 @@ def test_binder_has_the_same_torch_a_pinned_python_and_no_gpu() -> None:
         assert (ROOT / "binder" / line.split()[1]).exists(), line
 
 
-VENDORED = ("explainer/vendor", "tools/slides/reveal")
+VENDORED = ("explainer/vendor", "tools/slides/reveal", "web/vendor")
 
 
 def changed(folder: pathlib.Path) -> list[str]:
