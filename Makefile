@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help lab test test-all lint notebooks catalogue explainer vendor site site-check slides present pictures scoreboard bench gpu lock clean
+.PHONY: help lab test test-all lint notebooks catalogue explainer vendor site site-check pictures scoreboard bench gpu lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
@@ -21,8 +21,6 @@ help:
 	@echo "make site       the course as live pages in build/site, which need no kernel and no network; and course.zip"
 	@echo "make site-check links, sizes and requests of build/site, before it is uploaded: FOLDER=... for another"
 	@echo "make catalogue  take up new and changed texts for translation"
-	@echo "make slides     slides from the notebooks, without code: build/slides, one file each, no network"
-	@echo "make present    the notebooks with their controls and without their code, in the browser (Voila)"
 	@echo "make pictures   take the pictures of the explorers again (needs Chromium)"
 	@echo "make scoreboard try the installed frameworks against one big batch"
 	@echo "make bench      time our loops beside others, the noise scale, predictions (ten minutes)"
@@ -54,12 +52,7 @@ $(VENV)/lab: $(VENV)/python requirements.txt constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/present: $(VENV)/lab requirements-present.txt
-	@echo "Installing what presenting needs (once) ..."
-	$(call install,-r requirements-present.txt -c constraints.txt)
-	@touch $@
-
-$(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
+$(VENV)/test: $(VENV)/lab requirements-dev.txt
 	@echo "Installing what the tests need (once) ..."
 	$(call install,-r requirements-dev.txt -c constraints.txt)
 	@touch $@
@@ -115,14 +108,6 @@ site-check: $(VENV)/lab
 vendor:
 	@cd explainer/vendor && npm ci --ignore-scripts --silent && npm run --silent build
 	@$(PYTHON) explainer/vendor/licences.py
-
-slides: $(VENV)/lab
-	@$(BIN)/python tools/make_slides.py
-
-present: $(VENV)/present
-	@echo "Opening the notebooks without their code (Ctrl-C ends it) ..."
-	@JUPYTER_PATH="$(CURDIR)/tools:$$JUPYTER_PATH" \
-	  $(BIN)/python -m voila notebooks --Voila.config_file_paths=tools/voila $(PRESENT_FLAGS)
 
 pictures: $(VENV)/test
 	@mkdir -p docs/pictures

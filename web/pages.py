@@ -92,7 +92,7 @@ class Site:
             after=around[1],
             has_map=any(block["kind"] == "map" for block in blocks),
             explorers=any(block["kind"] == "explorer" for block in blocks),
-            exercises={block["check"]: block["exercise"] for block in blocks if block.get("check")},
+            exercises={block["check"]: block["exercise"] for block in blocks if "exercise" in block},
             exercise_texts=exercises.texts(self.language),
         )
 

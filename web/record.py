@@ -29,7 +29,7 @@ from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.variance.explorer import RaceTrack
 from accum_lib.lessons.when_it_breaks.explorer import RIGHT, BugHunt, story
 from accum_lib.machine import one_thread
-from accum_lib.words import LANGUAGES, _, folder_for, sentences, use_language
+from accum_lib.words import LANGUAGES, _, folder_for, sentences, speaking
 from web import exercises
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -46,7 +46,13 @@ class LessonError(Exception):
 def lesson(name: str) -> dict[str, list[Block]]:
     """The blocks of a lesson's page, in the notebook's order, for every language that it is written in."""
     paths = {code: folder_for(code, NOTEBOOKS) / f"{name}.ipynb" for code in LANGUAGES}
-    return {code: record(path, code) for code, path in paths.items() if path.exists()}
+    found = {code: record(path, code) for code, path in paths.items() if path.exists()}
+    for code, blocks in found.items():
+        specs = exercises.specs(name, code)
+        for block in blocks:
+            if check := block.get("check"):
+                block["exercise"] = specs[check]
+    return found
 
 
 def record(path: pathlib.Path, language: str) -> list[Block]:
@@ -55,7 +61,6 @@ def record(path: pathlib.Path, language: str) -> list[Block]:
     Raises:
         LessonError: a cell raised, an explorer's setting or an answer could not be computed.
     """
-    use_language(language)
     blocks: list[Block] = []
 
     def put(block: Block) -> None:
@@ -64,16 +69,12 @@ def record(path: pathlib.Path, language: str) -> list[Block]:
         else:
             blocks.append(block)
 
-    with _shell(put) as shell:
+    with speaking(language), _shell(put) as shell:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "markdown" and cell.id not in NEVER_SHOWN:
                 blocks.append({"kind": "prose", "text": cell.source})
             elif cell.cell_type == "code":
                 _run(shell, cell, blocks, path)
-    if tasks := [block for block in blocks if block.get("check")]:
-        specs = exercises.specs(path.stem, language)
-        for block in tasks:
-            block["exercise"] = specs[block["check"]]
     return blocks
 
 

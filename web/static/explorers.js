@@ -37,13 +37,24 @@ async function draw(place) {
     const box = document.createElement("div");
     still.replaceWith(box);
     hunt(place, model);
-    await FrontEnd.render({ model, el: box });
+    const rendered = FrontEnd.render({ model, el: box });
+    scroll(box.querySelector(".accum-plot"));
+    await rendered;
     place.dataset.drawn = "yes";
     if (!performance.getEntriesByName("first-explorer").length) performance.mark("first-explorer");
   } catch (error) {
     place.textContent = say("failed", { error: error.message });
     console.error(error);
   }
+}
+
+// On a phone the figure is wider than the screen, and moves sideways under its controls.
+function scroll(plot) {
+  const frame = document.createElement("div");
+  frame.className = "plot-scroll";
+  plot.replaceWith(frame);
+  frame.append(plot);
+  new ResizeObserver(() => { frame.tabIndex = frame.scrollWidth > frame.clientWidth ? 0 : -1; }).observe(frame);
 }
 
 // The bug hunt of lesson 05: a guess for each loop, then its story.

@@ -27,7 +27,7 @@ for (const map of document.querySelectorAll("[data-map]")) {
   map.querySelector("[data-export]").addEventListener("click", () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([progress.text()], { type: "application/json" }));
-    link.download = ".progress.json";
+    link.download = "progress.json"; // browsers take away a dot in front
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });

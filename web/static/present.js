@@ -9,7 +9,6 @@ function show(number) {
   screens.forEach((screen, i) => screen.classList.toggle("now", i === at));
   bar.querySelector("output").textContent = `${at + 1} / ${screens.length}`;
   scrollTo(0, 0);
-  dispatchEvent(new Event("accum-shown"));
   try { history.replaceState(null, "", `?present${screens[at].id ? `#${screens[at].id}` : ""}`); } catch { /* from disk */ }
 }
 
@@ -23,6 +22,9 @@ function button(label, words, act) {
 }
 
 function begin() {
+  const named = screens.findIndex((screen) => screen.id && `#${screen.id}` === location.hash);
+  const read = root.classList.contains("present") ? 0 // opened as a presentation, else where the reader is
+    : screens.findLastIndex((screen) => screen.getBoundingClientRect().top < innerHeight / 2);
   root.classList.add("present");
   bar = document.createElement("div");
   bar.className = "present-bar";
@@ -32,9 +34,7 @@ function begin() {
   bar.append(button("←", say("back"), () => show(at - 1)), count, button("→", say("forward"), () => show(at + 1)),
     button(say("leave"), say("leave"), end));
   document.body.append(bar);
-  const named = screens.findIndex((screen) => screen.id && `#${screen.id}` === location.hash);
-  const here = screens.findLastIndex((screen) => screen.getBoundingClientRect().top < innerHeight / 2);
-  show(named >= 0 ? named : Math.max(0, here));
+  show(named >= 0 ? named : read);
 }
 
 function end() {
@@ -43,7 +43,6 @@ function end() {
   bar = null;
   try { history.replaceState(null, "", location.pathname); } catch { /* from disk */ }
   screens[at].scrollIntoView();
-  dispatchEvent(new Event("accum-shown"));
 }
 
 addEventListener("keydown", (event) => {
