@@ -29,7 +29,7 @@ HEADING = {"kind": "prose", "text": "## Next\n\ntext\n\n## After"}
 
 @pytest.fixture(scope="module")
 def site() -> Site:
-    return Site("en", lessons(record.NOTEBOOKS), Place("https://github.com/someone/course"), None, False)
+    return Site("en", lessons(record.NOTEBOOKS), Place("https://github.com/someone/course"), False)
 
 
 def kinds(section: dict) -> list:
@@ -245,4 +245,4 @@ def test_the_explainers_links_lead_to_pages() -> None:
 def test_the_front_end_is_the_notebooks_own() -> None:
     source = (record.ROOT / "accum_lib/lessons/kit/static/grid.js").read_text(encoding="utf-8")
     before_its_export = source.rpartition("export default")[0]
-    assert before_its_export in build.shared(False)["explorers.js"].decode()
+    assert before_its_export in build.shared()["explorers.js"].decode()

@@ -35,7 +35,11 @@ def run(request):
 def called(function, key):
     try:
         result = function(*eval("(" + key + ",)"))
-        return {"value": encoded(result), "shown": repr(result)[:80], "truth": bool(result)}
+        return {
+            "value": encoded(result),
+            "shown": repr(result)[:80],
+            "truth": result is not ... and bool(result),
+        }
     except BaseException as error:
         return told(error)
 
