@@ -13,7 +13,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from accum_lib.lessons.kit.contents import lessons
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture, layout, line
-from accum_lib.lessons.when_it_breaks.explorer import BugHunt
 from web import build, pages, record
 from web.pages import Place, Site
 
@@ -152,16 +151,6 @@ def test_a_cell_that_fails_ends_the_build_with_its_name(tmp_path) -> None:
     cell = new_code_cell("1 / 0", id="cell-07")
     with pytest.raises(record.LessonError, match=r"05_made.ipynb, cell-07: ZeroDivisionError"):
         record.record(notebook(tmp_path, cell), "en")
-
-
-def test_the_hunt_has_the_story_of_every_loop(monkeypatch) -> None:
-    monkeypatch.setenv("ACCUM_LEAN_GRID", "1")
-    hunt = BugHunt()
-    hunt.suspects = hunt.suspects[:2]
-    said = record._hunt(hunt)["hunt"]
-    assert [code for code, _ in said["stories"]] == [code for code, _ in hunt.suspects]
-    assert all("def " in story for _, story in said["stories"])
-    assert "{story}" in said["verdict"]
 
 
 # --- Computing only what has changed
