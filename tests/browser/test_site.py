@@ -268,6 +268,7 @@ def test_code_can_be_copied(browser, built) -> None:
     cell = lesson.page.locator("details.code").first
     assert not cell.locator("pre").is_visible(), "folded at first"
     cell.locator("summary").click()
+    assert cell.locator(".copy").inner_text() == lesson.page.evaluate("() => Accum.say('copy')")
     cell.locator(".copy").click()
     cell.locator(".copy", has_text=lesson.page.evaluate("() => Accum.say('copied')")).wait_for()
     copied = lesson.page.evaluate("() => navigator.clipboard.readText()")
