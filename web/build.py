@@ -133,9 +133,11 @@ def write(folder: pathlib.Path, names: list[str], parts: Parts) -> None:
 
 
 def explainer(page: str) -> str:
-    """The explainer's page with links to lessons of the site where it has some to notebooks."""
+    """The explainer's page with a way back, and links to lessons where it has some to notebooks."""
     page = re.sub(r"\.\./notebooks/((?:zh/)?\d\d_\w+)\.ipynb", r"./\1.html", page)
-    return page.replace("../notebooks/", "./")
+    page = page.replace("../notebooks/", "./")  # where its script puts the language's folder
+    back = '<a href="./index.html">← The lessons · <span lang="zh-Hans">课程</span></a>'
+    return page.replace('<div class="bar">', f'<div class="bar">{back}', 1)
 
 
 def shared() -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -132,8 +133,8 @@ class Site:
         languages = [(code, name, self._other(code) + file) for code, name in LANGUAGES.items()]
         menu = [("words", self.t["words"]), ("teachers", self.t["teachers"])]
         return self._jinja.get_template(template).render(
-            t=self.t, language=self.language, up=self.up, here="", menu=menu, languages=languages,
-            lessons=self.lessons, version=accum_lib.__version__, **said,
+            t=SimpleNamespace(**self.t), texts=self.t, language=self.language, up=self.up, here="",
+            menu=menu, languages=languages, lessons=self.lessons, version=accum_lib.__version__, **said,
         )  # fmt: skip
 
     def _other(self, code: str) -> str:

@@ -101,7 +101,8 @@ def with_a_number_altered(page: str) -> str:
     assert found
     words, _, numbers = gzip.decompress(base64.b64decode(found[1])).partition(b"\0")
     state, series = json.loads(words), np.frombuffer(numbers, "<f8").copy()
-    arrays = state["cells"][",".join(str(v) for v in state["selection"].values())]["arrays"]
+    first = ",".join(str(state["selection"][control["name"]]) for control in state["controls"])
+    arrays = state["cells"][first]["arrays"]
     start, length = arrays[-1][2:]
     at = next(i for i in range(start, start + length) if np.isfinite(series[i]) and series[i])
     series[at] *= 1.001

@@ -15,8 +15,9 @@ from site_page import SitePage, recorded, with_a_number_altered
 
 from accum_lib.lessons.kit import progress
 from accum_lib.lessons.kit.grid import GridExplorer
-from accum_lib.words import LANGUAGES, catalogue, folder_for
-from web import build
+from accum_lib.lessons.when_it_breaks.explorer import BugHunt
+from accum_lib.words import LANGUAGES, catalogue, folder_for, speaking
+from web import build, record
 from web.record import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
@@ -101,7 +102,8 @@ def test_every_plotted_number_is_the_librarys(opened, built) -> None:
             for control, position in zip(library._controls, positions, strict=True):
                 seen.put(control.name, position)
             at = {c.name: p for c, p in zip(library._controls, positions, strict=True)}
-            check(seen.look(), Expected(explorer=library), at)
+            with speaking(built.language):
+                check(seen.look(), Expected(explorer=library), at)
         check_fit(seen)
 
 
@@ -112,7 +114,7 @@ def test_an_altered_number_would_be_noticed(browser, built) -> None:
     path.write_text(with_a_number_altered(built.page.read_text(encoding="utf-8")), encoding="utf-8")
     altered = SitePage(browser, path)
     seen = altered.explorers()[0].look()
-    with pytest.raises(AssertionError):
+    with speaking(built.language), pytest.raises(AssertionError):
         check(seen, Expected(explorer=built.explorers[0]))
     altered.close()
 
@@ -266,8 +268,39 @@ def test_code_can_be_copied(browser, built) -> None:
     cell = lesson.page.locator("details.code").first
     assert not cell.locator("pre").is_visible(), "folded at first"
     cell.locator("summary").click()
+    assert cell.locator(".copy").inner_text() == lesson.page.evaluate("() => Accum.say('copy')")
     cell.locator(".copy").click()
     cell.locator(".copy", has_text=lesson.page.evaluate("() => Accum.say('copied')")).wait_for()
     copied = lesson.page.evaluate("() => navigator.clipboard.readText()")
     assert copied.strip() == cell.locator("pre").inner_text().strip()
+    lesson.close()
+
+
+def test_the_hunt_tells_a_loops_story_after_the_guess(browser, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ACCUM_LEAN_GRID", "1")
+    hunt = BugHunt()
+    hunt.suspects = hunt.suspects[:2]
+    part = tmp_path / "part.json"
+    blocks = [{"kind": "prose", "text": "# The hunt"}, record._hunt(hunt)]
+    part.write_text(json.dumps(dict.fromkeys(LANGUAGES, blocks)), encoding="utf-8")
+    build.write(tmp_path / "site", ["05_when_it_breaks"], {"05_when_it_breaks": part})
+    lesson = SitePage(browser, tmp_path / "site" / "05_when_it_breaks.html")
+    (explorer,) = lesson.explorers()
+    select, button, reply = (lesson.page.locator(f".hunt {what}") for what in ("select", "button", ".reply"))
+    assert button.is_disabled(), "no story without a guess"
+    for number, (code, _) in enumerate(hunt.suspects):
+        explorer.put("number", number)
+        assert select.input_value() == ""
+        assert reply.inner_text() == "", "a move forgets the guess"
+        select.select_option("leaked_tail" if code != "leaked_tail" else "right")
+        button.click()
+        assert reply.inner_text().startswith("Not that one.")
+        assert f"Named so far: {number} of 2" in reply.inner_text()
+        select.select_option(code)
+        button.click()
+        assert reply.inner_text().startswith("Well seen.")
+        assert f"Named so far: {number + 1} of 2" in reply.inner_text()
+        assert "def " in reply.inner_text()
+    assert lesson.complaints == []
+    assert axe(lesson.page) == []
     lesson.close()

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from accum_lib.lessons.kit.contents import lessons
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture, layout, line
-from accum_lib.lessons.when_it_breaks.explorer import BugHunt
+from explainer.build import build as explainer_page
 from web import build, pages, record
 from web.pages import Place, Site
 
@@ -154,16 +154,6 @@ def test_a_cell_that_fails_ends_the_build_with_its_name(tmp_path) -> None:
         record.record(notebook(tmp_path, cell), "en")
 
 
-def test_the_hunt_has_the_story_of_every_loop(monkeypatch) -> None:
-    monkeypatch.setenv("ACCUM_LEAN_GRID", "1")
-    hunt = BugHunt()
-    hunt.suspects = hunt.suspects[:2]
-    said = record._hunt(hunt)["hunt"]
-    assert [code for code, _ in said["stories"]] == [code for code, _ in hunt.suspects]
-    assert all("def " in story for _, story in said["stories"])
-    assert "{story}" in said["verdict"]
-
-
 # --- Computing only what has changed
 
 
@@ -240,6 +230,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path) -> None:
 def test_the_explainers_links_lead_to_pages() -> None:
     page = 'href="../notebooks/02_x.ipynb" "../notebooks/zh/02_x.ipynb" folder = "../notebooks/"'
     assert build.explainer(page) == 'href="./02_x.html" "./zh/02_x.html" folder = "./"'
+    assert '<div class="bar"><a href="./index.html">' in build.explainer(explainer_page({}))
 
 
 def test_the_front_end_is_the_notebooks_own() -> None:
