@@ -155,6 +155,7 @@ def test_an_endless_loop_is_stopped_and_the_next_answer_is_judged(page) -> None:
         ("def weight(i, n): return [0] * 10**9", "Not yet: your function raised MemoryError: "),
         ("def weight(i, n): return 'a' * 200", "weight(0, [5, 3, 1]) your function returns 'aaa"),
         ("def weight(i, n): return float('nan')", "weight(0, [5, 3, 1]) your function returns nan"),
+        ("def weight(i, n): return 10**400", "weight(0, [5, 3, 1]) your function returns 1000"),
         ("def weight(i, n): return 0.55", "for weight(0, [5, 3, 1]) your function returns 0.55, and"),
         ("import numpy", "This page runs MicroPython, which lacks parts of Python."),
         ("def weight(i, n): return n.clear() or 5 / 9", "Not yet: for weight(1, [5, 3, 1])"),
@@ -266,7 +267,7 @@ def check_slips(page, cases: list[tuple[str, str, Feedback | None]]) -> None:
     for (name, code, check), (state, said) in zip(cases, found, strict=True):
         right = check is not None and check.correct
         assert (state == "right") == right, f"{name}: {said!r} to {code!r}"
-        if not right and " your function r" not in said:  # returns, raised
+        if check and not right and " your function r" not in said:  # returns, raised
             assert whole(said) == whole(repr(check)), f"{name}: {code!r}"
             own += 1
     right = sum(check is not None and check.correct for _, _, check in cases)

@@ -123,7 +123,7 @@
     if (Array.isArray(want)) return lists(got.value, want, isSame);
     if (typeof want !== "number") return want === null ? got.value === null : got.value === Number(want);
     const near = 1e-9 * Math.max(Math.abs(got.value), Math.abs(want));
-    return typeof got.value === "number" && Math.abs(got.value - want) <= near;
+    return Number.isFinite(got.value) && Math.abs(got.value - want) <= near;
   }
 
   const LACKS = ["ImportError", "AttributeError", "NameError", "SyntaxError", "NotImplementedError"];
