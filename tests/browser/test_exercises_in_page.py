@@ -7,10 +7,12 @@ import re
 
 import pytest
 from accessibility import axe
+from site_page import SitePage
 
 from accum_lib.lessons.kit.feedback import Feedback
+from accum_lib.words import LANGUAGES
 from tools import solutions
-from web import exercises
+from web import build, exercises
 from web.exercises import record, runtime, solved_in_page, specs, texts
 from web.variants import variants
 
@@ -227,6 +229,26 @@ def test_what_needs_pytorch_leads_to_the_notebook(page) -> None:
     place = page.locator("[data-check=check_loop]")
     assert place.inner_text().endswith("Solve it in the notebook notebooks/02_equivalence.ipynb.")
     assert place.locator("textarea").count() == 0
+
+
+def test_a_page_of_the_site_has_the_editor_and_keeps_what_is_solved(browser, tmp_path, every) -> None:
+    stem, name = "02_equivalence", "check_mean_of_means_weight"
+    blocks = [{"kind": "prose", "text": "# Weights"}]
+    for check in ("check_loop", name):
+        code = {"kind": "code", "source": "def made(): ...", "check": check}
+        blocks.append({**code, "exercise": every[check]})
+    part = tmp_path / "part.json"
+    part.write_text(json.dumps(dict.fromkeys(LANGUAGES, blocks)))
+    build.write(tmp_path / "site", [stem], {stem: part})
+    lesson = SitePage(browser, tmp_path / "site" / f"{stem}.html")
+    assert lesson.page.locator(".task").count() == 1, "of the exercise that is not solved here"
+    assert "PyTorch" in lesson.page.locator("[data-check=check_loop]").inner_text()
+    [(state, said)] = answers(lesson.page, [(name, solved_in_page(stem)[name].source)])
+    assert (state, said[:6]) == ("right", "Right.")
+    assert lesson.progress()["exercises"] == [name]
+    assert lesson.complaints == []
+    assert axe(lesson.page) == []
+    lesson.close()
 
 
 def test_what_is_printed_is_shown(page) -> None:
