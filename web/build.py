@@ -20,7 +20,7 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from accum_lib.lessons.kit.contents import lessons
 from accum_lib.lessons.kit.grid import LEAN
@@ -62,11 +62,12 @@ def compute(jobs: list[str], parts: pathlib.Path) -> Parts:
     due = sorted(
         (job for job, file in files.items() if not file.exists()), reverse=True
     )  # the longest are last
-    for done in sorted(set(jobs) - set(due)):
-        print(f"  {done}: as before", flush=True)
+    for job in sorted(set(jobs) - set(due)):
+        print(f"  {job}: as before", flush=True)
     with ThreadPoolExecutor(PROCESSES) as pool:
-        for job, seconds in pool.map(lambda job: (job, _run(job, files[job])), due):
-            print(f"  {job}: {seconds:.0f} s", flush=True)
+        running = {pool.submit(_run, job, files[job]): job for job in due}
+        for done, future in enumerate(as_completed(running), start=1):
+            print(f"  {running[future]}: {future.result():.0f} s ({done} of {len(due)})", flush=True)
     return files
 
 

@@ -174,7 +174,7 @@ def _spec(solved: Solved, mistakes: Iterable[tuple[Callable[..., Any], str]]) ->
     }
     for mistake, hint, said in known:
         found = judged(spec, called(mistake, spec["inputs"]))
-        if said is not None and found != said:
+        if found == repr(right) or (said is not None and found != said):
             other = "the solution" if found == repr(right) else f"the one that is told {found!r}"
             raise ValueError(
                 f"{solved.check.__name__}: the mistake with the hint {hint!r} cannot be told from {other}; "

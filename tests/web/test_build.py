@@ -8,6 +8,7 @@ import zipfile
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from accum_lib.lessons.kit.contents import lessons
@@ -74,6 +75,23 @@ def test_without_an_address_there_are_no_links_to_notebooks() -> None:
         "https://mybinder.org/v2/gh/o/n/main?labpath=notebooks/zh/01_x.ipynb",
         "https://colab.research.google.com/github/o/n/blob/main/notebooks/zh/01_x.ipynb",
     ]
+
+
+def test_the_address_is_that_of_the_environment_and_the_workflow_builds_with_it(monkeypatch) -> None:
+    monkeypatch.delenv("ACCUM_SITE_REPOSITORY", raising=False)
+    assert build.place() == Place("", "main"), "nothing is published yet"
+    monkeypatch.setenv("ACCUM_SITE_REPOSITORY", "https://github.com/o/n")
+    assert build.place().repository == "https://github.com/o/n"
+    workflow = yaml.safe_load((record.ROOT / ".github" / "workflows" / "site.yml").read_text())["jobs"][
+        "build"
+    ]
+    assert "ACCUM_SITE_REPOSITORY" in workflow["env"]
+    makefile = (record.ROOT / "Makefile").read_text()
+    targets = [
+        step["run"].removeprefix("make ") for step in workflow["steps"] if "make" in step.get("run", "")
+    ]
+    assert targets == ["site", "site-check"]
+    assert all(f"\n{target}:" in makefile for target in targets)
 
 
 def test_an_exercise_is_open_and_followed_by_its_place(site) -> None:
