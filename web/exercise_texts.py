@@ -3,8 +3,8 @@
 TEXTS = {
     "label": {"en": "Your code for {name}", "zh": "你的代码：{name}"},
     "keys": {
-        "en": "Tab indents. To leave the editor by keyboard, press Esc, then Tab.",
-        "zh": "按 Tab 键缩进。要用键盘离开编辑框，先按 Esc，再按 Tab。",
+        "en": "Ctrl+Enter checks. Tab indents; to leave the editor by keyboard, press Esc, then Tab.",
+        "zh": "Ctrl+Enter 检查。Tab 键缩进；要用键盘离开编辑框，先按 Esc，再按 Tab。",
     },
     "check": {"en": "Check", "zh": "检查"},
     "again": {"en": "Start over", "zh": "重新开始"},

@@ -40,7 +40,7 @@
       try {
         python.globals.set("request", data.request);
         python.runPython("answer = run(request)");
-        self.postMessage({ answer: python.globals.get("answer") });
+        self.postMessage(JSON.parse(python.globals.get("answer")));
       } catch (error) {
         self.postMessage({ broken: String(error) });
       }
@@ -88,7 +88,7 @@
       ready.onerror = () => end({ broken: true });
       ready.onmessage = ({ data }) => {
         if ("printed" in data) printed.push(data.printed);
-        else end("answer" in data ? JSON.parse(data.answer) : { broken: true });
+        else end(data);
       };
       ready.postMessage({ request: JSON.stringify(request) });
     });
@@ -194,15 +194,16 @@
     area.dispatchEvent(new Event("input"));
   }
 
-  function keys(area) {
+  function keys(area, submit) {
     let leaving = false; // after Esc, Tab moves on as it does everywhere
     area.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") leaving = true;
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submit();
+      else if (event.key === "Escape") leaving = true;
       else if (event.key === "Tab" && !leaving) {
         event.preventDefault();
         if (event.shiftKey) outdent(area);
         else insert(area, "    ");
-      } else if (event.key === "Enter" && !event.isComposing && !event.ctrlKey && !event.metaKey) {
+      } else if (event.key === "Enter" && !event.isComposing) {
         event.preventDefault();
         const line = area.value.slice(0, area.selectionStart).split("\n").pop();
         insert(area, "\n" + line.match(/^ */)[0] + (/:\s*(#.*)?$/.test(line) ? "    " : ""));
@@ -234,6 +235,7 @@
     const printed = element("details", { className: "exercise-printed", hidden: true, open: true },
       element("summary", { textContent: say("printed") }), output);
     area.setAttribute("aria-describedby", hint.id);
+    area.setAttribute("autocorrect", "off");
     const show = (said, state) => {
       verdict.textContent = said;
       verdict.dataset.state = state;
@@ -242,7 +244,7 @@
       fit();
       store.set(key, area.value);
     });
-    keys(area);
+    keys(area, () => check.click());
     check.addEventListener("click", () => {
       if (check.getAttribute("aria-disabled")) return;
       check.setAttribute("aria-disabled", "true");
