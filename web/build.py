@@ -8,6 +8,7 @@ hash of all that it was computed from: a lesson is computed again only if someth
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -33,6 +34,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ROOT / "build" / "site-parts"
 PROCESSES = 2
 STYLES = ("style.css", "exercise.css")
+ALONE = ("08_distributed",)  # measures processes of its own, which another lesson beside them would slow down
 SCRIPTS = ("progress", "page", "quiz", "present")  # page.js, in this order
 FIRST = "00_start_here"
 Parts = dict[str, pathlib.Path]
@@ -64,10 +66,13 @@ def compute(jobs: list[str], parts: pathlib.Path) -> Parts:
     )  # the longest are last
     for job in sorted(set(jobs) - set(due)):
         print(f"  {job}: as before", flush=True)
-    with ThreadPoolExecutor(PROCESSES) as pool:
-        running = {pool.submit(_run, job, files[job]): job for job in due}
-        for done, future in enumerate(as_completed(running), start=1):
-            print(f"  {running[future]}: {future.result():.0f} s ({done} of {len(due)})", flush=True)
+    finished = itertools.count(1)
+    for together in ([job for job in due if job in ALONE], [job for job in due if job not in ALONE]):
+        with ThreadPoolExecutor(PROCESSES) as pool:
+            running = {pool.submit(_run, job, files[job]): job for job in together}
+            for future in as_completed(running):
+                said = f"{future.result():.0f} s ({next(finished)} of {len(due)})"
+                print(f"  {running[future]}: {said}", flush=True)
     return files
 
 
