@@ -67,3 +67,20 @@ def test_python_judges_a_recorded_mistake_as_the_page_does() -> None:
     assert judged(spec, called(lambda i, n: 0.3, spec["inputs"])) is None
     assert judged(spec, called(lambda i, n: n[i] / sum(n), spec["inputs"])).startswith("Right.")
     assert judged(spec, called(lambda i: 1, spec["inputs"])) is None
+
+
+def test_another_micropython_is_noticed() -> None:
+    with pytest.raises(ValueError, match=r"micropython.mjs has other exports than expected"):
+        exercises._classic("export default create;")
+    assert "import.meta" not in exercises.runtime()
+
+
+def test_an_exercise_of_tensors_is_left_to_the_notebook() -> None:
+    """Whatever is neither a number nor a list of them cannot be recorded."""
+
+    def check_made(f):
+        f(object())
+        return right("")
+
+    assert exercises.record(check_made, lambda x: 1) == (None, {})
+    assert exercises.record(lambda f: f(1) and right(""), lambda x: object()) == (None, {})
