@@ -276,10 +276,9 @@ def test_code_can_be_copied(browser, built) -> None:
     lesson.close()
 
 
-def test_the_hunt_tells_a_loops_story_after_the_guess(browser, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("ACCUM_LEAN_GRID", "1")
+def test_the_hunt_tells_a_loops_story_after_the_guess(browser, tmp_path) -> None:
     hunt = BugHunt()
-    hunt.suspects = hunt.suspects[:2]
+    hunt.suspects, hunt.explorer._grid = hunt.suspects[:2], hunt.explorer._grid[:2]
     part = tmp_path / "part.json"
     blocks = [{"kind": "prose", "text": "# The hunt"}, record._hunt(hunt)]
     part.write_text(json.dumps(dict.fromkeys(LANGUAGES, blocks)), encoding="utf-8")

@@ -215,6 +215,13 @@ def test_a_lesson_is_computed_again_only_if_its_notebook_or_the_library_changed(
     assert [build.digest(name) == after[name] for name in names] == [False, False]
 
 
+def test_a_lesson_that_measures_processes_has_the_machine_to_itself(runs, tmp_path) -> None:
+    build.compute(["00_start_here", "01_three_descents", "08_distributed"], tmp_path)
+    assert runs[0] == "08_distributed"
+    assert sorted(runs[1:]) == ["00_start_here", "01_three_descents"]
+    assert set(build.ALONE) <= {path.stem for path in record.NOTEBOOKS.glob("*.ipynb")}
+
+
 def test_the_same_lessons_give_the_same_bytes(tmp_path) -> None:
     part = tmp_path / "part.json"
     blocks = [{"kind": "prose", "text": "# T"}, ASK, OUTPUT]
