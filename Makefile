@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 # Else each of many processes compiles the modules of PyTorch and Transformers again: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test test-all lint notebooks catalogue explainer vendor slides present pictures scoreboard bench gpu lock clean
+.PHONY: help lab test test-all lint notebooks catalogue explainer vendor site site-check pictures scoreboard bench gpu lock clean
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
@@ -20,9 +20,9 @@ help:
 	@echo "make lint       style, types, dead code, import contracts, notebooks against their scripts, translations"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"
 	@echo "make explainer  the visual explainer: build/explainer.html, one file that needs no kernel and no network"
+	@echo "make site       the course as live pages in build/site, which need no kernel and no network; and course.zip"
+	@echo "make site-check links, sizes and requests of build/site, before it is uploaded: FOLDER=... for another"
 	@echo "make catalogue  take up new and changed texts for translation"
-	@echo "make slides     slides from the notebooks, without code: build/slides, one file each, no network"
-	@echo "make present    the notebooks with their controls and without their code, in the browser (Voila)"
 	@echo "make pictures   take the pictures of the explorers again (needs Chromium)"
 	@echo "make scoreboard try the installed frameworks against one big batch"
 	@echo "make bench      time our loops beside others, the noise scale, predictions (ten minutes)"
@@ -54,12 +54,7 @@ $(VENV)/lab: $(VENV)/python requirements.txt constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/present: $(VENV)/lab requirements-present.txt
-	@echo "Installing what presenting needs (once) ..."
-	$(call install,-r requirements-present.txt -c constraints.txt)
-	@touch $@
-
-$(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
+$(VENV)/test: $(VENV)/lab requirements-dev.txt
 	@echo "Installing what the tests need (once) ..."
 	$(call install,-r requirements-dev.txt -c constraints.txt)
 	@touch $@
@@ -105,18 +100,16 @@ catalogue: $(VENV)/test
 explainer: $(VENV)/lab
 	@$(BIN)/python -m explainer.build
 
+site: $(VENV)/lab
+	@$(BIN)/python -m web.build --zip
+
+site-check: $(VENV)/lab
+	@$(BIN)/python -m web.check $(FOLDER)
+
 # Only to renew what the explainer draws with; its bundle is committed, so that others need no Node.
 vendor:
 	@cd explainer/vendor && npm ci --ignore-scripts --silent && npm run --silent build
 	@$(PYTHON) explainer/vendor/licences.py
-
-slides: $(VENV)/lab
-	@$(BIN)/python tools/make_slides.py
-
-present: $(VENV)/present
-	@echo "Opening the notebooks without their code (Ctrl-C ends it) ..."
-	@JUPYTER_PATH="$(CURDIR)/tools:$$JUPYTER_PATH" \
-	  $(BIN)/python -m voila notebooks --Voila.config_file_paths=tools/voila $(PRESENT_FLAGS)
 
 pictures: $(VENV)/test
 	@mkdir -p docs/pictures

@@ -12,6 +12,11 @@ PAIRS = [
         "test_fifty_kills_leave_no_trace",
         "test_kills_at_places_leave_no_trace",
     ),
+    (
+        "browser/test_exercises_in_page.py",
+        "test_two_slips_in_a_solution_are_judged_as_in_the_notebook",
+        "test_a_slip_in_a_solution_is_judged_as_in_the_notebook",
+    ),
     ("gpu/test_roberta_lab.py", "test_the_whole_script_on_a_cpu", "test_the_quick_parts_of_the_script"),
     ("gpu/test_memory_grid.py", "test_the_whole_script_on_a_cpu", "test_the_script_measures_one_cell"),
 ]

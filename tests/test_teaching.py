@@ -129,7 +129,7 @@ def test_the_checks_of_the_page_can_fail() -> None:
 
 
 def test_how_it_is_shown_and_solved_is_said() -> None:
-    for command in ("make lab", "make present", "make slides", "tools/solutions.py", "progress.reset()"):
+    for command in ("make site", "make lab", "tools/solutions.py", "progress.reset()"):
         assert command in TEACHERS, command
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make (\w+)`", TEACHERS):

@@ -4,12 +4,16 @@
 
 ``--language zh`` (or the environment's ACCUM_LANGUAGE) takes the Chinese ones, into build/solutions/zh.
 The answers stand once, in notebooks/solutions/NAME.py, under the names that the blanks have in the notebook.
+Likely mistakes are in notebooks/mistakes/NAME.py: ``WRONG`` has, by the check's name, pairs of an answer and
+words from the hint that it should get. A check that takes two answers has a tuple of them.
 """
 
 import argparse
 import ast
 import pathlib
+import runpy
 import sys
+from typing import Any
 
 import nbformat
 
@@ -17,6 +21,7 @@ from accum_lib.words import LANGUAGES, folder_for, language
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ANSWERS = ROOT / "notebooks" / "solutions"
+MISTAKES = ROOT / "notebooks" / "mistakes"
 
 
 def fill(notebook: nbformat.NotebookNode, answers: pathlib.Path) -> nbformat.NotebookNode:
@@ -45,6 +50,11 @@ def fill(notebook: nbformat.NotebookNode, answers: pathlib.Path) -> nbformat.Not
 def exercises(notebook: nbformat.NotebookNode) -> list[str]:
     """The code of the cells that end in a check."""
     return [c.source for c in notebook.cells if c.cell_type == "code" and _is_exercise(c.source)]
+
+
+def mistakes(name: str) -> dict[str, list[tuple[Any, str]]]:
+    """For each check of a notebook: wrong answers, each with words from its hint."""
+    return runpy.run_path(str(MISTAKES / f"{name}.py"))["WRONG"]
 
 
 def _filled(source: str, blanks: list[ast.stmt], named: dict[str, ast.stmt], text: str) -> str:

@@ -3,7 +3,6 @@
 One that has no solution or too few wrong answers fails here.
 """
 
-import importlib
 import pathlib
 import re
 
@@ -15,8 +14,7 @@ from course import CHECKS
 from accum_lib.lessons.kit.feedback import Feedback, not_yet, runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TABLES = [p.stem for p in sorted((ROOT / "tests" / "wrong_answers").glob("[!_]*.py"))]
-WRONG = {k: v for t in TABLES for k, v in importlib.import_module(f"wrong_answers.{t}").WRONG.items()}
+WRONG = {k: v for p in sorted(tool.MISTAKES.glob("*.py")) for k, v in tool.mistakes(p.stem).items()}
 NOTEBOOKS = sorted(p.stem for p in tool.ANSWERS.glob("*.py"))
 NO_ANSWER = ("nothing yet", "give the counts", "raised")  # hints for a blank and for a function that fails
 LEAST = 3
@@ -72,6 +70,15 @@ def test_each_wrong_answer_gets_a_hint_of_its_own(check) -> None:
         assert not feedback.correct, hint
         assert hint in feedback.message
     assert hints(said) >= LEAST
+
+
+@pytest.mark.parametrize("check", sorted(CHECKS))
+def test_no_number_at_all_is_not_right(check) -> None:
+    def nan(*_):
+        return float("nan")
+
+    answer = (nan, nan) if check == "check_mlm_loss" else nan
+    assert not asked(CHECKS[check], answer).correct
 
 
 def fails(*_):

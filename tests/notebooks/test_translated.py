@@ -4,7 +4,6 @@ import pathlib
 import re
 import subprocess
 
-import make_slides
 import nbformat
 import pytest
 from prose import blocks, message
@@ -88,12 +87,6 @@ def test_a_translation_that_changes_is_drift(monkeypatch) -> None:
     english_title = next(text for text in known if text.startswith("# Start here"))
     monkeypatch.setattr(tool, "translations", lambda locale: {**known, english_title: "# 别的标题"})
     assert tool.drifted(script, "zh")
-
-
-def test_slides_do_not_lead_to_another_language() -> None:
-    notebook = read(FOLDER / "00_start_here.ipynb")
-    assert [cell for cell in notebook.cells if "简体中文" in cell.source]
-    assert not [cell for cell in make_slides.slides_of(notebook).cells if "简体中文" in cell.source]
 
 
 def test_make_lab_opens_the_first_notebook_of_the_language() -> None:

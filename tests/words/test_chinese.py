@@ -1,6 +1,5 @@
 """In Chinese no English is left: this finds texts that were never marked, which no catalogue knows."""
 
-import importlib
 import pathlib
 
 import gallery
@@ -59,8 +58,7 @@ def test_a_prediction_says_nothing_in_english(name) -> None:
     assert prediction.errors == []
 
 
-TABLES = [p.stem for p in sorted((ROOT / "tests" / "wrong_answers").glob("[!_]*.py"))]
-WRONG = {k: v for t in TABLES for k, v in importlib.import_module(f"wrong_answers.{t}").WRONG.items()}
+WRONG = {k: v for p in sorted(solutions.MISTAKES.glob("*.py")) for k, v in solutions.mistakes(p.stem).items()}
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -139,7 +139,7 @@ def check_fastest_steps(steps: Callable[[float, int, float, float], int]) -> Fee
         return not_yet(_(BLANK))
     for noise, m, one, update in ((1600.0, 4, 1.0, 4.0), (64.0, 16, 1.0, 0.1), (1000.0, 8, 0.5, 4.0)):
         given, times = steps(noise, m, one, update), _times(m, one, update)
-        if given < 1:
+        if not given >= 1:  # true of a NaN, too
             return not_yet(_("you say K = {given}: an update has at least one micro-batch.", given=given))
         best = min(range(1, 1000), key=lambda k: time_factor(times, noise, m, k))
         took, least = (time_factor(times, noise, m, k) for k in (given, best))

@@ -148,7 +148,7 @@ def all_sightings() -> Sightings:
     try:
         return sightings(FAULTS, progress=progress)
     finally:
-        bar.layout.display = "none"  # closed, it would be missed by a page that is drawn later (Voila's)
+        bar.layout.display = "none"  # closed, it would be missed by a page that is drawn later
 
 
 def sightings_explorer(found: Callable[[], Sightings] = all_sightings) -> GridExplorer:

@@ -1,0 +1,305 @@
+"""The site in Chromium, from disk and without a network: explorers, questions, progress, presentation.
+
+By default one lesson in English and its front page; ``make test-all`` opens all lessons in both languages.
+"""
+
+import json
+import pathlib
+import random
+from dataclasses import dataclass
+
+import pytest
+from accessibility import axe
+from driving import Expected, check, check_fit
+from site_page import SitePage, recorded, with_a_number_altered
+
+from accum_lib.lessons.kit import progress
+from accum_lib.lessons.kit.grid import GridExplorer
+from accum_lib.lessons.when_it_breaks.explorer import BugHunt
+from accum_lib.words import LANGUAGES, catalogue, folder_for, speaking
+from web import build, record
+from web.record import NOTEBOOKS
+
+pytestmark = pytest.mark.browser
+SMOKE = "00_start_here"
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+PAGES = [
+    pytest.param(
+        (name, code), id=f"{name}-{code}", marks=() if (name, code) == (SMOKE, "en") else pytest.mark.slow
+    )
+    for name in NAMES
+    for code in LANGUAGES
+]
+SIZES = ((390, 844), (1280, 720), (1920, 1080))
+
+
+@dataclass
+class Built:
+    """A site with one lesson, and the explorers whose settings its page holds."""
+
+    folder: pathlib.Path
+    name: str
+    language: str
+    explorers: list[GridExplorer]
+
+    @property
+    def page(self) -> pathlib.Path:
+        return self.file(self.name)
+
+    def file(self, name: str) -> pathlib.Path:
+        return folder_for(self.language, self.folder) / f"{name}.html"
+
+
+def built_site(folder: pathlib.Path, name: str, language: str) -> Built:
+    paths = {code: folder_for(code, NOTEBOOKS) / f"{name}.ipynb" for code in LANGUAGES}
+    blocks, explorers = recorded(paths[language], language)
+    part = folder / "part.json"
+    part.write_text(json.dumps(dict.fromkeys(LANGUAGES, blocks)), encoding="utf-8")
+    build.write(folder / "site", [name], {name: part})
+    return Built(folder / "site", name, language, explorers)
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def built(request, tmp_path_factory) -> Built:
+    return built_site(tmp_path_factory.mktemp("site"), *request.param)
+
+
+@pytest.fixture
+def opened(browser, built):
+    """``opened(name, ...)``: a page of the site; the lesson's if none is named."""
+    pages = []
+
+    def open_page(name: str | None = None, **more) -> SitePage:
+        pages.append(SitePage(browser, built.file(name or built.name), **more))
+        return pages[-1]
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+def test_it_opens_without_a_request_or_a_complaint(opened, built, meter) -> None:
+    lesson = opened()
+    if built.explorers:
+        first = lesson.first_drawn()
+        meter.note(f"site, {built.name} ({built.language}): first explorer drawn after {first:.0f} ms")
+    assert len(lesson.explorers()) == len(built.explorers)
+    assert lesson.complaints == []
+    assert lesson.off_the_machine() == []
+    lesson.page.evaluate("() => { console.error('a test'); fetch('http://192.0.2.1/').catch(() => 0); }")
+    assert "a test" in lesson.complaints[0], "a complaint would be noticed"
+    assert lesson.off_the_machine() == ["http://192.0.2.1/"], "and a request"
+
+
+def settings(explorer: GridExplorer) -> list[tuple[int, ...]]:
+    """The first and the last setting, and three that are drawn."""
+    return [explorer._grid[0], explorer._grid[-1], *random.Random(0).choices(explorer._grid, k=3)]
+
+
+def test_every_plotted_number_is_the_librarys(opened, built) -> None:
+    for seen, library in zip(opened().explorers(), built.explorers, strict=True):
+        for positions in settings(library):
+            for control, position in zip(library._controls, positions, strict=True):
+                seen.put(control.name, position)
+            at = {c.name: p for c, p in zip(library._controls, positions, strict=True)}
+            with speaking(built.language):
+                check(seen.look(), Expected(explorer=library), at)
+        check_fit(seen)
+
+
+def test_an_altered_number_would_be_noticed(browser, built) -> None:
+    if not built.explorers:
+        pytest.skip("this lesson has no explorer")
+    path = built.page.with_name("altered.html")
+    path.write_text(with_a_number_altered(built.page.read_text(encoding="utf-8")), encoding="utf-8")
+    altered = SitePage(browser, path)
+    seen = altered.explorers()[0].look()
+    with speaking(built.language), pytest.raises(AssertionError):
+        check(seen, Expected(explorer=built.explorers[0]))
+    altered.close()
+
+
+def test_every_control_answers_to_the_keyboard(opened, built, meter) -> None:
+    lesson = opened()
+    for seen in lesson.explorers():
+        for control in seen.controls():
+            start, last = seen.position(control), seen.positions(control) - 1
+            seen.put(control, 0)
+            for position in range(1, min(last, 12) + 1):
+                seen.press(control, "ArrowRight")
+                assert seen.position(control) == position
+            seen.put(control, start)
+    assert lesson.complaints == []
+    meter.add(f"site, {built.name} ({built.language})", lesson.waits())
+
+
+def test_a_question_is_answered_after_the_guess_and_lifts_the_veil(opened, built) -> None:
+    lesson = opened()
+    for quiz in lesson.quizzes():
+        right, name = int(quiz.get_attribute("data-right")), quiz.get_attribute("data-name")
+        button, radios = quiz.locator("button"), quiz.locator("input")
+        assert button.is_disabled(), "no answer without a guess"
+        wrong = (right + 1) % radios.count()
+        radios.nth(wrong).focus()
+        lesson.page.keyboard.press("Space")
+        button.press("Enter")
+        words = quiz.locator("[role=status]").inner_text()
+        assert words.startswith(catalogue(built.language).get("It is: <b>{option}</b>.", "It is: ")[:3])
+        assert lesson.progress()["predictions"][name] is False
+        radios.nth(right).check()
+        button.click()
+        said = catalogue(built.language).get("As you predicted.", "As you predicted.")
+        assert quiz.locator("[role=status]").inner_text().startswith(said)
+        assert lesson.progress()["predictions"][name] is False, "the first guess counts"
+    assert lesson.page.locator(".veiled.closed").count() == 0
+    assert lesson.page.locator(".behind[inert]").count() == 0
+
+
+def test_what_gives_the_answer_away_is_veiled_until_it_is_asked_for(opened, built) -> None:
+    lesson = opened()
+    for veiled in lesson.page.locator(".veiled").all():
+        behind = veiled.locator(".behind")
+        assert behind.bounding_box()["height"] == 0
+        assert behind.evaluate("e => e.inert"), "neither the keyboard nor a screen reader gets behind it"
+        veiled.locator(".veil button").click()
+        assert behind.bounding_box()["height"] > 20
+    assert lesson.page.locator(".veil:visible").count() == 0
+    assert lesson.progress().get("predictions", {}) == {}
+
+
+def test_nothing_is_wider_than_the_screen_and_a_figure_fits_it(opened) -> None:
+    for width, height in SIZES:
+        lesson = opened(width=width, height=height)
+        for explorer in lesson.explorers():
+            top = explorer.root.bounding_box()["y"]
+            plot = explorer.root.locator(".plot-scroll").bounding_box()
+            assert plot["y"] + plot["height"] - top <= height, f"figure and controls at {width} x {height}"
+        assert lesson.page.evaluate("() => document.documentElement.scrollWidth") <= width
+        lesson.close()
+
+
+def test_no_page_has_a_serious_violation(opened, built) -> None:
+    lesson = built.name
+    for name, scheme in ((lesson, "light"), (lesson, "dark"), ("index", "light"), ("teachers", "light")):
+        shown = opened(name, color_scheme=scheme)
+        shown.unveil()
+        for details in shown.page.locator("details").all():
+            details.evaluate("e => { e.open = true; }")
+        assert axe(shown.page) == [], f"{name}, {scheme}"
+    shown.page.evaluate("() => document.querySelector('main').append(new Image())")
+    assert axe(shown.page) != [], "an image without words would be noticed"
+
+
+def test_progress_is_on_the_map_and_goes_to_the_notebooks_and_back(
+    opened, built, tmp_path, monkeypatch
+) -> None:
+    front = opened("index")
+    stop = front.page.locator("[data-map] li").first
+    assert stop.get_attribute("class") == ""
+    asked = json.loads(stop.get_attribute("data-predictions"))
+    tasks = json.loads(stop.get_attribute("data-exercises"))
+
+    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "from_notebooks.json"))
+    progress.record_prediction(asked[0], True)
+    for check_name in tasks:
+        progress.record_exercise(check_name)
+    front.page.locator("[data-import]").set_input_files(tmp_path / "from_notebooks.json")
+    front.page.locator("[data-map] li:not([class=''])").first.wait_for()
+    assert stop.get_attribute("class") == ("done" if len(asked) == 1 else "begun")
+
+    with front.page.expect_download() as download:
+        front.page.locator("[data-export]").click()
+    assert download.value.suggested_filename == "progress.json"
+    download.value.save_as(tmp_path / "from_site.json")
+    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "from_site.json"))
+    assert progress.load().predictions == {asked[0]: True}
+    assert sorted(progress.load().exercises) == sorted(tasks)
+
+    (tmp_path / "other.json").write_text('{"predictions": [1]}')
+    front.page.locator("[data-import]").set_input_files(tmp_path / "other.json")
+    front.page.locator(".keeping [role=status]", has_text="other.json").wait_for()
+    assert len(front.progress()["predictions"]) == 1, "a wrong file changes nothing"
+    front.page.on("dialog", lambda dialog: dialog.accept())
+    front.page.locator("[data-reset]").click()
+    assert front.progress() == {"predictions": {}, "exercises": []}
+
+
+def test_a_presentation_has_one_section_a_screen_without_code(opened, built) -> None:
+    talk = opened(query="?present")
+    screens = talk.page.locator(".screen")
+    shown = talk.page.locator(".screen:visible")
+    seen = []
+    for number in range(screens.count()):
+        assert shown.count() == 1
+        assert screens.nth(number).is_visible()
+        assert talk.page.locator(".code:visible, .task:visible, .exercise:visible").count() == 0
+        seen.append(talk.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"))
+        talk.unveil()
+        for slider in shown.locator("input[type=range]").all():
+            slider.press("Home")
+            slider.press("ArrowRight")
+            assert slider.input_value() == "1", "in a control, arrows move the control"
+            slider.blur()
+        for label in shown.locator(".quiz label:first-of-type span").all():
+            assert label.evaluate("e => getComputedStyle(e, '::before').content").startswith("counter(option")
+        talk.page.keyboard.press("ArrowRight")
+    assert all(seen), "nothing is wider than the screen"
+    assert screens.last.is_visible(), "after the last there is nothing"
+    talk.page.keyboard.press("ArrowLeft")
+    assert screens.nth(screens.count() - 2).is_visible()
+    talk.page.keyboard.press("Escape")
+    assert shown.count() == screens.count()
+    assert talk.complaints == []
+
+
+def test_a_printed_page_is_a_handout(opened) -> None:
+    lesson = opened()
+    lesson.first_drawn()
+    lesson.page.emulate_media(media="print")
+    lesson.page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    for hidden in (".bar", ".quiz button", ".copy", ".veil", ".ways"):
+        assert lesson.page.locator(f"{hidden}:visible").count() == 0, hidden
+    assert lesson.page.locator(".veiled.closed").count() == 0, "what was veiled is on the paper"
+    assert lesson.page.locator(".quiz legend:visible").count() == len(lesson.quizzes())
+
+
+def test_code_can_be_copied(browser, built) -> None:
+    lesson = SitePage(browser, built.page, permissions=["clipboard-read", "clipboard-write"])
+    cell = lesson.page.locator("details.code").first
+    assert not cell.locator("pre").is_visible(), "folded at first"
+    cell.locator("summary").click()
+    assert cell.locator(".copy").inner_text() == lesson.page.evaluate("() => Accum.say('copy')")
+    cell.locator(".copy").click()
+    cell.locator(".copy", has_text=lesson.page.evaluate("() => Accum.say('copied')")).wait_for()
+    copied = lesson.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied.strip() == cell.locator("pre").inner_text().strip()
+    lesson.close()
+
+
+def test_the_hunt_tells_a_loops_story_after_the_guess(browser, tmp_path) -> None:
+    hunt = BugHunt()
+    hunt.suspects, hunt.explorer._grid = hunt.suspects[:2], hunt.explorer._grid[:2]
+    part = tmp_path / "part.json"
+    blocks = [{"kind": "prose", "text": "# The hunt"}, record._hunt(hunt)]
+    part.write_text(json.dumps(dict.fromkeys(LANGUAGES, blocks)), encoding="utf-8")
+    build.write(tmp_path / "site", ["05_when_it_breaks"], {"05_when_it_breaks": part})
+    lesson = SitePage(browser, tmp_path / "site" / "05_when_it_breaks.html")
+    (explorer,) = lesson.explorers()
+    select, button, reply = (lesson.page.locator(f".hunt {what}") for what in ("select", "button", ".reply"))
+    assert button.is_disabled(), "no story without a guess"
+    for number, (code, _) in enumerate(hunt.suspects):
+        explorer.put("number", number)
+        assert select.input_value() == ""
+        assert reply.inner_text() == "", "a move forgets the guess"
+        select.select_option("leaked_tail" if code != "leaked_tail" else "right")
+        button.click()
+        assert reply.inner_text().startswith("Not that one.")
+        assert f"Named so far: {number} of 2" in reply.inner_text()
+        select.select_option(code)
+        button.click()
+        assert reply.inner_text().startswith("Well seen.")
+        assert f"Named so far: {number + 1} of 2" in reply.inner_text()
+        assert "def " in reply.inner_text()
+    assert lesson.complaints == []
+    assert axe(lesson.page) == []
+    lesson.close()

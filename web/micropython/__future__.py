@@ -1,0 +1,3 @@
+"""Nothing is needed of it."""
+
+annotations = None

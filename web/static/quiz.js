@@ -1,0 +1,45 @@
+// Questions: first a guess, then the answer that was computed when the page was built. What gives it away is
+// behind a veil until then.
+const { progress } = window.Accum;
+
+function unveil(veil, focus) {
+  if (!veil || !veil.classList.contains("closed")) return;
+  veil.classList.remove("closed");
+  const behind = veil.querySelector(".behind");
+  behind.inert = false;
+  veil.querySelector(".veil").hidden = true;
+  if (focus) { behind.tabIndex = -1; behind.focus({ preventScroll: true }); }
+}
+
+function lower(veil) {
+  veil.classList.add("closed");
+  veil.querySelector(".behind").inert = true;
+  veil.querySelector(".veil button").addEventListener("click", () => unveil(veil, true));
+}
+
+for (const veil of document.querySelectorAll(".veiled")) lower(veil);
+addEventListener("beforeprint", () => document.querySelectorAll(".veiled").forEach((veil) => unveil(veil, false)));
+
+for (const quiz of document.querySelectorAll(".quiz")) {
+  const button = quiz.querySelector("button"), reply = quiz.querySelector(".reply");
+  const radios = [...quiz.querySelectorAll("input")];
+  const veil = document.querySelector(`.veiled[data-of="${radios[0].name}"]`);
+  const picked = () => radios.findIndex((radio) => radio.checked);
+  radios.forEach((radio) => { radio.checked = false; }); // browsers remember choices of an earlier visit
+  quiz.addEventListener("change", () => { button.disabled = picked() < 0; });
+  quiz.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (picked() < 0) return;
+    const right = picked() === Number(quiz.dataset.right);
+    button.disabled = true;
+    quiz.classList.add("answered");
+    radios.forEach((radio, i) => {
+      radio.closest("label").classList.toggle("right", i === Number(quiz.dataset.right));
+      radio.closest("label").classList.toggle("wrong", radio.checked && !right);
+    });
+    reply.replaceChildren(quiz.querySelector(right ? ".hit" : ".miss").content.cloneNode(true));
+    reply.classList.toggle("is-right", right);
+    unveil(veil, false);
+    progress.prediction(quiz.dataset.name, right);
+  });
+}
