@@ -202,7 +202,7 @@ def _is_known(operator: Operator, args: tuple) -> bool:
     if kind == "dense":
         return all(t.is_contiguous() for t in tensors_in(args))
     if kind == "product":
-        return all(_for_blas(t) for t in tensors_in(args))
+        return all(_for_blas(t) and not in_onednn(t.dtype) for t in tensors_in(args))
     return kind != "unknown"
 
 
@@ -210,6 +210,14 @@ def _one_type(operator: Operator, args: tuple) -> bool:
     """Whether nothing is converted on the way: that is done in whole, in a copy."""
     kinds = {t.dtype for t in tensors_in(args) if t.dim()}
     return len(kinds) < 2 and all(kind.is_floating_point for kind in kinds)
+
+
+@cache
+def in_onednn(dtype: torch.dtype) -> bool:
+    """Whether this processor multiplies such numbers itself: then oneDNN does it, in a layout of its own."""
+    asked = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    supported = getattr(torch.ops.mkldnn, asked[dtype], None) if dtype in asked else None
+    return bool(supported and supported())
 
 
 def _for_blas(matrix: Tensor) -> bool:

@@ -266,12 +266,16 @@ def scratch(operator, args) -> int:
     return max(found.after, found.before - nbytes)
 
 
+PRODUCTS = (aten.mm.default, aten.addmm.default, aten.bmm.default)
 SMALL = 300  # bytes: numbers for each channel
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_what_is_said_to_hold_nothing_holds_nothing(dtype) -> None:
     for operator, *args in samples(dtype):
+        if operator in PRODUCTS and cpu.in_onednn(dtype):  # this processor's way, and always tried
+            assert not cpu._is_known(operator, tuple(args)), operator
+            continue
         assert cpu._is_known(operator, tuple(args)), operator
         said = max(
             CPU().hidden_bytes(operator, tuple(args), rebuild(tried(operator, tuple(args), {}).outputs))
