@@ -103,8 +103,13 @@ def with_a_number_altered(page: str) -> str:
     state, series = json.loads(words), np.frombuffer(numbers, "<f8").copy()
     first = ",".join(str(state["selection"][control["name"]]) for control in state["controls"])
     arrays = state["cells"][first]["arrays"]
-    start, length = arrays[-1][2:]
-    at = next(i for i in range(start, start + length) if np.isfinite(series[i]) and series[i])
+    places = (
+        at
+        for _, kind, start, length in reversed(arrays)
+        for at in range(start, start + length)
+        if kind in ("x", "y", "base") and np.isfinite(series[at]) and series[at]
+    )
+    at = next(places)
     series[at] *= 1.001
     packed = base64.b64encode(gzip.compress(words + b"\0" + series.tobytes())).decode()
     return page.replace(found[1], packed)
