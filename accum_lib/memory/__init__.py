@@ -3,6 +3,10 @@
 Start with ``predict``, ``plan`` and ``guard``; ``trace/storages.py`` is the heart of it.
 """
 
+from accum_lib.extras import need
+
+need("accum_lib.memory", "memory")
+
 from accum_lib.memory.guard import WouldNotFitError, guard
 from accum_lib.memory.planner import plan
 from accum_lib.memory.prediction import predict

@@ -80,7 +80,8 @@ def test_the_licences_are_whole() -> None:
     assert hashlib.sha256(folded.encode()).hexdigest() == CONTENT_HASH
 
 
-CONTENT_HASH = "50a0385d4606ed02586ea82f3307d8835cf2e76f7c2b70f5e2f340bd4a1e9fb3"  # of the legal code as published, apart from its line breaks
+# Of the legal code as it was published, apart from its line breaks.
+CONTENT_HASH = "50a0385d4606ed02586ea82f3307d8835cf2e76f7c2b70f5e2f340bd4a1e9fb3"
 
 
 def test_citation_and_change_log_name_this_version() -> None:
