@@ -1,5 +1,5 @@
-# Two commands do everything on a fresh machine:   make lab   and   make test
-# Both build .venv first, print what they are doing, and take seconds from the second run on.
+# Short names for what start.py does, and for the tools of those who work on the project. Two commands do
+# everything on a fresh machine:   make lab   and   make test   (without make: python start.py lab)
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,12 +28,14 @@ help:
 	@echo "make lock       rewrite constraints.txt from the versions in .venv"
 	@echo "make clean      remove .venv and caches"
 
-# --- Set-up: each stamp records that its part is installed
+# --- Set-up: start.py does it, and leaves a stamp for each part
 
-$(VENV)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed; %s is %d.%d. Name another one: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]) or 0)'
-	@echo "Making a virtual environment in $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
+$(VENV)/lab: requirements.txt constraints.txt pyproject.toml start.py
+	@$(PYTHON) start.py set-up lab
+	@touch $@
+
+$(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
+	@$(PYTHON) start.py set-up test
 	@touch $@
 
 # uv installs the same pinned versions as pip in a quarter of the time; where it is not to be had, pip does it.
@@ -45,54 +47,15 @@ define install
 else $(BIN)/python -m pip install --quiet $(1); fi
 endef
 
-$(VENV)/lab: $(VENV)/python requirements.txt constraints.txt pyproject.toml
-	@echo "Installing what the notebooks need (once; about a minute) ..."
-	@$(BIN)/python -m pip install --quiet --no-deps $$(grep '^torch==' requirements.txt)
-	$(call install,-r requirements.txt -c constraints.txt)
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
-
 $(VENV)/present: $(VENV)/lab requirements-present.txt
 	@echo "Installing what presenting needs (once) ..."
 	$(call install,-r requirements-present.txt -c constraints.txt)
 	@touch $@
 
-$(VENV)/test: $(VENV)/lab requirements-dev.txt requirements-present.txt
-	@echo "Installing what the tests need (once) ..."
-	$(call install,-r requirements-dev.txt -c constraints.txt)
-	@touch $@
-
 # --- What one does with it
 
-FIRST = notebooks/$(addsuffix /,$(filter-out en,$(ACCUM_LANGUAGE)))00_start_here.ipynb
-
-lab: $(VENV)/lab
-	@test -f $(FIRST) || { echo "There are no notebooks in the language '$(ACCUM_LANGUAGE)': take en or zh."; exit 2; }
-	@echo "Opening JupyterLab on $(FIRST) (Ctrl-C twice ends it) ..."
-	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab $(FIRST) $(LAB_FLAGS)
-
-# Number of processes among which the tests are divided.
-WORKERS ?= 2
-
-test: $(VENV)/test lint
-	@echo "Running the tests, every notebook, and the browser suite ..."
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15
-
-# What is marked slow is more of the same; the thorough profile draws more cases.
-test-all: $(VENV)/test lint
-	@echo "Running all tests, the slow ones too ..."
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15 \
-	  -m "slow or not slow" --hypothesis-profile=thorough
-
-lint: $(VENV)/test
-	@echo "Checking style, types, dead code, import contracts, notebooks against their scripts, translations ..."
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/vulture
-	@$(BIN)/lint-imports
-	@$(BIN)/python tools/notebooks.py check
-	@$(BIN)/python tools/catalogue.py check
+lab test test-all lint:
+	@$(PYTHON) start.py $@
 
 notebooks: $(VENV)/test
 	@$(BIN)/python tools/notebooks.py build

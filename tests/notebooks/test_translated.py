@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import subprocess
 
 import make_slides
 import nbformat
@@ -94,11 +93,3 @@ def test_slides_do_not_lead_to_another_language() -> None:
     notebook = read(FOLDER / "00_start_here.ipynb")
     assert [cell for cell in notebook.cells if "简体中文" in cell.source]
     assert not [cell for cell in make_slides.slides_of(notebook).cells if "简体中文" in cell.source]
-
-
-def test_make_lab_opens_the_first_notebook_of_the_language() -> None:
-    for given, expected in [([], "notebooks/00_"), (["ACCUM_LANGUAGE=zh"], "notebooks/zh/00_")]:
-        said = subprocess.run(
-            ["make", "-n", "lab", *given], cwd=tool.ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        assert f"jupyter lab {expected}start_here.ipynb" in said
