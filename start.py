@@ -8,9 +8,9 @@
     python start.py set-up lab  (or: test) installs, and no more
 
 The first run downloads and installs into .venv; later runs take seconds. A run that was interrupted is taken
-up again. From the environment: ACCUM_VENV names another folder than .venv, ACCUM_LANGUAGE=zh opens the Chinese
-notebooks, LAB_FLAGS goes to JupyterLab, WORKERS is the number of processes that share the tests. Settings of
-pip and proxies are left as they are.
+up again. From the environment: ACCUM_VENV names another folder than .venv, ACCUM_LANGUAGE=zh opens the
+Chinese notebooks, LAB_FLAGS goes to JupyterLab, WORKERS is the number of processes that share the tests.
+Settings of pip and proxies are left as they are.
 """
 
 import hashlib
@@ -107,9 +107,10 @@ def must(venv, *words):
 
 def make(venv):
     """A virtual environment that works; one that is half made, or whose Python is gone, is made again."""
-    done = venv / "python"  # a stamp: it was made to its end
-    if done.exists() and python(venv).exists() and run(venv, ["-c", ""], quiet=True) == 0:
+    if python(venv).exists() and run(venv, ["-m", "pip", "--version"], quiet=True) == 0:
         return
+    if venv.exists() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").exists():
+        stop(f"{venv} holds something else: move it away, or name another folder in ACCUM_VENV")
     say(f"Making a virtual environment in {venv} ...")
     again = ["--clear"] if venv.exists() else []
     try:
@@ -117,10 +118,7 @@ def make(venv):
     except OSError as error:
         stop(f"{sys.executable} cannot be started: {error}")
     if code:
-        stop(
-            f"{venv} could not be made. On Debian and Ubuntu: apt-get install python3-venv; or set ACCUM_VENV"
-        )
-    done.touch()
+        stop(f"{venv} could not be made. Debian and Ubuntu need apt-get install python3-venv")
 
 
 def install(venv, requirements):
@@ -152,19 +150,10 @@ def set_up(venv, part):
     if stamp.exists() and stamp.read_text() == current:
         return
     say(f"Installing what '{part}' needs (once; a minute or two) ...")
-    if (
-        part == "lab"
-    ):  # torch goes first, by pip: its own settings (an index, a folder of wheels) say which build
+    if part == "lab":  # torch first, by pip: pip's settings (an index, a folder of wheels) say which build
         lines = (ROOT / requirements).read_text().splitlines()
-        must(
-            venv,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            *(x for x in lines if x.startswith("torch==")),
-        )
+        torch = [line for line in lines if line.startswith("torch==")]
+        must(venv, "-m", "pip", "install", "--quiet", "--no-deps", *torch)
     install(venv, requirements)
     if part == "lab":
         must(venv, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
@@ -183,15 +172,13 @@ def lab(venv):
 
 def lint(venv):
     set_up(venv, "test")
-    say(
-        "Checking style, types, dead code, import contracts, notebooks against their scripts, translations ..."
-    )
+    say("Checking style, types, dead code, imports, notebooks against their scripts, translations ...")
     for words in LINT:
         must(venv, *words)
     return 0
 
 
-def test(venv, more=()):
+def check(venv, more=()):
     lint(venv)
     say("Running the tests, every notebook, and the browser suite ...")
     return run(venv, [*PYTEST, "-n", os.environ.get("WORKERS", "2"), *more])
@@ -202,15 +189,13 @@ def site(venv):
     return run(venv, ["-m", "web.build"])
 
 
-TASKS = {"lab": lab, "test": test, "test-all": lambda venv: test(venv, MORE), "lint": lint, "site": site}
+TASKS = {"lab": lab, "test": check, "test-all": lambda venv: check(venv, MORE), "lint": lint, "site": site}
 
 
 def main(words):
     """Do what the first word says; its exit code."""
     if sys.version_info < NEEDED:
-        stop(
-            f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}: start.py with another one"
-        )
+        stop(f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}")
     if words[:1] == ["set-up"] and words[1:] in (["lab"], ["test"]):
         set_up(place(), words[1])
         return 0

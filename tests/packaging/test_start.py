@@ -1,4 +1,4 @@
-"""start.py: what it runs, in which order, and what it says, with every process replaced; also as on Windows."""
+"""start.py: what it runs and says, with every process replaced; on Windows, too."""
 
 import ast
 import pathlib
@@ -32,6 +32,7 @@ class Machine:
         file = pathlib.Path(command[-1]) / self.interpreter
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
+        (pathlib.Path(command[-1]) / "pyvenv.cfg").touch()
         return 0
 
     def popen(self, command, cwd, env, **_):
@@ -70,11 +71,11 @@ def test_the_second_run_installs_nothing(machine) -> None:
     start.main(["lab"])
     machine.commands.clear()
     start.main(["lab"])
-    assert "install" not in machine.said()
+    assert " install " not in machine.said()
     assert "-m venv" not in machine.said()
     (start.ROOT / "requirements.txt").write_text("torch==2.13.0\nnumpy==9\n")
     start.main(["lab"])
-    assert "install" in machine.said(), "what is required has changed"
+    assert " install " in machine.said(), "what is required has changed"
 
 
 @pytest.mark.parametrize("place", ["--no-deps torch==", "-r requirements.txt", "-e ."])
@@ -93,6 +94,7 @@ def test_a_set_up_that_was_interrupted_is_taken_up_again(machine, place) -> None
 
 def test_a_half_made_environment_is_made_again(machine) -> None:
     (start.ROOT / ".venv").mkdir()
+    (start.ROOT / ".venv" / "pyvenv.cfg").touch()
     start.main(["set-up", "lab"])
     assert "-m venv --clear" in machine.said()
 
@@ -100,9 +102,19 @@ def test_a_half_made_environment_is_made_again(machine) -> None:
 def test_an_environment_whose_python_does_not_start_is_made_again(machine) -> None:
     start.main(["set-up", "lab"])
     machine.commands.clear()
-    machine.fails = ("-c ",)
+    machine.fails = ("-m pip --version",)
     start.make(start.ROOT / ".venv")
     assert "-m venv --clear" in machine.said()
+
+
+def test_a_folder_with_something_else_is_left_alone(machine, monkeypatch, tmp_path, capsys) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    monkeypatch.setenv("ACCUM_VENV", str(tmp_path / "mine"))
+    with pytest.raises(SystemExit):
+        start.main(["lab"])
+    assert "holds something else: move it away" in capsys.readouterr().err
+    assert machine.commands == []
 
 
 def test_without_uv_pip_does_it(machine) -> None:
