@@ -7,7 +7,7 @@ EXTRAS = {  # as in pyproject.toml, by the names that are imported
     "memory": ("numpy", "psutil"),
     "noise": ("numpy", "scipy"),
     "train": ("numpy", "scipy", "psutil", "filelock", "transformers", "accelerate"),
-    "frameworks": ("numpy", "transformers", "accelerate", "lightning"),
+    "frameworks": ("numpy", "sklearn", "transformers", "accelerate", "lightning"),
     "notebooks": (
         "numpy", "scipy", "sklearn", "psutil", "filelock", "transformers", "accelerate", "plotly",
         "anywidget", "ipywidgets", "matplotlib", "contourpy", "jupyterlab",
