@@ -54,8 +54,17 @@ $(VENV)/present: $(VENV)/lab requirements-present.txt
 
 # --- What one does with it
 
-lab test test-all lint:
-	@$(PYTHON) start.py $@
+lab:
+	@$(PYTHON) start.py lab
+
+test:
+	@$(PYTHON) start.py test
+
+test-all:
+	@$(PYTHON) start.py test-all
+
+lint:
+	@$(PYTHON) start.py lint
 
 notebooks: $(VENV)/test
 	@$(BIN)/python tools/notebooks.py build

@@ -257,7 +257,7 @@ for make in (microscope_explorer, variance_explorer, planner_explorer, clues_exp
     print(make().picture().summary)
 """
 PLAN = ["plan", "--model", "roberta-base", "--gpu", "T4", "--batch", "64"]
-TRAIN = ["train", "--output", "run", "--updates", "2"]
+TRAIN = ["train", "--output", "run", "--max-updates", "2"]
 WORK = {  # for each extra, what it is for: words for ``accum``, or a script
     "check": [["check", "loop.py:train"]],
     "memory": [
