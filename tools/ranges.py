@@ -2,7 +2,7 @@
 
     python tools/ranges.py oldest > requirements.txt   (or: newest)
 
-``--torch 2.13.0`` takes this version of torch, where another cannot be had. ``--without`` leaves packages out.
+``--torch 2.13.0`` takes that torch, where no other can be had; ``--without`` leaves packages out.
 """
 
 import argparse
