@@ -8,9 +8,9 @@ The scripts in notebooks/src are what one edits and reviews; the notebooks are w
 makes a notebook in English and one in every other language: same code, its prose from the catalogue.
 ``--language zh`` takes one language alone.
 
-Once pyproject.toml names the repository's address ([project.urls] Repository), each notebook begins with a cell
-that does nothing where the library is installed, and installs it from there elsewhere, as on Colab and Kaggle;
-``address`` adds it to notebooks that are built, and keeps their outputs.
+Once pyproject.toml names the repository's address ([project.urls] Repository), each notebook begins with a
+cell that does nothing where the library is installed, and installs it from there elsewhere, as on Colab and
+Kaggle; ``address`` adds it to notebooks that are built, and keeps their outputs.
 """
 
 import argparse
