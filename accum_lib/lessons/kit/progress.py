@@ -61,8 +61,7 @@ def load() -> Progress:
         ProgressError: the file is there, but is not what ``record_...`` writes.
     """
     try:
-        found = json.loads(path().read_text(encoding="utf-8"))
-        return _checked(found["predictions"], found["exercises"])
+        return read(path())
     except FileNotFoundError:
         return Progress()
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -74,6 +73,12 @@ def load() -> Progress:
                 kind=type(error).__name__,
             )
         ) from error
+
+
+def read(file: pathlib.Path) -> Progress:
+    """What a file says, whoever wrote it; Python's own errors if it is not what ``record_...`` writes."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return _checked(found["predictions"], found["exercises"])
 
 
 def record_prediction(question: str, right: bool) -> str:
