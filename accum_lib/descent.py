@@ -15,7 +15,7 @@ from typing import Any
 
 from accum_lib.extras import need
 
-need("accum_lib.descent", "notebooks", "numpy")
+need(__name__, "notebooks", "numpy")
 
 import numpy as np
 import torch

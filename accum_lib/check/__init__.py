@@ -10,7 +10,7 @@ batch's gradient at the same weights, and names what it finds. It never reads th
 
 from accum_lib.extras import need
 
-need("accum_lib.check", "check")
+need(__name__, "check")
 
 from accum_lib.check.case import Case, standard_cases
 from accum_lib.check.checker import assert_equivalent, check, check_case, gradient_error

@@ -2,4 +2,4 @@
 
 from accum_lib.extras import need
 
-need("accum_lib.lessons", "notebooks")
+need(__name__, "notebooks")

@@ -5,7 +5,7 @@ Start with ``predict``, ``plan`` and ``guard``; ``trace/storages.py`` is the hea
 
 from accum_lib.extras import need
 
-need("accum_lib.memory", "memory")
+need(__name__, "memory")
 
 from accum_lib.memory.guard import WouldNotFitError, guard
 from accum_lib.memory.planner import plan

@@ -8,7 +8,7 @@
 
 from accum_lib.extras import need
 
-need("accum_lib.noise", "noise")
+need(__name__, "noise")
 
 from accum_lib.noise.estimates import from_two_sizes, from_window, from_windows
 from accum_lib.noise.exact import from_gradients, law, population

@@ -5,7 +5,7 @@
 
 from accum_lib.extras import need
 
-need("accum_lib.problems", "notebooks", "numpy")
+need(__name__, "notebooks", "numpy")
 
 from accum_lib.problems.base import Problem, micro_batches
 from accum_lib.problems.digits import Digits

@@ -2,7 +2,7 @@
 
 from accum_lib.extras import need
 
-need("accum_lib.training", "train")
+need(__name__, "train")
 
 from accum_lib.training.data import Example, TextData
 from accum_lib.training.data.sources import load_data
