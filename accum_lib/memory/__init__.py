@@ -4,8 +4,10 @@ Start with ``predict``, ``plan`` and ``guard``; ``trace/storages.py`` is the hea
 """
 
 from accum_lib.extras import need
+from accum_lib.private import MEMORY, need_inside_torch
 
 need(__name__, "memory")
+need_inside_torch(__name__, MEMORY)
 
 from accum_lib.memory.guard import WouldNotFitError, guard
 from accum_lib.memory.planner import plan

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+import zipfile
 
 import pytest
 from hatchling.builders.sdist import SdistBuilder
@@ -84,6 +85,14 @@ def test_an_installation_leaves_nothing_behind_in_the_checkout(tmp_path) -> None
     assert "Requires-Dist: torch" in next(installed.glob("*.dist-info/METADATA")).read_text()
     (copy / "build").mkdir()
     assert files(copy) != before, "a folder that is left would be seen"
+
+
+def test_an_editable_installation_leads_to_the_checkout(tmp_path) -> None:
+    """As start.py asks for it: without build isolation, so with what requirements.txt brings alone."""
+    made = next(iter(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["editable"])))
+    with zipfile.ZipFile(made) as archive:
+        (path_file,) = [name for name in archive.namelist() if name.endswith(".pth")]
+        assert archive.read(path_file).decode().split("\n")[0] == str(ROOT)
 
 
 def test_the_version_is_in_one_place() -> None:
