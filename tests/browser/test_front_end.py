@@ -1,8 +1,11 @@
 """The explorers' front end alone, on a stand-in for the host: one that is not Jupyter must do, too."""
 
 import base64
+import io
+import pathlib
 
 import pytest
+from PIL import Image
 
 from accum_lib.lessons.kit.grid import STATIC, GridExplorer
 from accum_lib.lessons.three_descents.explorer import moments_explorer
@@ -71,6 +74,7 @@ def start(page, explorer: GridExplorer, host: str, source: str = SOURCE) -> list
     return complaints
 
 
+MOMENTS = 11  # two updates of the explorer's three
 DRAWN = ".accum-plot svg .trace"
 
 
@@ -102,3 +106,34 @@ def test_the_kernel_answers_with_plotly(explorer, monkeypatch) -> None:
     assert sent == []
     explorer._on_message(explorer, {"type": "plotly"}, [])
     assert sent == [({"type": "plotly"}, [explorer.plotly.source])]
+
+
+def test_the_moving_picture_of_the_front_page(page, tmp_path, request) -> None:
+    """Each moment of one update, as the play button shows them; ``--pictures docs/pictures`` renews it."""
+    folder = pathlib.Path(request.config.getoption("--pictures") or tmp_path)
+    explorer = moments_explorer()
+    explorer.fill()
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.set_content("<!doctype html>")
+    page.add_style_tag(path=STATIC / "grid.css")
+    page.add_style_tag(content="body { margin: 12px; background: white } .accum { width: 876px }")
+    start(page, explorer, "resolves")
+    control = explorer.controls[0]
+    frames = []
+    for index in range(MOMENTS):
+        page.locator(f"[data-control={control['name']}]").evaluate(
+            "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", index
+        )
+        page.locator(f".accum-plot[data-setting^='{index}']").wait_for()
+        frames.append(Image.open(io.BytesIO(page.locator(".accum").screenshot())).convert("RGB"))
+    strip = Image.new("RGB", (frames[0].width, sum(frame.height for frame in frames)), "white")
+    for index, frame in enumerate(frames):
+        strip.paste(frame, (0, index * frames[0].height))
+    colours = strip.quantize(32)  # one palette for all, as the format wants it
+    frames = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames]
+    path = folder / "moments.png"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=900, loop=0, optimize=True)
+    with Image.open(path) as picture:
+        assert picture.n_frames == len(frames)
+        assert len({frame.tobytes() for frame in frames}) > len(frames) // 2, "it moves"
+    assert path.stat().st_size < 1_000_000
