@@ -10,7 +10,7 @@ EXTRAS = {  # as in pyproject.toml, by the names that are imported
     "frameworks": ("numpy", "sklearn", "transformers", "accelerate", "lightning"),
     "notebooks": (
         "numpy", "scipy", "sklearn", "psutil", "filelock", "transformers", "accelerate", "plotly",
-        "anywidget", "ipywidgets", "matplotlib", "contourpy", "jupyterlab",
+        "anywidget", "ipywidgets", "matplotlib", "contourpy",
     ),
     "data": ("datasets",),
 }  # fmt: skip
