@@ -1,5 +1,6 @@
 """What the parts of the library need besides torch, and what to type where it is missing."""
 
+from importlib.metadata import version
 from importlib.util import find_spec
 
 EXTRAS = {  # as in pyproject.toml, by the names that are imported
@@ -16,6 +17,9 @@ EXTRAS = {  # as in pyproject.toml, by the names that are imported
 }  # fmt: skip
 
 
+OLDEST = {"transformers": 5}  # major versions; an older one fails without a word about versions
+
+
 def need(part: str, extra: str, *modules: str) -> None:
     """Refuse to go on without what an extra brings.
 
@@ -26,10 +30,17 @@ def need(part: str, extra: str, *modules: str) -> None:
 
     Raises:
         ModuleNotFoundError: something is missing; in one sentence, with the command that installs it.
+        ImportError: something is too old; in the same words.
     """
     for module in modules or EXTRAS[extra]:
         if find_spec(module) is None:
             raise ModuleNotFoundError(
                 f'{part} needs {module}, which is not installed: pip install "accum_lib[{extra}]"',
+                name=module,
+            )
+        if module in OLDEST and int((there := version(module)).split(".")[0]) < OLDEST[module]:
+            raise ImportError(
+                f"{part} needs {module} {OLDEST[module]} or newer, and {there} is installed: "
+                f'pip install --upgrade "accum_lib[{extra}]"',
                 name=module,
             )

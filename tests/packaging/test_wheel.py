@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import accum_lib
+from accum_lib import extras
 from accum_lib.extras import EXTRAS, need
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -176,6 +177,19 @@ def test_what_is_missing_is_said_with_what_to_type(monkeypatch) -> None:
     )
     assert raised.value.name == "no_such_package"
     need("a part", "check", "json")
+
+
+def test_what_is_too_old_is_said_with_its_version(monkeypatch) -> None:
+    monkeypatch.setattr(extras, "version", lambda name: "4.57.1")
+    with pytest.raises(ImportError) as raised:
+        need("accum_lib.training", "train", "numpy", "transformers")
+    assert str(raised.value) == (
+        "accum_lib.training needs transformers 5 or newer, and 4.57.1 is installed: "
+        'pip install --upgrade "accum_lib[train]"'
+    )
+    found = [Requirement(text) for extra in PROJECT["optional-dependencies"].values() for text in extra]
+    oldest = {each.name: Version(str(each.specifier)[2:]).major for each in found}
+    assert {name: oldest[name] for name in extras.OLDEST} == extras.OLDEST
 
 
 ALONE = """
