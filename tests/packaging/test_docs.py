@@ -3,9 +3,11 @@
 import pathlib
 import re
 import shlex
+import tomllib
 
 import pytest
 import torch
+from ranges import ranges
 
 import start
 from accum_lib.__main__ import main
@@ -134,3 +136,22 @@ def test_the_pages_name_both_shells_and_every_extra() -> None:
     library = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
     for extra in ("check", "memory", "noise", "train", "frameworks", "notebooks", "data"):
         assert f"| `{extra}` |" in library
+
+
+def version_table(page: str) -> dict[str, tuple[str, str]]:
+    """The oldest and the pinned version of each package, as the page says them."""
+    rows = re.findall(r"^\| ([a-z][\w-]*) \| ([\d.]+) \| ([\d.]+) \|", page, re.MULTILINE)
+    return {name: (oldest, pinned) for name, oldest, pinned in rows}
+
+
+def test_the_page_of_versions_has_the_declared_ranges_and_the_pins() -> None:
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    wanted = {name: (oldest, pins[name]) for name, oldest in ranges(project).items()}
+    assert version_table(page) == wanted
+    assert version_table(page.replace("| 6.0 |", "| 5.9 |")) != wanted
+    with pytest.raises(ValueError, match="is not of the form"):
+        ranges({"dependencies": ["torch==2.13.0"], "optional-dependencies": {}})
+    with pytest.raises(ValueError, match="take one"):
+        ranges({"dependencies": ["a>=1"], "optional-dependencies": {"b": ["a>=2"]}})
