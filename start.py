@@ -186,7 +186,8 @@ def check(venv, more=()):
 
 def site(venv):
     set_up(venv, "lab")
-    return run(venv, ["-m", "web.build"])
+    say("Writing the lessons as web pages to build/site (minutes; later only what has changed) ...")
+    return run(venv, ["-m", "web.build", "--zip"])
 
 
 TASKS = {"lab": lab, "test": check, "test-all": lambda venv: check(venv, MORE), "lint": lint, "site": site}

@@ -8,9 +8,9 @@ The scripts in notebooks/src are what one edits and reviews; the notebooks are w
 makes a notebook in English and one in every other language: same code, its prose from the catalogue.
 ``--language zh`` takes one language alone.
 
-Once pyproject.toml names the repository's address ([project.urls] Repository), each notebook begins with a
-cell that does nothing where the library is installed, and installs it from there elsewhere, as on Colab and
-Kaggle; ``address`` adds it to notebooks that are built, and keeps their outputs.
+Once web/site.toml names the repository's address, each notebook begins with a cell that does nothing where
+the library is installed, and installs it from there elsewhere, as on Colab and Kaggle; ``address`` adds it to
+notebooks that are built, and keeps their outputs.
 """
 
 import argparse
@@ -61,9 +61,9 @@ def from_script(script: pathlib.Path, language: str = "en") -> nbformat.Notebook
 
 
 def address() -> str:
-    """Where the repository can be had, as pyproject.toml says; "" if nobody has said it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project.get("urls", {}).get("Repository", "")
+    """Where the repository can be had, as the site's settings say; "" if nobody has said it."""
+    settings = ROOT / "web" / "site.toml"
+    return tomllib.loads(settings.read_text(encoding="utf-8"))["repository"] if settings.exists() else ""
 
 
 def put_address(script: pathlib.Path, language: str) -> None:
@@ -184,7 +184,7 @@ def main() -> int:
         for name in languages:
             for script in scripts:
                 put_address(script, name)
-        print(f"the address is {address() or 'not set: [project.urls] Repository in pyproject.toml'}")
+        print(f"the address is {address() or 'not set: repository in web/site.toml'}")
         return 0
     found = list(faults(scripts, languages))
     print(*found, sep="\n", end="\n" if found else "")

@@ -27,6 +27,15 @@ def test_without_an_address_there_is_no_such_cell(monkeypatch) -> None:
     assert "pip" not in cell(tool.from_script(SCRIPT)).source
 
 
+def test_the_address_is_that_of_the_site(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    assert tool.address() == ""
+    (tmp_path / "web").mkdir()
+    for value in ("", ADDRESS):
+        (tmp_path / "web" / "site.toml").write_text(f'repository = "{value}"\nbranch = "main"\n')
+        assert tool.address() == value
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_with_an_address_it_is_the_first_cell_of_code(configured, language) -> None:
     notebook = tool.from_script(SCRIPT, language)
