@@ -1,15 +1,12 @@
-# Two commands do everything on a fresh machine:   make lab   and   make test
-# Both build .venv first, print what they are doing, and take seconds from the second run on.
+# Short names for what start.py does, and for the tools of those who work on the project. Two commands do
+# everything on a fresh machine:   make lab   and   make test   (without make: python start.py lab)
 
 PYTHON ?= python3
 VENV := .venv
-UV := 0.13.9
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export HF_HUB_OFFLINE ?= 1
-# Else each of many processes compiles the modules of PyTorch and Transformers again: five seconds each.
-unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab test test-all lint notebooks catalogue explainer vendor site site-check pictures scoreboard bench gpu lock clean
 
@@ -30,66 +27,29 @@ help:
 	@echo "make lock       rewrite constraints.txt from the versions in .venv"
 	@echo "make clean      remove .venv and caches"
 
-# --- Set-up: each stamp records that its part is installed
+# --- Set-up: start.py does it, and leaves a stamp for each part
 
-$(VENV)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed; %s is %d.%d. Name another one: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]) or 0)'
-	@echo "Making a virtual environment in $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@touch $@
-
-# uv installs the same pinned versions as pip in a quarter of the time; where it is not to be had, pip does it.
-# torch goes first, by pip: pip's own settings (an index of CPU builds, a folder of wheels) say which build.
-define install
-@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv==$(UV) 2>/dev/null || true
-@if $(BIN)/python -m uv --version >/dev/null 2>&1; then \
-  $(BIN)/python -m uv pip install --quiet --python $(BIN)/python $(1) || $(BIN)/python -m pip install --quiet $(1); \
-else $(BIN)/python -m pip install --quiet $(1); fi
-endef
-
-$(VENV)/lab: $(VENV)/python requirements.txt constraints.txt pyproject.toml
-	@echo "Installing what the notebooks need (once; about a minute) ..."
-	@$(BIN)/python -m pip install --quiet --no-deps $$(grep '^torch==' requirements.txt)
-	$(call install,-r requirements.txt -c constraints.txt)
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+$(VENV)/lab: requirements.txt constraints.txt pyproject.toml start.py
+	@$(PYTHON) start.py set-up lab
 	@touch $@
 
 $(VENV)/test: $(VENV)/lab requirements-dev.txt
-	@echo "Installing what the tests need (once) ..."
-	$(call install,-r requirements-dev.txt -c constraints.txt)
+	@$(PYTHON) start.py set-up test
 	@touch $@
 
 # --- What one does with it
 
-FIRST = notebooks/$(addsuffix /,$(filter-out en,$(ACCUM_LANGUAGE)))00_start_here.ipynb
+lab:
+	@$(PYTHON) start.py lab
 
-lab: $(VENV)/lab
-	@test -f $(FIRST) || { echo "There are no notebooks in the language '$(ACCUM_LANGUAGE)': take en or zh."; exit 2; }
-	@echo "Opening JupyterLab on $(FIRST) (Ctrl-C twice ends it) ..."
-	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(BIN)/jupyter lab $(FIRST) $(LAB_FLAGS)
+test:
+	@$(PYTHON) start.py test
 
-# Number of processes among which the tests are divided.
-WORKERS ?= 2
+test-all:
+	@$(PYTHON) start.py test-all
 
-test: $(VENV)/test lint
-	@echo "Running the tests, every notebook, and the browser suite ..."
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15
-
-# What is marked slow is more of the same; the thorough profile draws more cases.
-test-all: $(VENV)/test lint
-	@echo "Running all tests, the slow ones too ..."
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15 \
-	  -m "slow or not slow" --hypothesis-profile=thorough
-
-lint: $(VENV)/test
-	@echo "Checking style, types, dead code, import contracts, notebooks against their scripts, translations ..."
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/vulture
-	@$(BIN)/lint-imports
-	@$(BIN)/python tools/notebooks.py check
-	@$(BIN)/python tools/catalogue.py check
+lint:
+	@$(PYTHON) start.py lint
 
 notebooks: $(VENV)/test
 	@$(BIN)/python tools/notebooks.py build
@@ -100,8 +60,8 @@ catalogue: $(VENV)/test
 explainer: $(VENV)/lab
 	@$(BIN)/python -m explainer.build
 
-site: $(VENV)/lab
-	@$(BIN)/python -m web.build --zip
+site:
+	@$(PYTHON) start.py site
 
 site-check: $(VENV)/lab
 	@$(BIN)/python -m web.check $(FOLDER)

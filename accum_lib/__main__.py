@@ -1,20 +1,22 @@
-"""``python -m accum_lib``: the library from the command line."""
+"""``accum``, or ``python -m accum_lib``: the library from the command line."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from accum_lib.cli import check, plan, train
+from accum_lib import __version__
+from accum_lib.cli import check, classroom, plan, progress, train
 from accum_lib.words import STANDARD_ERROR, printable
 
 WHOLE = "ACCUM_TRACEBACK"  # of the environment: show the traceback of an error that was not foreseen
-COMMANDS = (check, plan, train)  # each adds its parsers, with run(arguments)
+COMMANDS = (check, plan, train, progress, classroom)  # each adds its parsers, with run(arguments)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; 0 if all is well, 1 if it found something wrong, 2 if it could not be run."""
-    parser = argparse.ArgumentParser("python -m accum_lib", description="Gradient accumulation, exactly.")
+    parser = argparse.ArgumentParser("accum", description="Gradient accumulation, exactly.")
+    parser.add_argument("--version", action="version", version=f"accum_lib {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_to(commands)

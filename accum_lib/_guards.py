@@ -91,7 +91,7 @@ def leaves(loss: Tensor, *, all_of_them: bool = False) -> list[Tensor]:
         OpaqueGraphError: a checkpoint with ``use_reentrant=True`` builds its graph in the backward pass.
     """
     found = []
-    nodes: list = [loss.grad_fn]
+    nodes: list[Any] = [loss.grad_fn]
     seen = {None, loss.grad_fn}
     for node in nodes:  # which grows
         inputs = node.next_functions
@@ -286,6 +286,6 @@ def _needed(steps: Any) -> list[str]:
 
 
 @cache
-def _required(method: Callable) -> list[str]:
+def _required(method: Callable[..., Any]) -> list[str]:
     _, *parameters = inspect.signature(method).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]

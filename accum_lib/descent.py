@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from accum_lib.extras import need
+
+need(__name__, "notebooks", "numpy")
+
 import numpy as np
 import torch
 from torch import nn

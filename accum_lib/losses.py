@@ -17,7 +17,7 @@ from accum_lib.accumulate import Count, LossSum
 from accum_lib.ranks import ALONE, Ranks
 from accum_lib.vectors import IGNORE_INDEX, join_batches
 
-Forward = TypeVar("Forward", bound=Callable)
+Forward = TypeVar("Forward", bound=Callable[..., Any])
 MeanLoss = Callable[[nn.Module, Any], Tensor]  # of the model and a micro-batch, a scalar
 
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 
-import psutil
 import torch
 
+from accum_lib.extras import need
 from accum_lib.words import _
 
 GIB = 2**30
@@ -48,6 +48,9 @@ class Machine:
 
 def this_machine() -> Machine:
     """Look at the machine that runs this."""
+    need("a look at this machine", "memory", "psutil")
+    import psutil
+
     memory = psutil.virtual_memory()
     total = min(memory.total, _control_group_limit())
     used = psutil.Process().memory_info().rss

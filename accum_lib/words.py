@@ -6,6 +6,7 @@ looks the English text up in the catalogue of the language that was chosen, and 
 without a translation is shown in English. ``tools/catalogue.py`` finds the texts and checks translations.
 """
 
+import ast
 import os
 import pathlib
 import sys
@@ -150,8 +151,21 @@ def catalogue(name: str, part: str = "library") -> Mapping[str, str]:
     """
     if name not in FOLDERS:
         return {}
-    from babel.messages.pofile import read_po  # only a translation needs it
+    file = LOCALES / FOLDERS[name] / "LC_MESSAGES" / f"{part}.po"
+    return dict(_entries(file.read_text(encoding="utf-8")))
 
-    with (LOCALES / FOLDERS[name] / "LC_MESSAGES" / f"{part}.po").open(encoding="utf-8") as file:
-        entries = read_po(file)
-    return {str(e.id): str(e.string) for e in entries if e.id and e.string and not e.fuzzy}
+
+def _entries(po: str) -> Iterator[tuple[str, str]]:
+    """The texts of a gettext catalogue and their translations, without those that are marked as doubtful."""
+    for block in po.split("\n\n"):
+        if "\n#, fuzzy" in f"\n{block}":
+            continue
+        said = {"msgid": "", "msgstr": ""}
+        key = ""
+        for line in block.splitlines():
+            if not line.startswith("#"):  # a comment, or a text that is no longer used
+                word, _quote, quoted = line.partition('"')
+                key = word.strip() or key
+                said[key] += ast.literal_eval(f'"{quoted}')
+        if said["msgid"] and said["msgstr"]:
+            yield said["msgid"], said["msgstr"]

@@ -69,11 +69,66 @@ def test_the_lock_names_no_build_and_no_address() -> None:
 
 def test_binder_has_the_same_torch_a_pinned_python_and_no_gpu() -> None:
     environment = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
-    *conda, pip = environment["dependencies"]
-    assert f"pytorch-cpu={pins('requirements.txt')['torch']}" in conda
-    assert any(re.fullmatch(r"python=3\.\d+", str(entry)) for entry in conda)
-    for line in pip["pip"]:
-        assert (ROOT / "binder" / line.split()[1]).exists(), line
+    packages = environment["dependencies"]
+    assert f"pytorch-cpu={pins('requirements.txt')['torch']}" in packages
+    assert any(re.fullmatch(r"python=3\.\d+", entry) for entry in packages)
+    install = next(x for x in (ROOT / "binder/postBuild").read_text().splitlines() if "pip install" in x)
+    assert {"--no-compile", "--no-cache-dir", "constraints.txt", '".[notebooks]"'} <= set(install.split())
+
+
+def reckoned(page: str) -> tuple[float, float]:
+    """The sum of the table's rows, and what the table says that it is."""
+    rows = dict(re.findall(r"^\| (.+?) \| (\d\.\d\d) \|$", page, re.MULTILINE))
+    together = float(rows.pop("together"))
+    return sum(map(float, rows.values())), together
+
+
+def test_binders_reckoning_adds_up_and_stays_under_its_limit() -> None:
+    page = (ROOT / "binder" / "README.md").read_text()
+    total, said = reckoned(page)
+    assert total == pytest.approx(said, abs=0.005)
+    assert said < 1.5
+    total, said = reckoned(page.replace("| 0.70 |", "| 2.70 |"))
+    assert total != pytest.approx(said, abs=0.005)
+
+
+INSTRUCTIONS = {"FROM", "RUN", "USER", "WORKDIR", "ARG", "ENV", "COPY", "EXPOSE", "CMD"}
+
+
+def instructions(dockerfile: str) -> list[tuple[str, str]]:
+    """Each instruction and its words; an unknown one is an error."""
+    lines = [line for line in dockerfile.splitlines() if line and not line.startswith("#")]
+    found = [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
+    assert {word for word, _ in found} <= INSTRUCTIONS
+    return found
+
+
+def test_the_container_sets_up_as_a_reader_does_without_being_root() -> None:
+    found = instructions((ROOT / "Dockerfile").read_text())
+    words = [word for word, _ in found]
+    assert words[0] == "FROM"
+    assert re.fullmatch(r"python:3\.1[1-4]-slim", found[0][1])
+    users = [rest for word, rest in found if word == "USER"]
+    assert users
+    assert users[-1] != "root"
+    set_up = words.index("RUN", words.index("COPY"))
+    assert found[set_up] == ("RUN", "python start.py set-up lab")
+    assert words.index("USER") < set_up
+    assert json.loads(found[-1][1]) == ["python", "start.py", "lab"]
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {".git", ".venv", ".progress.json"} <= set(ignored)
+    with pytest.raises(AssertionError):
+        instructions("FROM python\nCOPPY . .\n")
+
+
+def test_the_dev_container_uses_the_same_file_and_user() -> None:
+    made = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    file = (ROOT / ".devcontainer" / made["build"]["dockerfile"]).resolve()
+    assert file == ROOT / "Dockerfile"
+    assert ("USER", made["remoteUser"]) in instructions(file.read_text())
+    assert made["postCreateCommand"] == "python start.py set-up lab"
+    (named,) = re.findall(r"ACCUM_VENV=(\S+)", file.read_text())
+    assert made["containerEnv"]["ACCUM_VENV"] == named
 
 
 VENDORED = ("explainer/vendor", "web/vendor", "web/vendor/micropython")

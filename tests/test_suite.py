@@ -18,6 +18,11 @@ PAIRS = [
         "test_a_slip_in_a_solution_is_judged_as_in_the_notebook",
     ),
     ("gpu/test_roberta_lab.py", "test_the_whole_script_on_a_cpu", "test_the_quick_parts_of_the_script"),
+    (
+        "packaging/test_wheel.py",
+        "test_the_wheel_works_in_a_fresh_environment",
+        "test_an_installation_leaves_nothing_behind_in_the_checkout",
+    ),
     ("gpu/test_memory_grid.py", "test_the_whole_script_on_a_cpu", "test_the_script_measures_one_cell"),
 ]
 GALLERY = "tests/browser/test_gallery.py"

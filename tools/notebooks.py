@@ -2,10 +2,15 @@
 
     python tools/notebooks.py build [NAME ...]   scripts -> executed notebooks with still pictures
     python tools/notebooks.py check              fails if a notebook's cells differ from its script
+    python tools/notebooks.py address            gives all a first cell for hosts that have nothing installed
 
 The scripts in notebooks/src are what one edits and reviews; the notebooks are what students open. Each script
 makes a notebook in English and one in every other language: same code, its prose from the catalogue.
 ``--language zh`` takes one language alone.
+
+Once web/site.toml names the repository's address, each notebook begins with a cell that does nothing where
+the library is installed, and installs it from there elsewhere, as on Colab and Kaggle; ``address`` adds it to
+notebooks that are built, and keeps their outputs.
 """
 
 import argparse
@@ -13,6 +18,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import tomllib
 import unittest.mock
 from collections.abc import Iterator
 
@@ -31,6 +37,12 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+SET_UP = """\
+import importlib.util
+
+if importlib.util.find_spec("accum_lib") is None:  # on Colab, Kaggle and the like; their torch stays as it is
+    %pip install --quiet "accum_lib[notebooks] @ git+{address}"
+"""
 SPEAK = 'from accum_lib.words import use_language\n\nuse_language("{language}")'
 
 
@@ -42,8 +54,27 @@ def from_script(script: pathlib.Path, language: str = "en") -> nbformat.Notebook
         cell.id, cell.metadata = f"cell-{index:02}", nbformat.NotebookNode()
     if language != "en":
         translate(notebook, language)
+    if address():
+        notebook.cells.insert(1, _cell("code", "set-up", SET_UP.format(address=address()).strip()))
     notebook.cells.insert(1, _cell("markdown", "languages", switch(script, language)))  # below the title
     return notebook
+
+
+def address() -> str:
+    """Where the repository can be had, as the site's settings say; "" if nobody has said it."""
+    settings = ROOT / "web" / "site.toml"
+    return tomllib.loads(settings.read_text(encoding="utf-8"))["repository"] if settings.exists() else ""
+
+
+def put_address(script: pathlib.Path, language: str) -> None:
+    """Bring a built notebook's first cell of code up to date; all others stay, with their outputs."""
+    path = target(script, language)
+    built = nbformat.read(path, as_version=4)
+    built.cells = [cell for cell in built.cells if cell.id != "set-up"]
+    for index, cell in enumerate(from_script(script, language).cells):
+        if cell.id == "set-up":
+            built.cells.insert(index, cell)
+    nbformat.write(built, path)
 
 
 def translate(notebook: nbformat.NotebookNode, language: str) -> None:
@@ -139,7 +170,7 @@ def faults(scripts: list[pathlib.Path], languages: list[str]) -> Iterator[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("command", choices=["build", "check"])
+    parser.add_argument("command", choices=["build", "check", "address"])
     parser.add_argument("names", nargs="*", help="such as 00_start_here; all if none is given")
     parser.add_argument("--language", choices=list(LANGUAGES), help="this one alone")
     arguments = parser.parse_args()
@@ -148,6 +179,12 @@ def main() -> int:
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     if arguments.command == "build":
         build_all(scripts, languages)
+        return 0
+    if arguments.command == "address":
+        for name in languages:
+            for script in scripts:
+                put_address(script, name)
+        print(f"the address is {address() or 'not set: repository in web/site.toml'}")
         return 0
     found = list(faults(scripts, languages))
     print(*found, sep="\n", end="\n" if found else "")

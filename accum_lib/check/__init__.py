@@ -8,6 +8,12 @@ It watches gradients, weights and the optimizer while the loop runs, compares ev
 batch's gradient at the same weights, and names what it finds. It never reads the loop's source.
 """
 
+from accum_lib.extras import need
+from accum_lib.private import CHECKER, need_inside_torch
+
+need(__name__, "check")
+need_inside_torch(__name__, CHECKER)
+
 from accum_lib.check.case import Case, standard_cases
 from accum_lib.check.checker import assert_equivalent, check, check_case, gradient_error
 from accum_lib.check.loop import core_loop

@@ -75,6 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_scoreboard(_: argparse.Namespace) -> int:
     """Print the table; always 0, since a framework's fault is no failure of this command."""
+    from accum_lib.extras import need
+
+    need("accum scoreboard", "frameworks", "numpy", "sklearn", "transformers")
     from accum_lib.check.frameworks.scoreboard import ScoreRow, scoreboard, table
 
     rows = list(scoreboard())

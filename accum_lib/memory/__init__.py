@@ -3,6 +3,12 @@
 Start with ``predict``, ``plan`` and ``guard``; ``trace/storages.py`` is the heart of it.
 """
 
+from accum_lib.extras import need
+from accum_lib.private import MEMORY, need_inside_torch
+
+need(__name__, "memory")
+need_inside_torch(__name__, MEMORY)
+
 from accum_lib.memory.guard import WouldNotFitError, guard
 from accum_lib.memory.planner import plan
 from accum_lib.memory.prediction import predict

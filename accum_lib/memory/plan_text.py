@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from accum_lib.machine import GIB
 from accum_lib.memory.cards import UTILISATION
@@ -11,7 +12,7 @@ from accum_lib.memory.settings import Settings
 from accum_lib.words import N_, _, listed, sentences
 
 
-def rank(option: Option) -> tuple:
+def rank(option: Option) -> tuple[Any, ...]:
     """What fits comes first, the fastest of it before, then what changes least."""
     changes = option.checkpointing + (option.precision != "fp32") + (option.optimizer != "adamw")
     if not option.fits:

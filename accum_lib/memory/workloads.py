@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from accum_lib.accumulate import LossSum
+from accum_lib.extras import need
 from accum_lib.losses import classification_loss_sum
 
 Batch = Any
@@ -163,6 +164,7 @@ def named(
     """
     if model not in MODELS:
         raise ValueError(f"no model {model!r} is known; there are {', '.join(MODELS)}")
+    need(f"the model {model}", "train", "transformers")
     family, heads, shape = MODELS[model]
     head = head or heads[0]
     if head not in heads:

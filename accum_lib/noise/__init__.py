@@ -6,6 +6,10 @@
 ``monitor``     the same during ordinary accumulation, for free
 """
 
+from accum_lib.extras import need
+
+need(__name__, "noise")
+
 from accum_lib.noise.estimates import from_two_sizes, from_window, from_windows
 from accum_lib.noise.exact import from_gradients, law, population
 from accum_lib.noise.examples import example_gradients, gradient_chunks

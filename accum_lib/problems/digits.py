@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accum_lib.extras import need
 from accum_lib.losses import classification_loss_sum, count_samples
 from accum_lib.words import _
 
@@ -28,6 +29,7 @@ def mlp(hidden: int = 32, dtype: torch.dtype = torch.float32) -> nn.Module:
 @cache
 def _all_digits() -> Any:
     """Read once; everybody takes copies."""
+    need("the digits data set", "notebooks", "sklearn")
     from sklearn.datasets import load_digits  # takes a second to import
 
     return load_digits()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accum_lib.extras import need
 from accum_lib.words import _
 
 PAD, START, END, FIRST_BYTE = 1, 0, 2, 4  # RoBERTa's own special ids; byte b becomes token 4 + b
@@ -41,6 +42,7 @@ def make_roberta(size: str = "tiny", num_labels: int = 2, dropout: float = 0.1, 
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {sorted(SIZES)}; got {size!r}")
+    need("RoBERTa", "train", "transformers")
     from transformers import RobertaConfig, RobertaForSequenceClassification  # takes seconds to import
 
     shape: dict[str, Any] = {

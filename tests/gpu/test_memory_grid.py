@@ -20,7 +20,7 @@ from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace.update import trace_update
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "gpu" / "memory_grid.py"
-RESULT = SCRIPT.with_suffix(".json")  # of a GPU
+RESULT = memory.GRID  # of a GPU
 
 
 def test_the_script_measures_one_cell(tmp_path) -> None:

@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import subprocess
 
 import nbformat
 import pytest
@@ -89,9 +88,3 @@ def test_a_translation_that_changes_is_drift(monkeypatch) -> None:
     assert tool.drifted(script, "zh")
 
 
-def test_make_lab_opens_the_first_notebook_of_the_language() -> None:
-    for given, expected in [([], "notebooks/00_"), (["ACCUM_LANGUAGE=zh"], "notebooks/zh/00_")]:
-        said = subprocess.run(
-            ["make", "-n", "lab", *given], cwd=tool.ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        assert f"jupyter lab {expected}start_here.ipynb" in said

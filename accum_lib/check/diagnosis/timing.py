@@ -16,7 +16,7 @@ from accum_lib.check.diagnosis.evidence import (
     holds_something,
     support,
 )
-from accum_lib.check.recorder import Vectors
+from accum_lib.check.recorder import BackwardPass, Vectors
 from accum_lib.check.reference import aligned
 from accum_lib.check.report import Diagnosis, Report
 from accum_lib.words import _, listed
@@ -178,7 +178,7 @@ def _not_cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
     return None
 
 
-def _passes_after_updates(evidence: Evidence) -> Iterator:
+def _passes_after_updates(evidence: Evidence) -> Iterator[BackwardPass]:
     """The pass that follows an update within the same epoch."""
     passes, starts = evidence.recorder.passes, evidence.recorder.epoch_starts
     for update in evidence.recorder.updates:

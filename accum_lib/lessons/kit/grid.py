@@ -227,6 +227,8 @@ class GridExplorer(anywidget.AnyWidget):
     def _on_message(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
         if content.get("type") == "fill":
             self.fill()
+        elif content.get("type") == "plotly":  # the host of the front end did not find the shared copy
+            self.send({"type": "plotly"}, buffers=[plotly_module().source])
 
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live widget, and beside it a still picture with its text for viewers that run nothing."""

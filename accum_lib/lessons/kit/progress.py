@@ -1,12 +1,14 @@
 """What the reader has done so far, in a small local file: predictions made, exercises solved.
 
-The file is at the project's root and never leaves the machine. Whatever is wrong with it is reported in
-words and disturbs no lesson: the lesson counts, not the bookkeeping.
+In a clone of the project the file is at its root; of an installed library it is among the user's own data. It
+never leaves the machine. Whatever is wrong with it is reported in words and disturbs no lesson: the lesson
+counts, not the bookkeeping.
 """
 
 import json
 import os
 import pathlib
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -35,10 +37,21 @@ class ProgressError(Exception):
 
 
 def path() -> pathlib.Path:
-    """Where the progress is kept; the current folder if the library is in no project's folder."""
+    """Where the progress is kept: at the clone's root, else in the system's folder for a user's data."""
     if named := os.environ.get(VARIABLE):
         return pathlib.Path(named)
-    return (ROOT if (ROOT / "pyproject.toml").exists() else pathlib.Path.cwd()) / ".progress.json"
+    if (ROOT / "pyproject.toml").exists():
+        return ROOT / ".progress.json"
+    return _user_data() / "accum_lib" / "progress.json"
+
+
+def _user_data() -> pathlib.Path:
+    home = pathlib.Path.home()
+    if sys.platform == "win32":
+        return pathlib.Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support"
+    return pathlib.Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
 
 
 def load() -> Progress:
@@ -48,8 +61,7 @@ def load() -> Progress:
         ProgressError: the file is there, but is not what ``record_...`` writes.
     """
     try:
-        found = json.loads(path().read_text(encoding="utf-8"))
-        return _checked(found["predictions"], found["exercises"])
+        return read(path())
     except FileNotFoundError:
         return Progress()
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -61,6 +73,12 @@ def load() -> Progress:
                 kind=type(error).__name__,
             )
         ) from error
+
+
+def read(file: pathlib.Path) -> Progress:
+    """What a file says, whoever wrote it; Python's own errors if it is not what ``record_...`` writes."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return _checked(found["predictions"], found["exercises"])
 
 
 def record_prediction(question: str, right: bool) -> str:

@@ -68,6 +68,11 @@ class Quiz:
         said = _("Your prediction: {question}", question=self._question)
         display({**data, "text/plain": said + options}, raw=True)
 
+    def solved(self) -> tuple[str, list[str], int, str]:
+        """The question, its options, the index of the right one and why: computed now."""
+        right, explanation = self._answer()
+        return self._question, self._options, right, explanation
+
     def _on_choice(self, change: object) -> None:
         self.button.disabled = self.choice.value is None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.progress import ROOT
 from accum_lib.lessons.kit.still import show_still, wrapped
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.memory import figure
@@ -19,9 +20,8 @@ from accum_lib.words import N_, _
 
 SIZES = (2, 4, 8, 16, 32, 64)
 TOKENS = (128, 512)
-GPU_FOLDER = Path(__file__).parents[3] / "benchmarks" / "gpu"  # scripts, and results that are committed
-GRID = GPU_FOLDER / "memory_grid.json"
-OWN = GPU_FOLDER.parents[1] / "build" / "gpu"  # where "make gpu" writes the reader's own
+GRID = Path(__file__).with_name("memory_grid.json")  # what a GPU measured, committed
+OWN = ROOT / "build" / "gpu"  # where "make gpu" writes the reader's own
 MOMENTS = 90  # of the timeline: enough for its teeth, few enough to redraw while a hand moves
 MakeWorkload = Callable[[int], Workload]
 

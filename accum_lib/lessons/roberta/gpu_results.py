@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 
+from accum_lib.lessons.kit.progress import ROOT
 from accum_lib.lessons.kit.still import show_still, wrapped
-from accum_lib.lessons.memory.explorer import GPU_FOLDER, measured_on, own_or, show_file
+from accum_lib.lessons.memory.explorer import measured_on, own_or, show_file
 from accum_lib.lessons.roberta.figure import throughput_picture as picture
 from accum_lib.lessons.roberta.figure import throughput_summary as summary
 from accum_lib.machine import GIB
 from accum_lib.words import N_, _
 
-SCRIPT = GPU_FOLDER / "roberta_lab.py"
-COMMITTED = SCRIPT.with_suffix(".json")
+SCRIPT = ROOT / "benchmarks" / "gpu" / "roberta_lab.py"  # only in a clone
+COMMITTED = Path(__file__).with_name("roberta_lab.json")
 SECONDS = 240  # in a notebook; the whole takes up to nine minutes
 NONE = N_("""\
 This machine has no GPU, and no results of one have been committed: this has not run on a GPU yet,
@@ -69,7 +70,7 @@ TITLES = {
 def show_gpu_results() -> None:
     """The reader's own results; else run the script on the GPU that is here; else show what is committed."""
     found = own_or(COMMITTED)
-    if torch.cuda.is_available() and found == COMMITTED:
+    if torch.cuda.is_available() and found == COMMITTED and SCRIPT.exists():
         show(measured())
     elif found.exists():
         show_file(found, show)

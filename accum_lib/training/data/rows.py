@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accum_lib.extras import need
 from accum_lib.words import first_line
 
 LONGEST_FIELD = 2**31 - 1  # characters; the most that csv takes on every system
@@ -242,11 +243,10 @@ def _object(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:
 
 
 def _read_parquet(file: Path) -> Table:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(f"{file}: Parquet needs the package pyarrow: pip install pyarrow") from error
+    need(f"{file}: Parquet", "data", "pyarrow")
+    import pyarrow
+    import pyarrow.parquet
+
     try:
         columns, values = _parquet_columns(pyarrow, file)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:

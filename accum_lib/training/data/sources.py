@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from accum_lib.extras import need
 from accum_lib.training.data import Example, TextData
 
 REPOSITORY = "nyu-mll/glue"
@@ -48,10 +49,9 @@ def load_glue(task: str, num_train: int | None = None, num_held_out: int | None 
 
 
 def _download(task: str) -> Any:
-    try:
-        import datasets  # takes a second to import
-    except ImportError as error:
-        raise ImportError("GLUE needs the package datasets: pip install datasets==5.2.0") from error
+    need("GLUE", "data")
+    import datasets  # takes a second to import
+
     try:
         return datasets.load_dataset(REPOSITORY, task)
     except Exception as error:  # the hub's client raises errors of several packages

@@ -132,12 +132,31 @@ def test_the_file_is_json_that_a_reader_can_look_at(file) -> None:
     assert json.loads(file.read_text()) == {"predictions": {}, "exercises": ["check_this"]}
 
 
-def test_by_default_it_lies_at_the_projects_root_or_where_the_kernel_runs(tmp_path, monkeypatch) -> None:
+def test_by_default_it_lies_at_the_projects_root(monkeypatch) -> None:
     monkeypatch.delenv(progress.VARIABLE)
     assert progress.path() == progress.ROOT / ".progress.json"
+
+
+@pytest.mark.parametrize(
+    ("system", "variable"), [("win32", "LOCALAPPDATA"), ("darwin", ""), ("linux", "XDG_DATA_HOME")]
+)
+def test_of_an_installed_library_it_lies_among_the_users_data(
+    system, variable, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.delenv(progress.VARIABLE)
     monkeypatch.setattr(progress, "ROOT", tmp_path)  # the library alone, in site-packages
-    monkeypatch.chdir(tmp_path)
-    assert progress.path() == tmp_path / ".progress.json"
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(progress.pathlib.Path, "home", lambda: tmp_path / "home")
+    for name in ("LOCALAPPDATA", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    found = progress.path()
+    assert found.is_relative_to(tmp_path / "home")
+    assert found.parts[-2:] == ("accum_lib", "progress.json")
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path / "named"))
+        assert progress.path() == tmp_path / "named" / "accum_lib" / "progress.json"
+    assert progress.record_exercise("check_this") == ""
+    assert progress.load().exercises == ("check_this",)
 
 
 def test_a_check_keeps_its_name() -> None:

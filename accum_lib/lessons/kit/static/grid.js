@@ -3,13 +3,44 @@
 
 let plotlyModule = null;
 
+const PATIENCE_MS = 10000;
+
+// The copy that all explorers of a kernel share, by a reference to another widget's model.
+async function fromShared(model) {
+  const reference = model.get("plotly");
+  const resolved = typeof reference !== "string";
+  const shared = resolved ? reference : await model.widget_manager.get_model(reference.slice("IPY_MODEL_".length));
+  const source = shared.get("source");
+  if (!source) throw new Error("the shared copy of plotly.js is empty");
+  return source;
+}
+
+// The same copy in a message to this explorer alone.
+function fromKernel(model) {
+  return new Promise((resolve) => {
+    const take = (content, buffers) => {
+      if (content.type !== "plotly") return;
+      model.off("msg:custom", take);
+      resolve(buffers[0]);
+    };
+    model.on("msg:custom", take);
+    model.send({ type: "plotly" });
+  });
+}
+
+// Hosts that are not Jupyter (Colab, editors) may not resolve a reference between widgets, or never answer.
+async function plotlySource(model) {
+  const shared = fromShared(model);
+  const late = new Promise((done) => setTimeout(done, PATIENCE_MS));
+  const first = await Promise.race([shared.catch(() => null), late]);
+  return first || Promise.any([shared, fromKernel(model)]);
+}
+
 // plotly.js comes from the installed Python package, compressed, through the kernel: no request leaves
 // the machine, and one copy serves every explorer of the page.
 async function loadPlotly(model) {
   if (plotlyModule || globalThis.__accumPlotly) return plotlyModule || globalThis.__accumPlotly;
-  const id = model.get("plotly").slice("IPY_MODEL_".length);
-  const shared = await model.widget_manager.get_model(id);
-  const zipped = new Blob([shared.get("source")]).stream();
+  const zipped = new Blob([await plotlySource(model)]).stream();
   const text = await new Response(zipped.pipeThrough(new DecompressionStream("gzip"))).text();
   const holder = { exports: {} };
   new Function("module", "exports", "define", text)(holder, holder.exports, undefined);
