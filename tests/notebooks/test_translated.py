@@ -86,5 +86,3 @@ def test_a_translation_that_changes_is_drift(monkeypatch) -> None:
     english_title = next(text for text in known if text.startswith("# Start here"))
     monkeypatch.setattr(tool, "translations", lambda locale: {**known, english_title: "# 别的标题"})
     assert tool.drifted(script, "zh")
-
-
