@@ -14,7 +14,7 @@ WRONG = {
         (lambda p, k: ..., "returns nothing yet"),
         (lambda p, k: 4 * p * (k - 1), "never K sets"),
         (lambda p, k: 0, "what of the first one is still there"),
-        (lambda p, k: 4 * p, "compared with itself"),
+        (lambda p, k: 4 * p, "with K = 1 there is nothing extra, so 0"),
         (lambda p, k: 2 * p * (k > 1), "the lens says 4.0"),
         (lambda p, k: p / 0, "raised ZeroDivisionError"),
     ],

@@ -23,6 +23,19 @@ def clipped(clip, divide=True):
     return train
 
 
+def clipped_after_the_step(
+    model, optimizer, batches, accumulation_steps, max_grad_norm
+):
+    for window in windows(batches, accumulation_steps):
+        total = sum((labels != -100).sum() for _, labels in window)
+        for inputs, labels in window:
+            loss = cross_entropy(model(inputs), labels, reduction="sum") / total
+            loss.backward()
+        optimizer.step()
+        clip_grad_norm_(model.parameters(), max_grad_norm)
+        optimizer.zero_grad()
+
+
 def each_apart(parameters, max_grad_norm):
     for parameter in parameters:
         clip_grad_norm_(parameter, max_grad_norm)
@@ -49,6 +62,8 @@ def logged(log_of, ticks_at="update"):
                 (loss / sum(counts)).backward()
                 if ticks_at == "micro-batch":
                     scheduler.step()
+            if ticks_at == "before":
+                scheduler.step()
             optimizer.step()
             optimizer.zero_grad()
             if ticks_at == "update":
@@ -78,6 +93,7 @@ WRONG = {
             "which norm do you clip to",
         ),
         (clipped(lambda parameters, norm: None), "is it clipped at all"),
+        (clipped_after_the_step, "it clips after optimizer.step()"),
         (clipped(each_apart), "clip all parameters together"),
         (clipped(clip_grad_norm_, divide=False), "even where nothing needs clipping"),
         (mean_of_means_clipped, "a mean of means"),
@@ -95,6 +111,10 @@ WRONG = {
         (
             logged(lambda losses, counts: losses[-1] / counts[-1]),
             "the last micro-batch's alone",
+        ),
+        (
+            logged(lambda losses, counts: sum(losses) / sum(counts), "before"),
+            "scheduler.step() comes before optimizer.step()",
         ),
         (logged(lambda losses, counts: sum(losses)), "is not the window's mean"),
         (logged(lambda losses, counts: None), "return the losses"),

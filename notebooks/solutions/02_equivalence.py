@@ -19,4 +19,4 @@ def weight(index, counts):
     return (1 / len(counts)) / (counts[index] / sum(counts))
 
 
-data = ([1, 2, 1], 2)
+data = ([1, 2], 3)

@@ -107,17 +107,18 @@ def check_data(answer: tuple[Sequence[int], int]) -> Feedback:
                 titles=clauses(hidden),
             )
         )
-    if len(counts) > 3:
+    if len(counts) > 2:
         return not_yet(
             _(
-                "all five are caught, with {number} micro-batches. It can be done with fewer.",
+                "all five are caught, with {number} micro-batches. It can be done with fewer: is a full "
+                "window needed?",
                 number=len(counts),
             )
         )
     return right(
         _(
-            "Counts of {counts} with K = {steps}: a full window of two that count unlike, and a shorter "
-            "one. That is all a test needs.",
+            "Counts of {counts} with K = {steps}: one window, shorter than K, of two that count unlike. That "
+            "is all a test needs.",
             counts=listed([str(n) for n in counts]),
             steps=steps,
         )

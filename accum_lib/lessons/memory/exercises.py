@@ -58,7 +58,7 @@ def check_second_buffer(extra_bytes: Callable[[int, int], float]) -> Feedback:
     true = {k: _backward_peak(found, k) - first for k in given}
     unit = 4 * PARAMETERS
     if given[1] != 0:
-        return not_yet(_("for K = 1 you say {given:,.0f}, but it is compared with itself.", given=given[1]))
+        return not_yet(_("with K = 1 there is nothing extra, so 0; you say {given:,.0f}.", given=given[1]))
     if abs(given[4] - 3 * unit) < 0.1 * unit:
         return not_yet(_("every micro-batch adds to the same gradients; there are never K sets of them."))
     if all(abs(given[k] - true[k]) < 0.1 * unit for k in given):

@@ -1,7 +1,10 @@
 """Exercises of notebook 05: loops to repair."""
 
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
 from accum_lib.check import check_case
-from accum_lib.check.case import COUNTS, token_case
+from accum_lib.check.case import COUNTS, Case, token_case
 from accum_lib.check.loop import Loop, wishes_of
 from accum_lib.check.report import Report
 from accum_lib.lessons.equivalence.exercises import grade_loop
@@ -22,10 +25,8 @@ def check_clipped_repair(loop: Loop) -> Feedback:
         return not_yet(
             _("keep the parameter max_grad_norm: the norm that a window's gradient is clipped to.")
         )
-    clipped, seldom = (
-        check_case(loop, token_case(COUNTS, 3, _("ragged labels"), max_grad_norm=norm))
-        for norm in (0.1, 100.0)
-    )
+    cases = [token_case(COUNTS, 3, _("ragged labels"), max_grad_norm=norm) for norm in (0.1, 100.0)]
+    clipped, seldom = (check_case(loop, case) for case in cases)
     if clipped.ok and seldom.ok:
         return right(_("The whole window's gradient is clipped, once, just before the update."))
     if clipped.ok:
@@ -34,10 +35,17 @@ def check_clipped_repair(loop: Loop) -> Feedback:
         return not_yet(
             _("even where nothing needs clipping, {message}.", message=seldom.diagnoses[0].message)
         )
-    if clipped.codes != ("unexplained",):
+    if clipped.codes not in (("unexplained",), ("not_clipped",)):
         return not_yet(_("{hint}.", hint=clipped.diagnoses[0].message))
     longer = clipped.updates[0].scale
     if clipped.updates[0].unexplained < clipped.tolerance:
+        if _clips_too_late(loop, cases[0]):
+            return not_yet(
+                _(
+                    "it clips after optimizer.step(), when the weights have moved already: clip between the "
+                    "last backward pass and the step."
+                )
+            )
         return not_yet(
             _(
                 "right until it is to be clipped, then {longer:.0f} times too long: is it clipped at all?",
@@ -73,7 +81,32 @@ def check_logged_repair(loop: Loop) -> Feedback:
                 windows=len(case.windows()),
             )
         )
+    if report.updates[0].learning_rate < 0.999 * case.learning_rate:
+        return not_yet(
+            _(
+                "scheduler.step() comes before optimizer.step(), so the first learning rate is never used: "
+                "tick after the update."
+            )
+        )
     return right(_("Gradients, schedule and log are one big batch's."))
+
+
+def _clips_too_late(loop: Loop, case: Case) -> bool:
+    """Whether the gradients of every update are shortened to the norm, but only once it has been made."""
+    used: list[list[torch.Tensor]] = []
+
+    def keep(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        used.append([p.grad for p in parameters if p.grad is not None])
+
+    hook = register_optimizer_step_post_hook(keep)
+    try:
+        check_case(loop, case)
+    finally:
+        hook.remove()
+    assert case.max_grad_norm is not None
+    lengths = [float(torch.nn.utils.get_total_norm(gradients)) for gradients in used]
+    return bool(lengths) and all(0 < length < 1.001 * case.max_grad_norm for length in lengths)
 
 
 def _hint(report: Report) -> Feedback | None:
