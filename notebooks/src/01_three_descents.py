@@ -45,10 +45,14 @@ for run in (
 # `N = 1000` examples in 10 mini-batches of `M = 100`, gradients accumulated over `K = 2`. So each update
 # uses `B = M·K = 200` examples, and one epoch makes 1000 / 200 = 5 updates.
 #
-# > **Notation.** Some texts write `B` for the *number* of mini-batches, so `M = N/B`, and give the update as
-# > `w ← w − α Σᵢ ∇Lᵢ(w)`, the **sum** of `K` gradients, while their code divides the loss by `K`, which gives
-# > the **mean**. Here `B = M·K` is the number of *examples* in one update, and the gradient is the mean.
-# > For the worked example: their `B = 10` is our `N/M`; their step with rate `α` is our step with rate `K·α`.
+# <details><summary><b>Notation</b>: does your text write <code>B</code> for the number of mini-batches?</summary>
+#
+# Some texts do, so `M = N/B`, and give the update as `w ← w − α Σᵢ ∇Lᵢ(w)`, the **sum** of `K` gradients, while
+# their code divides the loss by `K`, which gives the **mean**. Here `B = M·K` is the number of *examples* in one
+# update, and the gradient is the mean. For the worked example: their `B = 10` is our `N/M`; their step with rate `α`
+# is our step with rate `K·α`.
+#
+# </details>
 
 # %% [markdown]
 # Before you run the next cell:
@@ -91,7 +95,7 @@ explorer.show()
 # 1. Keep `M·K = 200`: (200, 1), (100, 2), (50, 4), (20, 10). Does the blue path move at all?
 # 2. Keep `M = 100` and raise `K`, at equal *examples*. Fewer updates: where does it end? Now at equal *updates*.
 # 3. Learning rate 0.4: which path swings from side to side, and which jitters? What does a larger `B` cure?
-# 4. *Sum of K* with `K = 10`: raise the learning rate until it diverges. Which rate does the mean bear?
+# 4. *Sum of K* with `K = 10`: raise the learning rate until it diverges. How high can the rate go with the mean?
 
 # %% [markdown]
 # **What you saw**
@@ -189,6 +193,30 @@ def learning_rate(mean_rate, accumulation_steps):
 check_same_step(learning_rate)
 
 # %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. `M` = 50 and `K` = 4: which descent without accumulation follows the same
+# path?</summary>
+#
+# Mini-batches of `B = M·K = 200`. `K` decides how many passes it takes, not where it goes.
+#
+# </details>
+#
+# <details><summary>2. Which two comparisons of batch sizes are fair, and why do they disagree?</summary>
+#
+# At equal examples a larger `B` makes fewer updates and gets less far; at equal updates it gets as far, but
+# uses more examples. Say which one you mean.
+#
+# </details>
+#
+# <details><summary>3. Gradients are summed and not averaged. Which learning rate makes the same
+# step?</summary>
+#
+# One that is `K` times smaller. In a shorter last window the sum still steps less far.
+#
+# </details>
+
+# %% [markdown]
 # ## Sources
 #
 # - Bottou, Curtis, Nocedal (2018), *Optimization Methods for Large-Scale Machine Learning*, arXiv 1606.04838,
@@ -196,3 +224,6 @@ check_same_step(learning_rate)
 # - Goyal et al. (2017), *Accurate, Large Minibatch SGD*, arXiv 1706.02677: learning rate and batch size.
 # - Ioffe and Szegedy (2015), *Batch Normalization*, arXiv 1502.03167.
 # - The mean of means in practice: OpenNMT-py issue 526 (2018), Transformers pull request 34191 (2024).
+
+# %% [markdown]
+# **Next:** [02 Equivalence](02_equivalence.ipynb): when is accumulation exact, and how would you know?

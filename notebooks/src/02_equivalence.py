@@ -36,10 +36,10 @@ questions.lonely_token().show()
 # ## 2. The microscope
 #
 # One window of a small network that labels tokens; its gradient beside that of one big batch in float64, for
-# `K` from 1 to 128. The dashed line is what rounding alone may do, from the number format and the lengths of
-# the sums (Higham and Mary 2019): an error below it proves nothing wrong, an error above it is a fault.
+# `K` from 1 to 128. Below the dashed line rounding alone can explain the error. Above it, it cannot, and there is a
+# fault. (The line follows from the number format and the lengths of the sums: Higham and Mary 2019.)
 #
-# In formats like bfloat16, what does the *buffer* cost, in which gradients are added up?
+# What happens if gradients are added up in bfloat16?
 
 # %%
 questions.coarse_buffer().show()
@@ -61,7 +61,8 @@ explorer.show()
 # **What you saw**
 #
 # - Weighed rightly, the error stays below what rounding makes, for each format and each `K`. That is what
-#   "the same" means for floating-point numbers: not bit by bit, but no further off than the order of a sum.
+#   "the same" means for floating-point numbers: not identical bits, but no further
+#   apart than adding the same numbers in another order.
 # - A mean of means is off by tens of per cent in float64 too. No number format mends wrong weights. With 6 tokens
 #   in each micro-batch it is exact, which is why tests with even batches do not find it.
 # - A coarse buffer loses digits at every addition. So frameworks keep float32 buffers for bfloat16 models, or should.
@@ -102,8 +103,8 @@ print(explain(check(train)[0]))
 # ## 4. The frameworks that are installed here
 #
 # Each runs as its own guide has it, on ragged data, `K` = 3, with a short last window. The verdicts are computed
-# now, with the versions that you have; they may be others tomorrow. *Scale* is the gradient's length along the big
-# batch's; *mended* is the same framework with the remedy below the table. (`python -m accum_lib scoreboard`
+# now, with the versions that you have; they may be others tomorrow. *Scale* 3.00: the gradient is three times too
+# long. *Mended* is the same framework with the remedy below the table. (`python -m accum_lib scoreboard`
 # tries more: short epochs, and Lightning if it is installed.)
 
 # %%
@@ -189,6 +190,70 @@ data = ([4, 4, 4, 4], 2)  # change the counts, and K
 check_data(data)
 
 # %% [markdown]
+# ## 7. The loop to take home
+#
+# Notebook [00](00_start_here.ipynb) has the right loop in plain PyTorch, beside the usual wrong one. The wrong one is
+# `train` of section 3. Here is the right one again, in 16 bits on a GPU; the numbers mark what mixed precision adds.
+#
+# ```python
+# import torch
+# from torch.nn.functional import cross_entropy
+# from torch.nn.utils import clip_grad_norm_
+#
+# scaler = torch.amp.GradScaler("cuda")                                     # 1. kept from epoch to epoch
+#
+#
+# def train(model, optimizer, batches, accumulation_steps, scheduler, max_grad_norm=1.0):
+#     for start in range(0, len(batches), accumulation_steps):
+#         window = batches[start : start + accumulation_steps]
+#         total = sum((labels != -100).sum() for _, labels in window)
+#         for inputs, labels in window:
+#             with torch.autocast("cuda", dtype=torch.float16):             # 2. the forward pass alone
+#                 loss = cross_entropy(model(inputs), labels, reduction="sum")
+#             scaler.scale(loss / total).backward()                         # 3. one scale for the whole window
+#         scaler.unscale_(optimizer)                                        # 4. once, before clipping
+#         clip_grad_norm_(model.parameters(), max_grad_norm)
+#         scaler.step(optimizer)                                            # 5. skips what is not finite
+#         scaler.update()                                                   # 6. once per window
+#         scheduler.step()
+#         optimizer.zero_grad()
+# ```
+#
+# A scale that is too high makes numbers infinite: then the update is skipped, and the scale halved. That may happen to
+# the first few updates, and is no fault.
+#
+# With bfloat16 no scaler is needed: its numbers reach as far as float32's. Write `dtype=torch.bfloat16`, and
+# `enabled=False` in the scaler. Keep the weights, and so `.grad`, in float32: a bfloat16 buffer loses digits at every
+# addition, as the microscope shows.
+#
+# **And the learning rate?** For the same `B` it stays as it is, whatever `M` and `K` are. If `B` changes:
+# [03, section 6](03_variance.ipynb).
+
+# %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. Why is a mean of means wrong, and when does nobody notice?</summary>
+#
+# It weighs micro-batches alike, however much each counts. If all count the same it is exact, so tests with even
+# batches do not find it.
+#
+# </details>
+#
+# <details><summary>2. Accumulated and big-batch gradients differ in the last digits. Is that a
+# fault?</summary>
+#
+# Not below what rounding explains: numbers were added in another order. Above it, there is a fault.
+#
+# </details>
+#
+# <details><summary>3. Name a layer or loss for which no loop can be exact, and say why.</summary>
+#
+# BatchNorm, or a contrastive loss with in-batch negatives: examples of one batch influence each other, and a
+# micro-batch shows them fewer.
+#
+# </details>
+
+# %% [markdown]
 # ## Sources
 #
 # - Higham and Mary (2019), *A New Approach to Probabilistic Rounding Error Analysis*, SIAM J. Sci. Comput. 41(5),
@@ -197,4 +262,7 @@ check_data(data)
 # - Gao et al. (2021), *Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup*, arXiv 2101.06983:
 #   the gradient cache.
 # - Wu and He (2018), *Group Normalization*, arXiv 1803.08494. Ioffe and Szegedy (2015), arXiv 1502.03167.
-# - Next: [05 When it breaks](05_when_it_breaks.ipynb), fifteen ways to get it wrong.
+
+# %% [markdown]
+# **Next:** [03 Variance](03_variance.ipynb): what does a larger `B` buy? Or straight to [05 When it
+# breaks](05_when_it_breaks.ipynb): fifteen ways to get it wrong.

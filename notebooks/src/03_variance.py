@@ -5,9 +5,10 @@
 # and when is it no longer worth its examples?
 #
 # **After this notebook you can**
-# - say how the variance of a mini-batch gradient depends on `B` and on `N`, and when that law fails;
+# - answer: how does the variance of a mini-batch gradient depend on `B` and on `N`, and is that always so?
 # - measure the gradient noise scale for free while accumulating, with a confidence interval;
 # - compare batch sizes fairly, at equal examples and at equal updates, and find the critical batch size;
+# - decide what to do with the learning rate when `B` changes;
 # - judge three published claims about batch size by what you see, and name what you could not test.
 #
 # **Time:** 45 minutes. **Before this:** [01 Three descents](01_three_descents.ipynb).
@@ -21,7 +22,6 @@
 # %%
 from accum_lib.lessons.variance import (
     VarianceLab,
-    guess_explorer,
     questions,
     variance_explorer,
 )
@@ -30,17 +30,11 @@ lab = VarianceLab()
 questions.variance_against_steps(lab).show()
 
 # %% [markdown]
-# Or as a curve: pick the one you expect, then have the measured one drawn beside it.
-
-# %%
-guess_explorer(lab).show()
-
-# %% [markdown]
 # ## 2. Explore: a cloud of gradients
 #
 # Each blue dot is the gradient of one mini-batch of `N = 512` digits, for an MLP with 2,410 weights. A plane can't
-# show 2,410 directions, so two were chosen **for the plot**: along `G`, and of those at right angles to it the one
-# in which single examples differ most. Most of the variance is in directions that you do not see here; the
+# show 2,410 directions, so two were chosen **for the plot**. Horizontal: the direction of `G`. Vertical: the direction
+# at right angles in which examples disagree most. Most of the variance is in directions that you do not see here; the
 # curve at the top right counts all of them.
 
 # %%
@@ -162,7 +156,7 @@ races_explorer(races).show()
 #
 # - **Seen.** Larger batches need fewer updates, with less and less to gain, and more examples. Examples against `B`
 #   follow their curve `E = E_min + S_min·B` closely. Beyond `E_min/S_min`, the critical batch size, more accumulation
-#   mostly costs examples. From a target of 1.0 on it grows as the target falls, and so does the noise scale.
+#   mostly costs examples. The lower the target (below 1.0), the larger are both this and the noise scale.
 # - **Not as claimed.** The noise scale is roughly ten times the critical batch size here (the words below the picture
 #   say both). As a ruler for the order of magnitude it is of use, as a setting it is not.
 #   Their evidence spans six orders of magnitude, where a factor of ten is small; and a learning rate tried in
@@ -187,8 +181,8 @@ claims_explorer(races).show()
 #   and warm-up makes no difference. So here it is a cure for instability, and no more.
 # - **Could not be tested here:** ImageNet, ResNet-50, 90 epochs. The limit of 8,192 is theirs, not ours.
 #
-# > *Marek et al. (2025): small batches, down to 1, train as well or better, if the half-life of Adam's second moment
-# > is held in tokens; then even SGD without momentum does. Accumulation is wasteful on one device.*
+# > *Marek et al. (2025): small batches, down to 1, train as well or better, if Adam forgets after the same number of
+# > tokens. Then even plain SGD keeps up. Accumulation is wasteful on one device.*
 #
 # Here: 960 examples, each seen once, each batch size at the best of three rates; `β₂ = 0.95` at `B = 64` is the reference.
 #
@@ -197,6 +191,21 @@ claims_explorer(races).show()
 # - **Not seen.** Holding the half-life of `β₂` made no difference beyond the spread of the seeds.
 # - **Could not be tested here:** language models, for which the claim was made, and the time that tiny batches cost
 #   on a GPU, which does one example as fast as eight.
+
+# %% [markdown]
+# ### Learning rate when `B` changes
+#
+# Accumulation as such asks for nothing: as long as `B = M·K` stays, so does the rate. If `B` becomes `k` times as large:
+#
+# | rule | the rate becomes | for | what this course measured |
+# |---|---|---|---|
+# | linear | `k` times as high, after a warm-up | SGD (Goyal et al. 2017) | as good up to `B = 64`, a little behind at 256, further behind at 704 (above) |
+# | square root | `√k` times as high | Adam (Malladi et al. 2022) | not compared with others; [09, section 5](09_choose_k.ipynb) trains its RoBERTa by it |
+# | neither | tuned again | a `B` near or beyond the critical batch size | fastest to a loss of 0.6 in section 5: 0.2 at `B = 4`, 0.8 at 16, 64 and 256, 1.6 at 1,024 |
+#
+# So from `B = 4` to 16 the fastest rate went with `B`, and from 16 to 256 it stayed. Take the rule as the first try, with
+# a rate of half and of twice as much beside it. And a summed gradient is a rate `K` times as high already
+# ([01, section 2](01_three_descents.ipynb)).
 
 # %% [markdown]
 # ## 7. Where it stops being true
@@ -251,11 +260,40 @@ def beta2(reference, reference_batch, batch):
 check_beta2(beta2)
 
 # %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. `B` becomes four times as large. What becomes of the variance of the gradient, and
+# of its typical error?</summary>
+#
+# A quarter of the variance, half the error, as long as examples are drawn at random and `B` is far below `N`.
+#
+# </details>
+#
+# <details><summary>2. What is the gradient noise scale, in one sentence?</summary>
+#
+# The batch size at which the noise of the gradient is as long as the gradient itself: `tr(Σ)/|G|²`.
+#
+# </details>
+#
+# <details><summary>3. `B` goes from 32 to 256 with AdamW. Which learning rate do you try
+# first?</summary>
+#
+# `√8 ≈ 2.8` times the old one, with half and twice as much beside it. With the same `B` and another `K` nothing
+# changes.
+#
+# </details>
+
+# %% [markdown]
 # ## Sources
 #
 # - Cochran (1977), *Sampling Techniques*, theorem 2.2: the law for finite populations; section 6.3 for ratios.
 # - McCandlish, Kaplan, Amodei et al. (2018), *An Empirical Model of Large-Batch Training*, arXiv 1812.06162: the
 #   noise scale, its estimators (appendix A), and the curve of equation 2.11.
 # - Goyal et al. (2017), *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour*, arXiv 1706.02677.
+# - Malladi et al. (2022), *On the SDEs and Scaling Rules for Adaptive Gradient Algorithms*, arXiv 2205.10287: the
+#   square-root rule for Adam.
 # - Marek et al. (2025), *Small Batch Size Training for Language Models*, arXiv 2507.07101.
 # - Fieller (1954), *Some Problems in Interval Estimation*: the interval of a ratio.
+
+# %% [markdown]
+# **Next:** [04 Memory](04_memory.ipynb): more accumulation steps, less memory?

@@ -16,8 +16,7 @@
 #
 # A tensor on PyTorch's *meta* device has a shape but no memory behind it. The **memory lens** runs a whole update
 # (`accumulate`, `apply_update`) on meta tensors, follows the life of every storage, and so knows what is in memory
-# at each moment. Nearly every size is a straight line in `M` (a few kernels' scratch space has a rule of its own), so
-# a few short traces give every `M` and `K`.
+# at each moment. Memory grows in a straight line with `M`, so a few short traces give every `M` and `K`.
 #
 # Does it predict what a real update takes? Here is PyTorch's own profiler beside it, on this machine's CPU.
 
@@ -95,10 +94,12 @@ explorer.show()
 #
 # - Parameters and optimizer state are always there. Activations grow during a forward pass and are freed during
 #   the backward pass, so only *one* micro-batch's activations are ever there.
-# - From `K = 2` on, the gradients so far are there while the next micro-batch runs: **one gradient-sized buffer
-#   more** than with `K = 1`, whatever `K` is.
+# - With `K = 1` the gradient appears while the activations disappear. From `K = 2` on **the full gradient is already
+#   there when the activations peak**. There is never a second set of gradients: `K = 8` needs no more than `K = 2`.
 # - AdamW works on all parameters at once and needs one temporary of their size. That is the **floor**: where it
 #   is the fullest moment, a smaller `M` saves nothing.
+# - The floor by hand: 4 bytes each for weight, gradient, two moments and the temporary are 20 bytes for each of
+#   124.6 million weights, so 2.32 GiB. The lens says 2.34: the rest is cuBLAS's workspace of 17 MiB.
 
 # %% [markdown]
 # ## 4. The claim, clause by clause
@@ -189,7 +190,7 @@ except WouldNotFitError as error:
 #
 # Accumulation keeps a set of gradients. Other ways do not, and each gives something up. Bytes are the memory
 # lens's (RoBERTa-base, 512 tokens, `M = 8`, `K = 4`); errors are the equivalence lens's, against one big batch in
-# float64. The second error is that of what Adam's second moment takes for the gradient.
+# float64. Last error column: the error in Adam's squared-gradient average.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -263,6 +264,30 @@ def steps(effective_batch, largest_micro_batch):
 check_steps(steps)
 
 # %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. `K` goes from 2 to 8 and `M` stays. What becomes of the peak? And from `K` = 1 to
+# 2?</summary>
+#
+# From 2 to 8: nothing. From 1 to 2 it can rise by up to one set of gradients, since that is now there when the
+# activations peak.
+#
+# </details>
+#
+# <details><summary>2. When does a smaller `M` save nothing more?</summary>
+#
+# When the optimizer's own moment is the fullest: at the floor, 20 bytes for each weight with AdamW in float32.
+#
+# </details>
+#
+# <details><summary>3. “More accumulation steps: less memory, but slower.” What is missing?</summary>
+#
+# What stays the same. At fixed `B` it is so, down to the floor. At fixed `M` memory does not fall, and each
+# example takes less time.
+#
+# </details>
+
+# %% [markdown]
 # ## Sources
 #
 # - Chen et al. (2016), *Training Deep Nets with Sublinear Memory Cost*, arXiv 1604.06174: checkpointing.
@@ -272,3 +297,7 @@ check_steps(steps)
 # - PyTorch tutorial *How to save memory by fusing the optimizer step into the backward pass*.
 # - Transformers documentation, *Efficient training on a single GPU* (the table's BERT-large), and its issue 15026
 #   (T5-base on an A100).
+
+# %% [markdown]
+# **Next:** [05 When it breaks](05_when_it_breaks.ipynb): fifteen faulty loops. Which of them would you have
+# noticed?

@@ -1,12 +1,11 @@
 # %% [markdown]
 # # 05 · When it breaks: a bug hunt
 #
-# **Question.** Careful projects have shipped wrong accumulation for years, and their loss curves looked fine.
-# What would have shown it?
+# **Question.** Careful projects have shipped wrong accumulation for years. What would have shown it?
 #
 # **After this notebook you can**
 # - recognise fifteen published faults by what they do, not by how they are written;
-# - say which observation reveals which fault, and why loss curves and Adam hide most of them;
+# - answer: how many of fifteen faults would you see in a loss curve, and what else would show them?
 # - repair a loop, and prove that it is repaired;
 # - say when accumulation does change the accuracy.
 #
@@ -171,6 +170,30 @@ def train_logged(model, optimizer, batches, accumulation_steps, scheduler):
 check_logged_repair(train_logged)
 
 # %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. Why is a falling loss curve no proof?</summary>
+#
+# A wrong gradient still goes downhill, and most faults change the curve less than another seed does.
+#
+# </details>
+#
+# <details><summary>2. Adam and a gradient that is five times too short: what do you see, and
+# why?</summary>
+#
+# Hardly anything: Adam divides by the gradient's own size, so the weights move almost as before.
+#
+# </details>
+#
+# <details><summary>3. In which order: clip, `optimizer.step()`, `scheduler.step()`, `zero_grad()`? And
+# how often?</summary>
+#
+# In this order, each once per window, after its last backward pass. The log gets the window's mean, not the
+# last loss.
+#
+# </details>
+
+# %% [markdown]
 # ## Sources
 #
 # Each fault was found and fixed by the project that had it; the catalogue is `accum_lib/check/faults/catalogue.py`.
@@ -181,3 +204,6 @@ from accum_lib.check.faults import FAULTS
 
 for fault in FAULTS:
     print(f"{fault.title:38} {fault.source}")
+
+# %% [markdown]
+# **Next:** [06 RoBERTa](06_roberta.ipynb): the same three lines, for real.

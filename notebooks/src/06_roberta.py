@@ -276,3 +276,6 @@ check_warmup_updates(warmup_updates)
 # - Devlin et al. (2019), *BERT*, arXiv 1810.04805: masked language modelling.
 # - Micikevicius et al. (2018), *Mixed Precision Training*, arXiv 1710.03740.
 # - Transformers pull request 34191 (2024): the mean of means, in every model's loss.
+
+# %% [markdown]
+# **Next:** [07 Beyond text](07_beyond_text.ipynb): images and audio.

@@ -199,3 +199,6 @@ check_alignable(alignable)
 # - Graves, Fernández, Gomez, Schmidhuber (2006), *Connectionist Temporal Classification*, ICML: the loss, and the blank.
 # - PyTorch's documentation of `CTCLoss`: "the output losses will be divided by the target lengths and then the mean over
 #   the batch is taken".
+
+# %% [markdown]
+# **Next:** [08 Distributed](08_distributed.ipynb): accumulation over several processes.

@@ -241,3 +241,6 @@ check_enough(smallest_steps)
 # - Ott et al. (2018), *Scaling Neural Machine Translation*, arXiv 1806.00187: fewer updates, less waiting.
 # - Patarasuk and Yuan (2009), *Bandwidth optimal all-reduce algorithms*, doi 10.1016/j.jpdc.2008.09.002: the ring.
 # - Accelerate documentation, *Gradient synchronization*: the seconds with and without `no_sync` quoted above.
+
+# %% [markdown]
+# **Next:** [09 Choosing K](09_choose_k.ipynb): from model, card and data to `M` and `K`.

@@ -5,7 +5,7 @@
 # should you take, how sure is that, and does it hold when it is tried?
 #
 # **After this notebook you can**
-# - say what decides `B`, what decides `M`, and why `K` is what is left;
+# - answer: what decides `B`, what decides `M`, what decides `K`?
 # - read off `(M, K)` with reasons and an uncertainty, for a model and card of your own;
 # - say when accumulation cannot help, and when it only takes time;
 # - test such advice, and say where it held and where it did not.
@@ -55,9 +55,8 @@ for name, t in times.items():
 # ## 3. Explore: one screen
 #
 # Enter a model, a card and data. Left: what fits. Middle: what `B` buys. Right: time to the same progress, where it was
-# measured; elsewhere two counts of *work*, between which a machine may lie: on one a pass takes as long as its
-# examples, on the other all passes take equally long. The star is the advice. Toy cards are this machine's
-# processor, held to so much memory; on GPUs nothing was measured here, so no time is named.
+# measured. For GPUs no time was measured. Two bounds instead: time that grows with the examples, and time that grows
+# with the passes. The star is the advice. A toy card is this computer's CPU that pretends to have so little memory.
 
 # %%
 from accum_lib.lessons.choose_k import choose_k_explorer
@@ -69,10 +68,10 @@ explorer.show()
 # **Things to try**
 #
 # 1. A larger card: which of `B`, `M` and `K` moves? A larger noise scale?
-# 2. Spare time instead: what becomes of `B` and `K` on the toy card, and with a gigabyte?
+# 2. Optimize for time instead: what becomes of `B` and `K` on the toy card, and with a gigabyte?
 # 3. 200 examples, noise scale 2,048. What is short now?
 # 4. RoBERTa-large on 8 GB. Would another `K` help?
-# 5. RoBERTa-base *as measured here*: what does the screen say, and what does it not say?
+# 5. RoBERTa-base with its noise scale *measured*: what does the screen say, and what does it not say?
 
 # %% [markdown]
 # **What you saw**
@@ -83,8 +82,8 @@ explorer.show()
 #   a compromise where nothing is known of time.
 # - The interval of the noise scale is the interval of `K`, and it is wide: a factor of 2 to 9 for these pilot runs.
 # - Where times were measured, the least time is often at a much smaller `B`. On one device the passes of an update run
-#   one after the other, so a larger `K` makes **more** passes to the same progress, never fewer. It pays by
-#   spreading `c`, what occurs once in an update.
+#   one after the other, so a larger `K` makes **more** passes to the same progress, never fewer. A larger
+#   `K` pays only because the optimizer then runs less often.
 # - Accumulation cannot help where weights, gradients and optimizer alone exceed the card, and is not needed where the
 #   whole batch fits.
 
@@ -143,8 +142,8 @@ trial_explorer(trials).show()
 for each in trials.trials:
     print(f"{each.name}, K = {each.steps}:")
     for clause in verdicts(each):
-        print(f"  {'held ' if clause.holds else 'FAILED'} {clause.claim}")
-        print(f"         {clause.evidence}.")
+        print(f"  {'held   ' if clause.holds else 'not met'} {clause.claim}")
+        print(f"          {clause.evidence}.")
 
 # %% [markdown]
 # **What came of it**
@@ -215,6 +214,15 @@ def steps(noise_scale, micro_batch_size, pass_seconds, update_seconds):
 check_fastest_steps(steps)
 
 # %% [markdown]
+# ## 8. The recipe
+#
+# 1. **`M`**: the largest that fits, with a margin ([04](04_memory.ipynb)).
+# 2. **`B`**: that of a recipe that works for your model; or the noise scale, and then the smaller half of its interval.
+# 3. **`K = ⌈B/M⌉`**. If that is 1, you need no accumulation.
+# 4. **Learning rate**: as it was if `B` is as it was; if not, [03, section 6](03_variance.ipynb).
+# 5. **Check the loop** before the long run: `python -m accum_lib check your_module:train` ([02](02_equivalence.ipynb)).
+
+# %% [markdown]
 # ## Sources
 #
 # - McCandlish, Kaplan, Amodei et al. (2018), *An Empirical Model of Large-Batch Training*, arXiv 1812.06162: the noise
@@ -223,3 +231,6 @@ check_fastest_steps(steps)
 #   square-root rule for Adam.
 # - Shallue et al. (2019), *Measuring the Effects of Data Parallelism on Neural Network Training*, arXiv 1811.03600: how much
 #   the critical batch differs from model to model and data to data.
+
+# %% [markdown]
+# **Next:** back to the map in [00 Start here](00_start_here.ipynb), section 5. What is still open there?

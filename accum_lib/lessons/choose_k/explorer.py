@@ -34,14 +34,14 @@ CARDS: dict[str, Card] = {
     "A100, 80 GB": find_card("A100 80GB"),
 }
 SCALES = (None, 32.0, 256.0, 2048.0)
-SCALE_WORDS = (N_("as measured here"), N_("about 32"), N_("about 256"), N_("about 2,048"))
+SCALE_WORDS = (N_("measured"), N_("about 32"), N_("about 256"), N_("about 2,048"))
 GOAL_WORDS = (N_("updates and examples alike"), N_("time, where it was measured"))
 CONTROLS = [
     Control("model", N_("Model:"), NAMES, "tiny-roberta", WORDS, "choice"),
     Control("card", N_("Card"), tuple(CARDS), "toy card, 3 MiB"),
     Control("scale", N_("Noise scale"), SCALES, None, SCALE_WORDS),
     Control("num_samples", N_("Examples N"), (200, 2000, 20000), 2000, ("200", "2,000", "20,000")),
-    Control("goal", N_("Spare:"), ("balance", "time"), "balance", GOAL_WORDS, "choice"),
+    Control("goal", N_("Optimize for:"), ("balance", "time"), "balance", GOAL_WORDS, "choice"),
 ]
 Times = Mapping[str, TimeModel]
 Noise = Mapping[str, NoiseScale]

@@ -90,10 +90,11 @@ class Quiz:
             )
             self.button.disabled = False
             return
+        chosen = self._options[self.choice.value]
         verdict = (
-            _("As you predicted.")
+            "✓ " + _("As you predicted.")
             if self.choice.value == right
-            else _("It is: <b>{option}</b>.", option=self._options[right])
+            else f"✗ {chosen}<br>✓ " + _("It is: <b>{option}</b>.", option=self._options[right])
         )
         said = sentences(verdict, explanation)
         self.reply.value = f"<div role='status'>{said}{self._recorded(right)}</div>"

@@ -41,12 +41,11 @@ def moments_explorer() -> GridExplorer:
     problem = Regression(num_samples=SAMPLES)
     story, ground = window_story(problem, MICRO_BATCH, STEPS, LEARNING_RATE), surface(problem)
     inputs = problem.x.numpy()
-    full = STEPS  # the moment at which the first buffer is full shows most: start there
     control = Control(
         "moment",
         N_("Moment"),
         range(len(story)),
-        full,
+        0,
         [_("{number} of {all}", number=i + 1, all=len(story)) for i in range(len(story))],
         play_ms=900,
     )

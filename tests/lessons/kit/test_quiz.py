@@ -21,12 +21,14 @@ def test_nothing_is_computed_before_the_guess() -> None:
     prediction.choice.value = 0
     assert not prediction.button.disabled
     assert computed == []
-    assert "It is: <b>no</b>. because" in asked(prediction, 0)
+    assert "✗ yes<br>✓ It is: <b>no</b>. because" in asked(prediction, 0)
     assert computed == [1]
 
 
 def test_a_right_guess_is_told_so() -> None:
-    assert "As you predicted." in asked(Quiz("?", ["yes", "no"], lambda: (1, "because")), 1)
+    said = asked(Quiz("?", ["yes", "no"], lambda: (1, "because")), 1)
+    assert "✓ As you predicted." in said
+    assert "✗" not in said
 
 
 def test_what_an_error_says_is_text_and_no_markup() -> None:
