@@ -195,7 +195,7 @@ check_same_step(learning_rate)
 # %% [markdown]
 # ## Do you remember?
 #
-# <details><summary>1. `M` = 50 and `K` = 4: which descent without accumulation follows the same
+# <details><summary>1. M = 50 and K = 4: which descent without accumulation follows the same
 # path?</summary>
 #
 # Mini-batches of `B = M·K = 200`. `K` decides how many passes it takes, not where it goes.

@@ -262,7 +262,7 @@ check_beta2(beta2)
 # %% [markdown]
 # ## Do you remember?
 #
-# <details><summary>1. `B` becomes four times as large. What becomes of the variance of the gradient, and
+# <details><summary>1. B becomes four times as large. What becomes of the variance of the gradient, and
 # of its typical error?</summary>
 #
 # A quarter of the variance, half the error, as long as examples are drawn at random and `B` is far below `N`.
@@ -275,7 +275,7 @@ check_beta2(beta2)
 #
 # </details>
 #
-# <details><summary>3. `B` goes from 32 to 256 with AdamW. Which learning rate do you try
+# <details><summary>3. B goes from 32 to 256 with AdamW. Which learning rate do you try
 # first?</summary>
 #
 # `√8 ≈ 2.8` times the old one, with half and twice as much beside it. With the same `B` and another `K` nothing

@@ -266,7 +266,7 @@ check_steps(steps)
 # %% [markdown]
 # ## Do you remember?
 #
-# <details><summary>1. `K` goes from 2 to 8 and `M` stays. What becomes of the peak? And from `K` = 1 to
+# <details><summary>1. K goes from 2 to 8 and M stays. What becomes of the peak? And from K = 1 to
 # 2?</summary>
 #
 # From 2 to 8: nothing. From 1 to 2 it can rise by up to one set of gradients, since that is now there when the
@@ -274,7 +274,7 @@ check_steps(steps)
 #
 # </details>
 #
-# <details><summary>2. When does a smaller `M` save nothing more?</summary>
+# <details><summary>2. When does a smaller M save nothing more?</summary>
 #
 # When the optimizer's own moment is the fullest: at the floor, 20 bytes for each weight with AdamW in float32.
 #

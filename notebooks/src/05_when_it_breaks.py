@@ -185,7 +185,7 @@ check_logged_repair(train_logged)
 #
 # </details>
 #
-# <details><summary>3. In which order: clip, `optimizer.step()`, `scheduler.step()`, `zero_grad()`? And
+# <details><summary>3. In which order: clip, <code>optimizer.step()</code>, <code>scheduler.step()</code>, <code>zero_grad()</code>? And
 # how often?</summary>
 #
 # In this order, each once per window, after its last backward pass. The log gets the window's mean, not the

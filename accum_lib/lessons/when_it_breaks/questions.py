@@ -45,7 +45,7 @@ def hidden_by_adam(found: Callable[[], Sightings] = all_sightings) -> Quiz:
         right = 0 if adam > sgd / 2 else 1 if adam > sgd / 20 else 2
         return right, (
             _(
-                "After one epoch the weights are {adam:.2%} of their way from where they should be with "
+                "After one epoch the weights end {adam:.2%} off (of the distance they travelled) with "
                 "Adam, and {sgd:.0%} with SGD. Adam divides the gradient by its own size, so a factor drops "
                 "out.",
                 adam=adam,
