@@ -40,7 +40,6 @@ from accum_lib.lessons.three_descents.measure import DescentComparison
 from accum_lib.lessons.variance import questions as variance  # fmt: skip
 from accum_lib.lessons.variance.explorer import (
     claims_explorer,
-    guess_explorer,
     races_explorer,
     variance_explorer,
 )
@@ -112,7 +111,6 @@ EXPLORERS: dict[str, Callable[[], GridExplorer]] = {
     "moments": moments_explorer,
     "descents": descents_explorer,
     "microscope": microscope_explorer,
-    "guess": lambda: guess_explorer(lab()),
     "variance": lambda: variance_explorer(lab()),
     "races": lambda: races_explorer(races()),
     "claims": lambda: claims_explorer(claimed()),

@@ -25,7 +25,6 @@ from accum_lib.lessons.three_descents.explorer import descents_explorer, moments
 from accum_lib.lessons.variance.claims import race_all
 from accum_lib.lessons.variance.explorer import (
     claims_explorer,
-    guess_explorer,
     races_explorer,
     variance_explorer,
 )
@@ -40,7 +39,6 @@ EXPLORERS = {
     "01_three_descents": [descents_explorer],
     "02_equivalence": [microscope_explorer],
     "03_variance": [
-        lambda: guess_explorer(LAB()),
         lambda: variance_explorer(LAB()),
         lambda: races_explorer(RACES()),
         lambda: claims_explorer(RACES()),

@@ -5,7 +5,6 @@ from accum_lib.lessons.variance.exercises import check_beta2, check_noise_scale,
 from accum_lib.lessons.variance.explorer import (
     RaceTrack,
     claims_explorer,
-    guess_explorer,
     races_explorer,
     variance_explorer,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "check_variance",
     "claims_explorer",
     "draw",
-    "guess_explorer",
     "questions",
     "races_explorer",
     "variance_explorer",

@@ -1,4 +1,4 @@
-"""The first explorers of notebook 03: pick the curve, then see what M, K and the way of sampling do to it."""
+"""The explorers of notebook 03: gradients under M, K and the way of sampling; the races and the claims."""
 
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -25,17 +25,6 @@ CONTROLS = [
     Control("accumulation_steps", N_("Accumulation steps K"), (1, 2, 4, 8, 16), 4),
     Control("sampling", N_("Examples come:"), SAMPLINGS, "shuffled", WORDS, "choice"),
 ]
-GUESS_CONTROLS = [
-    Control("picked", N_("The variance:"), (0, 1, 2, 3), 0, figure.GUESSES, "choice"),
-    Control(
-        "revealed",
-        N_("Show:"),
-        (False, True),
-        False,
-        (N_("my guess"), N_("my guess and the measurement")),
-        "choice",
-    ),
-]
 
 
 def variance_explorer(lab: VarianceLab | None = None) -> GridExplorer:
@@ -48,14 +37,6 @@ def variance_explorer(lab: VarianceLab | None = None) -> GridExplorer:
         return figure.picture(batches, curve, accumulation_steps, lab.full_entry, lab.entry_variance)
 
     return GridExplorer(CONTROLS, picture_of)
-
-
-def guess_explorer(lab: VarianceLab | None = None) -> GridExplorer:
-    """Pick a curve of the variance against K; then have the measured one drawn beside it."""
-    guesses = (lab or VarianceLab()).guesses()
-    return GridExplorer(
-        GUESS_CONTROLS, lambda picked, revealed: figure.guess_picture(guesses, picked, revealed)
-    )
 
 
 TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)

@@ -6,8 +6,8 @@ import numpy as np
 
 from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
-from accum_lib.lessons.variance.record import Guesses, MiniBatches, VarianceCurve
-from accum_lib.words import N_, _, listed
+from accum_lib.lessons.variance.record import MiniBatches, VarianceCurve
+from accum_lib.words import N_, _
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP, BOTTOM = (0.5, 0.83), (0.0, 0.33)
@@ -115,59 +115,6 @@ def summary(batches: MiniBatches, curve: VarianceCurve, steps: int) -> str:
         noise=noise,
         scale=scale,
         cosine=np.median(batches.cosines),
-    )
-
-
-def guess_picture(guesses: Guesses, picked: int, revealed: bool) -> Picture:
-    """The curve that the reader picks, and, once it is asked for, what was measured.
-
-    Args:
-        guesses: the four and the measurement.
-        picked: which of the four.
-        revealed: whether the measurement is shown.
-    """
-    k, nothing = guesses.steps.astype(float), np.full(len(guesses.steps), np.nan)
-    measured = guesses.measured if revealed else nothing
-    data = [
-        theme.line(k, _shown(guesses.curves[picked]), "", _("your guess"), theme.ORANGE, "dash"),
-        theme.line(k, _shown(measured), "", _("measured"), theme.BLUE, "solid", "lines+markers", "circle"),
-    ]
-    ticks = {"tickvals": list(k), "ticktext": [f"{s:.0f}" for s in k]}
-    layout = theme.layout(
-        height=300,
-        margin={"l": 76, "r": 16, "t": 8, "b": 48},
-        xaxis=theme.axis(_("accumulation steps K"), (0.0, 1.0), type="log", range=[-0.05, 1.25], **ticks),
-        yaxis=theme.axis(_("variance (K = 1: 1)"), (0.0, 0.86), type="log", range=[-3.2, 0.4],
-                         dtick=1, exponentformat="power"),
-    )  # fmt: skip
-    return Picture(data, layout, guess_summary(guesses, picked, revealed))
-
-
-def guess_summary(guesses: Guesses, picked: int, revealed: bool) -> str:
-    """The guess and, if revealed, the measurement in words."""
-    m, n = guesses.micro_batch_size, guesses.num_samples
-    most = guesses.steps[-1]
-    words = _(
-        "With M = {m} out of N = {n} examples and K from 1 to {most}, you guess: {guess}.",
-        m=m,
-        n=n,
-        most=most,
-        guess=_(GUESSES[picked]),
-    )
-    if not revealed:
-        return words
-    numbers = listed([_number(v) for v in guesses.measured])
-    verdict = (
-        _("as you guessed")
-        if picked == guesses.nearest
-        else _("it {guess}", guess=_(GUESSES[guesses.nearest]))
-    )
-    return _(
-        "{words} Measured for K = {steps}: {numbers}; {verdict}.",
-        words=words,
-        steps=listed([str(k) for k in guesses.steps]),
-        numbers=numbers,
-        verdict=verdict,
     )
 
 

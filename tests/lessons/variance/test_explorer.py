@@ -8,7 +8,6 @@ from accum_lib.lessons.variance import questions
 from accum_lib.lessons.variance.explorer import (
     RaceTrack,
     claims_explorer,
-    guess_explorer,
     races_explorer,
     variance_explorer,
 )
@@ -20,9 +19,8 @@ def lab() -> VarianceLab:
     return VarianceLab(draws=60)
 
 
-@pytest.mark.parametrize("make", [variance_explorer, guess_explorer])
-def test_no_setting_of_the_lab_fails(lab, make) -> None:
-    explorer = make(lab)
+def test_no_setting_of_the_lab_fails(lab) -> None:
+    explorer = variance_explorer(lab)
     explorer.fill()
     assert explorer.errors == []
     assert all(cell.get("summary") for cell in explorer.cells.values())

@@ -23,13 +23,10 @@ def race_picture(target: float = 0.6, rate=None):
     return races_figure.picture(races().plain, to_target(races().plain, target, rate), races().noise, rate)
 
 
-GUESSES = VarianceLab(draws=40).guesses()
 PICTURES = {
     "cloud": (cloud(), 6),
     "all": (cloud(64), 6),
     "sorted": (cloud(8, "sorted by class"), 6),
-    "guess": (figure.guess_picture(GUESSES, 2, False), 2),
-    "revealed": (figure.guess_picture(GUESSES, 2, True), 2),
     "races": (race_picture(), 8),
     "claims": (races_figure.claims_picture(races().small, None), 2),
 }
@@ -78,14 +75,6 @@ def test_the_words_tell_a_law_that_fails_from_one_that_holds() -> None:
     assert "which the interval holds" in cloud().summary
     assert "times the" in cloud(8, "sorted by class").summary
     assert "is 0 |G|²" in cloud(64).summary
-
-
-def test_the_guess_stays_a_guess_until_it_is_revealed() -> None:
-    hidden, shown = (figure.guess_picture(GUESSES, 2, revealed) for revealed in (False, True))
-    assert np.isnan(named(hidden, "measured")["y"]).all()
-    assert "Measured" not in hidden.summary
-    assert named(shown, "measured")["y"][:-1] == pytest.approx(GUESSES.measured[:-1])
-    assert "it falls as 1/K, then faster, to 0" in shown.summary
 
 
 def test_what_the_races_took_is_drawn_and_said() -> None:
