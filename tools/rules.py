@@ -9,6 +9,7 @@ PLACEHOLDER = re.compile(r"\{\w+(?:![rsa])?(?::[^{}]*)?\}")
 CODE = re.compile(r"`[^`]+`")
 LINK = re.compile(r"\]\(([^)]+)\)")
 TAG = re.compile(r"</?[a-z]+(?: [^<>]*)?>")
+MILLIONS = re.compile(r"(\d+) million")  # Chinese counts by hundreds of millions: 125 million is 1.25 亿
 NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
 SYMBOL = re.compile(r"(?<![A-Za-z_'])[MKBN](?![A-Za-z_'.])")
 KEPT = {"code": CODE, "the link to": LINK, "the tag": TAG, "the number": NUMBER, "the symbol": SYMBOL}
@@ -40,6 +41,7 @@ def faults(english: str, translation: str) -> Iterator[str]:
 
 def _lost(english: str, translation: str) -> Iterator[str]:
     bare, bare_translation = (PLACEHOLDER.sub("", CODE.sub("", text)) for text in (english, translation))
+    bare = MILLIONS.sub(lambda found: f"{int(found[1]) / 100:g}", bare)
     for name, pattern in KEPT.items():
         texts = (english, translation) if name in ("code", "the link to") else (bare, bare_translation)
         before, after = (set(pattern.findall(text)) for text in texts)
