@@ -22,6 +22,14 @@ SETTING = {  # of Chinese: what is wrong, and how it looks
     "a space beside full-width punctuation": rf"[^|\n] (?=[{MARKS}）」』])|[{MARKS}（「『] (?![*|_])",
     "no space between Chinese and Latin": rf"[{HAN}](?=[A-Za-z0-9`])|[A-Za-z0-9`%](?=[{HAN}])",
     "a space between two Chinese characters": rf"[{HAN}] (?=[{HAN}])",
+    "a space before %": r"[\d}] %",
+    "a colon inside bold": r"：\*\*",
+}
+HOW_MANY = r"(?:\{[^{}]*\}|[\d.,/]+|[A-Z](?:/[a-z])?|[一二两三四五六七八九十百几数]+)"
+WORDING = {  # half of it is 只有二分之一, three times as large is 是三倍; and one word for one thing
+    "a decrease, or an excess, counted in 倍": rf"(?:(?<![最大])[短小少慢]了?|[长大高快多]了)约? ?{HOW_MANY}"
+    rf"(?: ?[和到至、] ?{HOW_MANY})* ?倍",
+    "a word that the list of terms does not have": "传递|竞赛|探索器|走步",
 }
 
 
@@ -31,12 +39,17 @@ def faults(english: str, translation: str) -> Iterator[str]:
     if wanted != found:
         yield f"the placeholders are {found or 'none'} where the English has {wanted or 'none'}"
     yield from _lost(english, translation)
-    for name, pattern in SETTING.items():
-        if match := re.search(pattern, translation):
-            near = translation[max(0, match.start() - 8) : match.end() + 8]
-            yield f"{name}: …{near}…"
+    yield from misset(translation)
     if unclosed(translation) and not unclosed(english):
         yield "a * that Markdown shows as it is: emphasis must begin and end beside a word, not punctuation"
+
+
+def misset(chinese: str) -> Iterator[str]:
+    """What is wrong with a Chinese text by itself."""
+    for name, pattern in (SETTING | WORDING).items():
+        if match := re.search(pattern, chinese):
+            near = chinese[max(0, match.start() - 8) : match.end() + 8]
+            yield f"{name}: …{near}…"
 
 
 def _lost(english: str, translation: str) -> Iterator[str]:
