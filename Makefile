@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 
 help:
 	@echo "make lab        set up and open JupyterLab on the first notebook; in Chinese: make lab ACCUM_LANGUAGE=zh"
-	@echo "make test       set up and run the checks and tests (about twenty minutes)"
+	@echo "make test       set up and run the checks and tests (about ten minutes)"
 	@echo "make test-all   the same with more random cases, more settings, and whole scripts (an hour)"
 	@echo "make lint       style, types, dead code, import contracts, notebooks against their scripts, translations"
 	@echo "make notebooks  rebuild the notebooks from notebooks/src, in every language"

@@ -83,7 +83,8 @@ class Kernel:
         ready = context.Event()
         place = cwd or os.getcwd()
         self._process = context.Process(
-            target=_run_kernel, args=(command[1:], dict(env or os.environ), place, ready)
+            target=_run_kernel,
+            args=([*command[1:], "--log-level=ERROR"], dict(env or os.environ), place, ready),
         )
         self._process.start()
         ready.wait()  # until then it is in the group of the process that is copied, and so are signals to it

@@ -77,7 +77,7 @@ def test_every_notebook_has_its_place_in_a_lesson() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", "notebooks/README.md", "notebooks/zh/README.md"]
+    "file", ["README.md", "README.zh.md", "CONTRIBUTING.md", "notebooks/README.md", "notebooks/zh/README.md"]
 )
 def test_links_lead_to_files(file) -> None:
     path = ROOT / file

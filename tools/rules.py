@@ -9,6 +9,7 @@ PLACEHOLDER = re.compile(r"\{\w+(?:![rsa])?(?::[^{}]*)?\}")
 CODE = re.compile(r"`[^`]+`")
 LINK = re.compile(r"\]\(([^)]+)\)")
 TAG = re.compile(r"</?[a-z]+(?: [^<>]*)?>")
+MILLIONS = re.compile(r"(\d+) million")  # Chinese counts by hundreds of millions: 125 million is 1.25 亿
 NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
 SYMBOL = re.compile(r"(?<![A-Za-z_'])[MKBN](?![A-Za-z_'.])")
 KEPT = {"code": CODE, "the link to": LINK, "the tag": TAG, "the number": NUMBER, "the symbol": SYMBOL}
@@ -21,6 +22,14 @@ SETTING = {  # of Chinese: what is wrong, and how it looks
     "a space beside full-width punctuation": rf"[^|\n] (?=[{MARKS}）」』])|[{MARKS}（「『] (?![*|_])",
     "no space between Chinese and Latin": rf"[{HAN}](?=[A-Za-z0-9`])|[A-Za-z0-9`%](?=[{HAN}])",
     "a space between two Chinese characters": rf"[{HAN}] (?=[{HAN}])",
+    "a space before %": r"[\d}] %",
+    "a colon inside bold": r"：\*\*",
+}
+HOW_MANY = r"(?:\{[^{}]*\}|[\d.,/]+|[A-Z](?:/[a-z])?|[一二两三四五六七八九十百几数]+)"
+WORDING = {  # half of it is 只有二分之一, three times as large is 是三倍; and one word for one thing
+    "a decrease, or an excess, counted in 倍": rf"(?:(?<![最大])[短小少慢]了?|[长大高快多]了)约? ?{HOW_MANY}"
+    rf"(?: ?[和到至、] ?{HOW_MANY})* ?倍",
+    "a word that the list of terms does not have": "传递|竞赛|探索器|走步",
 }
 
 
@@ -30,16 +39,22 @@ def faults(english: str, translation: str) -> Iterator[str]:
     if wanted != found:
         yield f"the placeholders are {found or 'none'} where the English has {wanted or 'none'}"
     yield from _lost(english, translation)
-    for name, pattern in SETTING.items():
-        if match := re.search(pattern, translation):
-            near = translation[max(0, match.start() - 8) : match.end() + 8]
-            yield f"{name}: …{near}…"
+    yield from misset(translation)
     if unclosed(translation) and not unclosed(english):
         yield "a * that Markdown shows as it is: emphasis must begin and end beside a word, not punctuation"
 
 
+def misset(chinese: str) -> Iterator[str]:
+    """What is wrong with a Chinese text by itself."""
+    for name, pattern in (SETTING | WORDING).items():
+        if match := re.search(pattern, chinese):
+            near = chinese[max(0, match.start() - 8) : match.end() + 8]
+            yield f"{name}: …{near}…"
+
+
 def _lost(english: str, translation: str) -> Iterator[str]:
     bare, bare_translation = (PLACEHOLDER.sub("", CODE.sub("", text)) for text in (english, translation))
+    bare = MILLIONS.sub(lambda found: f"{int(found[1]) / 100:g}", bare)
     for name, pattern in KEPT.items():
         texts = (english, translation) if name in ("code", "the link to") else (bare, bare_translation)
         before, after = (set(pattern.findall(text)) for text in texts)

@@ -212,12 +212,10 @@ def _one_type(operator: Operator, args: tuple) -> bool:
     return len(kinds) < 2 and all(kind.is_floating_point for kind in kinds)
 
 
-@cache
 def in_onednn(dtype: torch.dtype) -> bool:
-    """Whether this processor multiplies such numbers itself: then oneDNN does it, in a layout of its own."""
-    asked = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
-    supported = getattr(torch.ops.mkldnn, asked[dtype], None) if dtype in asked else None
-    return bool(supported and supported())
+    """Whether oneDNN multiplies matrices of this type with the processor's help, in layouts of its own."""
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported() and not _sums_apart()
+    return dtype == torch.bfloat16 and native
 
 
 def _for_blas(matrix: Tensor) -> bool:

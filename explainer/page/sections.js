@@ -443,7 +443,7 @@ function faultCurves(width, loop, optimizer) {
 
 function faultTable() {
   const over = (loop, optimizer) => trained(loop, optimizer).losses.at(-1) / trained("right", optimizer).losses.at(-1) - 1;
-  const percent = (value) => `${value < 0 ? "−" : "+"}${say(Math.abs(100 * value), 2)} %`;
+  const percent = (value) => (value < 0 ? "−" : "+") + t("{number} %", { number: say(Math.abs(100 * value), 2) });
   const rows = Object.keys(FAULTS).map((loop) => [FAULTS[loop](), ...["sgd", "adam"].map((optimizer) => percent(over(loop, optimizer)))]);
   return { table: true, words: t("After {epochs} epochs. How far the weights are off, the loss does not say.", { epochs: FAULT_EPOCHS }),
     node: table(t("Final loss over that of the right loop"), [t("fault"), "SGD", "Adam"], rows) };
@@ -486,7 +486,7 @@ function planTable(card, batch) {
     ...(fits(o) ? [String(o.micro_batch_size), String(o.accumulation_steps), gib(o.peak_bytes), t("about {seconds} s", { seconds: say(o.seconds, 2) })] : [t("does not fit"), "–", gib(o.peak_bytes), "–"])]);
   const best = options.find(fits);
   const words = best
-    ? t("{card}, B = {batch}: best {precision}, M = {m}, K = {k}; peak {peak} of {limit} allowed (a tenth of the card is left free). M is evened out over K, and the last micro-batch may be smaller. Memory is predicted; times are rough estimates from data sheets, for ranking.",
+    ? t("{card}, B = {batch}: best {precision}, M = {m}, K = {k}; peak {peak} of {limit} allowed (a tenth of the card is left free). The examples are shared out evenly over K passes, which gives M; the last micro-batch may be smaller. Memory is predicted; times are rough estimates from data sheets, for ranking.",
       { card, batch, precision: `${best.precision}${best.checkpointing ? t(", checkpointing") : ""}`, m: best.micro_batch_size, k: best.accumulation_steps, peak: gib(best.peak_bytes), limit: gib(limit) })
     : t("{card}: nothing fits; the floor alone is {floor}.", { card, floor: gib(options[0].floor_bytes) });
   return { table: true, words, node: table(t("Ways to make one update, fastest first"), [t("way"), "M", "K", t("peak"), t("time")], rows, options.indexOf(best)) };

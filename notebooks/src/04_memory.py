@@ -99,7 +99,7 @@ explorer.show()
 # - AdamW works on all parameters at once and needs one temporary of their size. That is the **floor**: where it
 #   is the fullest moment, a smaller `M` saves nothing.
 # - The floor by hand: 4 bytes each for weight, gradient, two moments and the temporary are 20 bytes for each of
-#   124.6 million weights, so 2.32 GiB. The lens says 2.34: the rest is cuBLAS's workspace of 17 MiB.
+#   124,647,170 weights, so 2.32 GiB. The lens says 2.34: the rest is cuBLAS's workspace of 17 MiB.
 
 # %% [markdown]
 # ## 4. The claim, clause by clause

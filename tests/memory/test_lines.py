@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.losses import classification_loss_sum
-from accum_lib.memory.cpu import CPU
+from accum_lib.memory.cpu import CPU, in_onednn
 from accum_lib.memory.cuda import CUDA
 from accum_lib.memory.lines import envelope
 from accum_lib.memory.prediction import Prediction, predict
@@ -38,7 +38,9 @@ def test_lines_and_splices_give_what_a_trace_of_its_own_gives(family, device, m,
     for settings in (SGD, Settings(precision="bf16", checkpointing=True)):
         found = prediction(family, settings, device).peak_bytes(m, k)
         expected = peak_of_a_trace(workload(family), m, k, settings, device())
-        assert abs(found - expected) <= (0 if device is CUDA else 8 * k)
+        layouts = device is CPU and settings.precision == "bf16" and in_onednn(torch.bfloat16)
+        allowed = 0.006 * expected if layouts else 8 * k  # oneDNN's do not grow in a line
+        assert abs(found - expected) <= (0 if device is CUDA else allowed)
 
 
 def test_the_envelope_is_the_highest_line_everywhere() -> None:

@@ -15,6 +15,7 @@ from accum_lib.__main__ import main
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE_README = (ROOT / "README.zh.md").read_text(encoding="utf-8")
 PLACES = ("*", "docs/*", "notebooks/*", "notebooks/zh/*", "examples/*", "binder/*", ".github/**/*")
 PAGES = sorted(path for place in PLACES for path in ROOT.glob(f"{place}.md"))
 
@@ -49,6 +50,21 @@ def test_a_dead_link_would_be_noticed() -> None:
     text = "[a](nowhere.md) [b](../README.md#start) [c](../README.md#away) [d](https://example.org) [e](/etc)"
     assert dead(text, page) == ["nowhere.md", "../README.md#away", "/etc"]
     assert len(PAGES) > 12
+
+
+def facts(text: str) -> tuple[set[str], set[str], list[str]]:
+    """What a front page in another language shares: where its links lead, its numbers, its lines of code."""
+    links = {link.replace("notebooks/zh/", "notebooks/") for link in LINK.findall(text)}
+    code = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+    numbers = set(re.findall(r"(?<![\w./])\d+(?:\.\d+)*", LINK.sub("]", code.sub("", text))))
+    lines = [line.split("  #")[0].rstrip() for block in code.findall(text) for line in block.splitlines()]
+    return {link for link in links if not link.startswith("README")}, numbers, lines
+
+
+def test_the_chinese_front_page_has_the_same_links_numbers_and_code() -> None:
+    assert facts(CHINESE_README) == facts(README)
+    for altered in (("1.4 GB", "1.5 GB"), ("docs/gpu.md", "docs/cpu.md"), ("accum plan", "accum scheme")):
+        assert facts(CHINESE_README.replace(*altered)) != facts(README)
 
 
 def test_the_front_page_is_short() -> None:

@@ -68,8 +68,8 @@ def read(path: pathlib.Path) -> Lesson:
 
 def _opening(file: str, text: str) -> tuple[str, str, int]:
     """Title, question, minutes: "# title", "**Question.** text", "**Time:** 30 minutes", in any language."""
-    head = re.search(r"^# ([^\n]+)\n\n\*\*[^*\n]+\*\* *(\S.*?)\n\n", text, re.MULTILINE | re.DOTALL)
-    minutes = re.search(r"^\*\*[^*]+\*\*\s*(\d+)", text, re.MULTILINE)
+    head = re.search(r"^# ([^\n]+)\n\n\*\*[^*\n]+\*\*：? *(\S.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    minutes = re.search(r"^\*\*[^*]+\*\*：?\s*(\d+)", text, re.MULTILINE)
     if not (head and minutes):
         raise ValueError(f"{file}: its first cell should have a title, a question in bold, and the minutes")
     return head[1].strip(), " ".join(head[2].split()), int(minutes[1])

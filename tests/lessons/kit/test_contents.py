@@ -15,7 +15,7 @@ NOTEBOOKS = pathlib.Path(__file__).resolve().parents[3] / "notebooks"
 OPENING = (
     "# 01 · Title\n\n**Question.** Is it\nso?\n\n**Goals**\n- one\n\n**Time:** 30 minutes. **Before:** 00."
 )
-ZH = "# 01 · 标题\n\n**问题。** 是\n这样吗？\n\n**目标**\n- 一\n\n**时间：** 30 分钟。"
+ZH = "# 01 · 标题\n\n**问题**：是\n这样吗？\n\n**目标**\n- 一\n\n**时间**：30 分钟。"
 CODE = """
 
 questions.asked(lab, [1, 2]).show()
