@@ -21,6 +21,7 @@ from accum_lib.words import first_line
 
 TRACED = (2, 16, 7)  # two values of M make the lines, the third has to lie on them (of an unknown model)
 LARGEST_M = 2**20
+FEW = 3  # so many M of an octave are traced each by itself, before lines through the octave are tried
 
 
 def predict(
@@ -132,6 +133,8 @@ class Prediction:
     ) -> None:
         self.name, self.settings, self.device, self.lines = name, settings, device, lines
         self._own = cache(own)
+        self._octaves: dict[int, Lines | None] = {}
+        self._asked: dict[int, set[int]] = {}
         self._splices: dict[tuple[int, int, bool], Splice] = {}
 
     @cached_property
@@ -267,10 +270,30 @@ class Prediction:
 
     def _lines(self, micro_batch_size: int) -> Lines:
         if micro_batch_size != 1:
-            return self.lines if self.lines.straight or not micro_batch_size else self._own(micro_batch_size)
+            straight = self.lines.straight or not micro_batch_size
+            return self.lines if straight else self._curved(micro_batch_size)
         if isinstance(self._of_one, Exception):
             raise ValueError(f"{self.name} does not take M = 1: {self._of_one}") from self._of_one
         return self._of_one
+
+    def _curved(self, micro_batch_size: int) -> Lines:
+        """Where scratch is no straight line over all M: from a trace of this M, or lines over its octave."""
+        octave = (micro_batch_size - 1).bit_length()  # above 2 ** (octave - 1), up to 2 ** octave
+        asked = self._asked.setdefault(octave, set())
+        asked.add(micro_batch_size)
+        if len(asked) <= FEW or octave < 3:
+            return self._own(micro_batch_size)
+        if octave not in self._octaves:
+            self._octaves[octave] = self._straight_between(2 ** (octave - 1), 2**octave)
+        return self._octaves[octave] or self._own(micro_batch_size)
+
+    def _straight_between(self, low: int, high: int) -> Lines | None:
+        """Lines through both ends, if what is traced in the middle is on them."""
+        try:
+            lines = through({m: self._own(m).tape for m in (low, high, (low + high) // 2)})
+        except ValueError:  # the traces do not line up, or a kernel cannot be tried at this size
+            return None
+        return lines if lines.straight else None
 
     def _cut(self, lines: Lines, accumulation_steps: int, short: bool = False) -> Splice:
         key = id(lines), accumulation_steps, short

@@ -1,5 +1,6 @@
 """Two traces give every M, a splice gives every K; what does not line up is refused."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,7 +14,7 @@ from accum_lib.losses import classification_loss_sum
 from accum_lib.memory.cpu import CPU, in_onednn
 from accum_lib.memory.cuda import CUDA
 from accum_lib.memory.lines import envelope
-from accum_lib.memory.prediction import Prediction, predict
+from accum_lib.memory.prediction import FEW, Prediction, predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import TraceMismatchError, UntraceableError
 from accum_lib.memory.trace.update import trace_update
@@ -232,3 +233,22 @@ def test_a_model_that_refuses_a_batch_of_one_is_predicted_for_all_others() -> No
         found.peak_bytes(1, 1)
     assert found.largest_micro_batch(found.peak_bytes(5)) == 5
     assert found.largest_micro_batch(0) == 0
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_over_an_octave_lines_are_taken_only_if_its_middle_is_on_them(bent) -> None:
+    """Where scratch is no straight line over all M; with a middle that is off, each M is traced by itself."""
+    traced, known = [], prediction("encoder", SGD, CPU)
+
+    def own(m):
+        traced.append(m)
+        lines = known._own(m)
+        if bent and m == 96:
+            tape = replace(lines.tape, nbytes=lines.tape.nbytes + 100_000)
+            return replace(lines, tape=tape)
+        return lines
+
+    curved = Prediction("", SGD, CPU(), replace(known.lines, straight=False), own)
+    asked = [70, 127, 66, 80, 111, 65, 99, 101]
+    assert [curved.peak_bytes(m, 2) for m in asked] == [known.peak_bytes(m, 2) for m in asked]
+    assert set(traced) == ({*asked, 64, 96, 128} if bent else {*asked[:FEW], 64, 96, 128})
