@@ -90,7 +90,7 @@ def test_an_explorer_fits_and_bars_nobody(explorer, name, tmp_path) -> None:
 def test_a_question_is_answered_after_the_guess(notebook, name) -> None:
     box = notebook.page.locator(QUESTIONS).nth(PREDICTIONS.index(name))
     assert violations(box) == []
-    assert answer(box).startswith(("As you predicted.", "It is: "))
+    assert answer(box).startswith(("✓ As you predicted.", "✗ "))
 
 
 def test_nothing_was_asked_of_the_network_and_nothing_complained(notebook) -> None:

@@ -122,7 +122,7 @@ def test_a_prediction_is_answered_after_the_guess(notebook) -> None:
     boxes = notebook.page.locator(QUESTIONS)
     assert boxes.count() > 0
     for i in range(boxes.count()):
-        assert answer(boxes.nth(i)).startswith(("As you predicted.", "It is: "))
+        assert answer(boxes.nth(i)).startswith(("✓ As you predicted.", "✗ "))
 
 
 def test_pictures_of_the_explorers(notebook, pytestconfig, tmp_path) -> None:
