@@ -17,7 +17,7 @@ from accum_lib.check.conditions import Widened, held_still, widened
 from accum_lib.check.diagnosis import diagnose
 from accum_lib.check.diagnosis.evidence import COARSE, Evidence
 from accum_lib.check.diagnosis.timing import nothing_there
-from accum_lib.check.loop import NAMES, Loop, call_loop, own_max_grad_norm, wishes_of
+from accum_lib.check.loop import Loop, call_loop, own_max_grad_norm, wishes_of
 from accum_lib.check.recorder import ModelModes, Recorder
 from accum_lib.check.reference import Reference, aligned
 from accum_lib.check.report import Report, explain
@@ -74,10 +74,10 @@ def check_case(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> Re
             case = replace(case, max_grad_norm=own_max_grad_norm(loop))
         case = case.in_precision(dtype)
         report = _checked(loop, case, dtype)
+        if not report.equal and (fixed := _with_its_own_k(report, loop, case, dtype)) is not None:
+            case, report = replace(case, accumulation_steps=fixed.accumulation_steps), fixed
         if report.equal or report.ended is not None:
             return report
-        if (fixed := _with_its_own_k(report, loop, case, dtype)) is not None:
-            return fixed
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             return _without_its_model(report, loop, case) or _without_rounding(report, loop, case) or report
 
@@ -220,7 +220,7 @@ def _run(
             before = len(recorder.updates)
             recorder.epoch_starts.append(len(recorder.passes))
             offers["batches"] = Loader(case.batches)
-            offers |= surroundings_of(offers, NAMES, epoch)
+            offers |= surroundings_of(offers, epoch)
             answer: Any = ()
             try:
                 answer = call_loop(loop, offers)

@@ -14,29 +14,29 @@ from accum_lib.check.report import ModelFacts, UpdateCheck
 
 
 def compare_updates(
-    updates: list[RecordedUpdate], reference: Reference, case: Case, starts: list[int], passes: int
+    updates: list[RecordedUpdate], reference: Reference, case: Case, starts: list[int], all_passes: int
 ) -> list[UpdateCheck]:
     """Compare the updates of each epoch, in order, with its windows, in order.
 
     Args:
         updates: as recorded; ``epoch`` is None for a loop that ran through all epochs by itself.
         starts: how many backward passes there had been when each epoch began; completed in that case.
-        passes: how many backward passes there were in all.
+        all_passes: how many backward passes there were.
     """
     weights = []
     for update in updates:
         reference.load(update)
         weights.append(micro_batch_weights(update.gradient, reference, case))
-    if updates and updates[0].epoch is None and passes == case.epochs * len(case.batches):
-        starts[:] = range(0, passes, len(case.batches))  # a backward pass for each micro-batch
-        for update in updates:
-            update.epoch = max(update.passes - 1, 0) // len(case.batches)
-    elif updates and updates[0].epoch is None:
-        _tell_epochs_apart(updates, weights, case)
-        starts[:] = [
-            min(u.passes for u in updates if u.epoch == e) for e in sorted({u.epoch or 0 for u in updates})
-        ]
-        starts[0] = 0
+    if updates and updates[0].epoch is None:
+        number = len(case.batches)
+        if all_passes == case.epochs * number:  # a backward pass for each micro-batch
+            starts[:] = range(0, all_passes, number)
+            for update in updates:
+                update.epoch = max(update.passes - 1, 0) // number
+        else:
+            _tell_epochs_apart(updates, weights, case)
+            epochs = sorted({u.epoch or 0 for u in updates})
+            starts[:] = [0, *(min(u.passes for u in updates if u.epoch == e) for e in epochs[1:])]
     checks: list[UpdateCheck] = []
     for number, (update, found) in enumerate(zip(updates, weights, strict=True)):
         epoch = update.epoch or 0

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from accum_lib.check.case import rows_of
+from accum_lib.check.loop import NAMES
 from accum_lib.vectors import IGNORE_INDEX
 
 
@@ -46,12 +47,12 @@ class Quiet:
         return iter(())
 
 
-def surroundings_of(offers: Mapping[str, Any], names: Mapping[str, set[str]], epoch: int) -> dict[str, Any]:
+def surroundings_of(offers: Mapping[str, Any], epoch: int) -> dict[str, Any]:
     """What may be asked for by name, beside the offers that a check depends on.
 
     Args:
-        offers: what the checker gives, such as ``accumulation_steps``.
-        names: the names by which loops ask for each of them; a configuration has them all.
+        offers: what the checker gives, such as ``accumulation_steps``; a configuration has each number of
+            them, by all of its usual names.
         epoch: the number of this epoch, from 0.
     """
     device = torch.device("cpu")
@@ -59,7 +60,7 @@ def surroundings_of(offers: Mapping[str, Any], names: Mapping[str, set[str]], ep
         name: value
         for offer, value in {**offers, "device": device, "epoch": epoch}.items()
         if isinstance(value, int | float | torch.device)
-        for name in names.get(offer, ())
+        for name in NAMES[offer]
     }
     return {
         "criterion": nn.CrossEntropyLoss(ignore_index=IGNORE_INDEX),

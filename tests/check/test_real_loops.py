@@ -221,6 +221,11 @@ def test_a_fixed_k_is_reported_and_what_depends_on_k_is_not_taken_for_it() -> No
     )
     assert report.accumulation_steps == 3
 
+    rounded = every_k(lambda m, x, y, total, k: loss_sum(m(x).float(), y) / total)
+    again = check_case(fixed(3, rounded), EVEN)
+    assert again.ok, "its own rounding is no fault, whatever K is"
+    assert any("rounds to float32" in remark for remark in again.remarks)
+
     def one_too_many(model, optimizer, batches, accumulation_steps):
         right(model, optimizer, batches, accumulation_steps + 1)
 

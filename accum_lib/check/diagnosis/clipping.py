@@ -7,9 +7,12 @@ With that factor taken out, the rest of the diagnosis reads a clipping loop as i
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from accum_lib.check.recorder import BackwardPass, RecordedUpdate, Vectors
 from accum_lib.vectors import flat
 
+SIGNIFICANT = 1e-6  # what is less, relative to the largest or to the whole, is none
 ALIKE = 1e-4  # weights that agree to this are the same; the faults differ by much more
 
 
@@ -64,9 +67,13 @@ def _shortening(update: RecordedUpdate, passes: Sequence[BackwardPass], earlier:
     names = [n for n in left if n in update.gradient]
     if not names:
         return None
-    found, whole = (flat([some[n] for n in names]).double() for some in (update.gradient, left))
+    return multiple(*(flat(some[n] for n in names) for some in (update.gradient, left)))
+
+
+def multiple(found: Tensor, whole: Tensor) -> float | None:
+    """By what number the second vector was multiplied to give the first; None if it was not."""
     square = float(whole @ whole)
     if not square > 0:
         return None
     factor = float(found @ whole) / square
-    return factor if float((found - factor * whole).norm()) <= 1e-6 * float(found.norm()) else None
+    return factor if float((found - factor * whole).norm()) <= SIGNIFICANT * float(found.norm()) else None

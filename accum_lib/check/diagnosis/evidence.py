@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from accum_lib.check.case import Case, labels_of, rows_of
-from accum_lib.check.diagnosis.clipping import Clip, clip_of
+from accum_lib.check.diagnosis.clipping import SIGNIFICANT, Clip, clip_of
 from accum_lib.check.recorder import Recorder, Vectors
 from accum_lib.check.reference import Reference
 from accum_lib.check.report import UpdateCheck
 from accum_lib.vectors import IGNORE_INDEX
 from accum_lib.words import _
 
-SIGNIFICANT = 1e-6  # a weight below this, relative to the largest, is none
 COARSE = 0.05  # weights in a coarse sum are themselves uncertain, but not by more than this
 
 Window = tuple[int, ...]

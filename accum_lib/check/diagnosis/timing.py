@@ -6,10 +6,9 @@ from itertools import pairwise
 import torch
 
 from accum_lib.check.compare import micro_batch_weights
-from accum_lib.check.diagnosis.clipping import ALIKE, norm
+from accum_lib.check.diagnosis.clipping import ALIKE, SIGNIFICANT, multiple, norm
 from accum_lib.check.diagnosis.evidence import (
     COARSE,
-    SIGNIFICANT,
     Evidence,
     counted,
     has_weights,
@@ -306,8 +305,7 @@ def _lengths(evidence: Evidence, inside: list[int]) -> Iterator[tuple[float, flo
         shrunk = float(found.norm()) < (1 - ALIKE) * float(left.norm())
         if not shrunk or not found.any():
             continue
-        along = found - left * (found @ left) / (left @ left)  # 0 if only the length has changed
-        if float(along.norm()) < SIGNIFICANT * float(found.norm()):
+        if multiple(found, left) is not None:  # only the length has changed
             yield float(found.norm()), float(found.norm() / left.norm())
         elif float(found.abs().max()) < 0.99 * float(left.abs().max()):
             yield float(found.norm()), None
