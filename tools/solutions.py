@@ -17,6 +17,7 @@ from typing import Any
 
 import nbformat
 
+from accum_lib.lessons.kit.contents import CHECKED
 from accum_lib.words import LANGUAGES, folder_for, language
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -38,7 +39,7 @@ def fill(notebook: nbformat.NotebookNode, answers: pathlib.Path) -> nbformat.Not
         if cell.cell_type != "code":
             continue
         cell.outputs, cell.execution_count = [], None
-        blanks = [node for node in _body(cell.source) if _name(node) in named and _is_exercise(cell.source)]
+        blanks = [node for node in _body(cell.source) if _name(node) in named and check_of(cell.source)]
         if blanks:
             cell.source = "\n".join([*imports, _filled(cell.source, blanks, named, text)])
             left, imports = left - {_name(node) for node in blanks}, []
@@ -49,7 +50,7 @@ def fill(notebook: nbformat.NotebookNode, answers: pathlib.Path) -> nbformat.Not
 
 def exercises(notebook: nbformat.NotebookNode) -> list[str]:
     """The code of the cells that end in a check."""
-    return [c.source for c in notebook.cells if c.cell_type == "code" and _is_exercise(c.source)]
+    return [c.source for c in notebook.cells if c.cell_type == "code" and check_of(c.source)]
 
 
 def mistakes(name: str) -> dict[str, list[tuple[Any, str]]]:
@@ -79,9 +80,10 @@ def _name(node: ast.stmt) -> str:
     return ""
 
 
-def _is_exercise(source: str) -> bool:
-    last = source.rstrip().rpartition("\n")[2]
-    return last.startswith("check_")
+def check_of(source: str) -> str | None:
+    """The check that a cell ends in: then the cell is an exercise."""
+    called = CHECKED.match(source.rstrip().rpartition("\n")[2])
+    return called[1] if called else None
 
 
 def main() -> int:

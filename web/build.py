@@ -99,7 +99,7 @@ def digest(job: str) -> str:
         sources += (ROOT / "explainer").rglob("*")
     else:
         notebooks = (folder_for(code, NOTEBOOKS) / f"{job}.ipynb" for code in LANGUAGES)
-        sources += [*(ROOT / "benchmarks" / "gpu").glob("*.json"), *notebooks]
+        sources += notebooks
         sources += [HERE / name for name in ("record.py", "exercises.py", "variants.py")]
         sources += [ROOT / "tools" / "solutions.py", *(NOTEBOOKS / "solutions").glob(f"{job}.py")]
         sources += (NOTEBOOKS / "mistakes").glob(f"{job}.py")

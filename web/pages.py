@@ -17,8 +17,8 @@ from pygments.lexers import PythonLexer
 
 import accum_lib
 from accum_lib.lessons.kit.contents import Lesson
-from accum_lib.lessons.kit.lesson_map import _inline
-from accum_lib.words import LANGUAGES
+from accum_lib.lessons.kit.lesson_map import inline
+from accum_lib.words import LANGUAGES, folder_for
 from web import exercises
 from web.record import NOTEBOOKS, Block
 
@@ -44,7 +44,7 @@ class Place:
         if not self.repository:
             return []
         t, project = texts(language), self.repository.removeprefix("https://github.com/").strip("/")
-        file = f"notebooks/{'' if language == 'en' else language + '/'}{name}.ipynb"
+        file = (folder_for(language, pathlib.Path("notebooks")) / f"{name}.ipynb").as_posix()
         return [
             (t["notebook"], f"{self.repository.rstrip('/')}/blob/{self.branch}/{file}"),
             (t["binder"], f"https://mybinder.org/v2/gh/{project}/{self.branch}?labpath={file}"),
@@ -76,7 +76,7 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._jinja.filters |= {"json": in_script, "inline": _inline}
+        self._jinja.filters |= {"json": in_script, "inline": inline}
 
     def lesson(self, name: str, blocks: list[Block]) -> str:
         """A lesson's page."""
@@ -111,7 +111,7 @@ class Site:
 
     def teachers(self) -> dict[str, str]:
         """The teachers' page, and the words that it explains, by the name of the page's file."""
-        folder = NOTEBOOKS if self.language == "en" else NOTEBOOKS / self.language
+        folder = folder_for(self.language, NOTEBOOKS)
         text = (folder / "README.md").read_text(encoding="utf-8")
         text = re.sub(r"^(\*\*|\[)(English|简体中文).*\n", "", text, count=1, flags=re.MULTILINE)
         heading = rf"^## ({re.escape(self.t['words'])})$(.*?)(?=^## |\Z)"
@@ -217,7 +217,7 @@ def _is_taste(blocks: list[Block]) -> bool:
 
 def _entry(lesson: Lesson) -> dict[str, Any]:
     name = pathlib.PurePath(lesson.file).stem
-    shown = {"title_html": _inline(lesson.title), "question_html": _inline(lesson.question)}
+    shown = {"title_html": inline(lesson.title), "question_html": inline(lesson.question)}
     return {**asdict(lesson), **shown, "name": name, "page": f"{name}.html"}
 
 

@@ -23,13 +23,12 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 
 from accum_lib.lessons.kit import lesson_map
-from accum_lib.lessons.kit.contents import CHECKED
 from accum_lib.lessons.kit.grid import GridExplorer
 from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.lessons.variance.explorer import RaceTrack
 from accum_lib.lessons.when_it_breaks.explorer import RIGHT, BugHunt, story
-from accum_lib.machine import one_thread
-from accum_lib.words import LANGUAGES, _, folder_for, sentences, speaking
+from accum_lib.words import LANGUAGES, _, folder_for, speaking
+from tools import solutions
 from web import exercises
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -81,7 +80,7 @@ def record(path: pathlib.Path, language: str) -> list[Block]:
 def _run(
     shell: InteractiveShell, cell: nbformat.NotebookNode, blocks: list[Block], path: pathlib.Path
 ) -> None:
-    check = exercise_of(cell.source)
+    check = solutions.check_of(cell.source)
     if cell.id not in NEVER_SHOWN:
         source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
         blocks.append({"kind": "code", "source": source, "check": check})
@@ -92,12 +91,6 @@ def _run(
         raise LessonError(f"{path.name}, {cell.id}: {type(error).__name__}: {error}")
     if check:
         del blocks[before:]  # a check's verdict on a blank is nothing to show
-
-
-def exercise_of(source: str) -> str | None:
-    """The check that a cell ends in: then the cell is an exercise."""
-    named = CHECKED.match(source.rstrip().rpartition("\n")[2])
-    return named[1] if named else None
 
 
 @contextmanager
@@ -205,18 +198,16 @@ def _explorer(explorer: GridExplorer) -> Block:
 
 def _quiz(quiz: Quiz) -> Block:
     """The question with its answer, computed now, in the words in which the notebook gives it."""
-    with one_thread():
-        right, explanation = quiz._answer()
-    it_is = _("It is: <b>{option}</b>.", option=quiz._options[right])
+    solved = quiz.solved()
     return {
         "kind": "quiz",
         "name": quiz.name or "",
-        "question": _("<b>Your prediction:</b> {question}", question=quiz._question),
-        "options": quiz._options,
-        "right": right,
+        "question": _("<b>Your prediction:</b> {question}", question=solved.question),
+        "options": list(solved.options),
+        "right": solved.right,
         "button": _("Show what happens"),
-        "hit": sentences(_("As you predicted."), explanation),
-        "miss": sentences(it_is, explanation),
+        "hit": solved.hit,
+        "miss": solved.miss,
     }
 
 

@@ -18,8 +18,7 @@ from xml.etree import ElementTree as ET
 
 from accum_lib.lessons.kit.grid import GridExplorer
 from accum_lib.lessons.kit.quiz import Quiz
-from accum_lib.machine import one_thread
-from accum_lib.words import _, language, sentences, speaking
+from accum_lib.words import _, language, speaking
 
 QTI = "http://www.imsglobal.org/xsd/imsqti_v2p1"
 PACKAGE = "http://www.imsglobal.org/xsd/imscp_v1p1"
@@ -71,13 +70,11 @@ def _recording(found: list[Question]) -> Iterator[None]:
     """Inside, what is shown is not displayed: questions are answered and kept."""
 
     def ask(quiz: Quiz) -> None:
-        with one_thread():
-            text, options, right, why = quiz.solved()
-        miss = sentences(_("It is: <b>{option}</b>.", option=options[right]), why)
-        said = tuple(plain(why if index == right else miss) for index in range(len(options)))
-        asked = plain(_("Your prediction: {question}", question=text))
-        shown = tuple(plain(option) for option in options)
-        found.append(Question(quiz.name or f"question.{len(found) + 1}", asked, shown, right, said))
+        solved = quiz.solved()
+        shown = tuple(map(plain, solved.options))
+        said = tuple(plain(solved.why if i == solved.right else solved.miss) for i in range(len(shown)))
+        asked = plain(_("Your prediction: {question}", question=solved.question))
+        found.append(Question(quiz.name or f"question.{len(found) + 1}", asked, shown, solved.right, said))
 
     with (
         unittest.mock.patch.object(Quiz, "show", ask),

@@ -104,7 +104,7 @@ def _stop(lesson: Lesson, done: Progress) -> str:
     mark, words = state(lesson, done)
     return (
         f"<li style='{STOP}'><span aria-hidden='true' style='{MARK}'>{mark}</span> "
-        f"{_with_minutes(lesson, _link(lesson))}<div style='{INSIDE}'>{_inline(lesson.question)}</div>"
+        f"{_with_minutes(lesson, _link(lesson))}<div style='{INSIDE}'>{inline(lesson.question)}</div>"
         f"<div style='{INSIDE}'><b>{html.escape(words)}</b></div></li>"
     )
 
@@ -114,10 +114,10 @@ def _with_minutes(lesson: Lesson, title: str) -> str:
 
 
 def _link(lesson: Lesson) -> str:
-    return f"<a href='{html.escape(lesson.file)}'>{_inline(lesson.title)}</a>"
+    return f"<a href='{html.escape(lesson.file)}'>{inline(lesson.title)}</a>"
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """The little Markdown that titles and questions contain."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
     return re.sub(r"\*([^*]+)\*", r"<i>\1</i>", text)

@@ -6,6 +6,7 @@ A demonstration without a prediction teaches about as much as none (Crouch et al
 
 import html
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import ipywidgets
 from IPython.display import display
@@ -13,6 +14,25 @@ from IPython.display import display
 from accum_lib.lessons.kit import progress
 from accum_lib.machine import one_thread
 from accum_lib.words import _, sentences
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A question with its answer.
+
+    Attributes:
+        question, options: as they are asked.
+        right: the index of the right option.
+        why: what the run has shown.
+        hit, miss: what is said to a right guess, and to a wrong one.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    right: int
+    why: str
+    hit: str
+    miss: str
 
 
 class Quiz:
@@ -68,10 +88,13 @@ class Quiz:
         said = _("Your prediction: {question}", question=self._question)
         display({**data, "text/plain": said + options}, raw=True)
 
-    def solved(self) -> tuple[str, list[str], int, str]:
-        """The question, its options, the index of the right one and why: computed now."""
-        right, explanation = self._answer()
-        return self._question, self._options, right, explanation
+    def solved(self) -> "Solved":
+        """The question with its answer, computed now."""
+        with one_thread():  # the models are so small that threads on a busy machine wait for each other
+            right, why = self._answer()
+        hit = sentences(_("As you predicted."), why)
+        miss = sentences(_("It is: <b>{option}</b>.", option=self._options[right]), why)
+        return Solved(self._question, tuple(self._options), right, why, hit, miss)
 
     def _on_choice(self, change: object) -> None:
         self.button.disabled = self.choice.value is None
@@ -80,8 +103,7 @@ class Quiz:
         self.button.disabled = True
         self.reply.value = _("Computing…")
         try:
-            with one_thread():  # the models are so small that threads on a busy machine wait for each other
-                right, explanation = self._answer()
+            solved = self.solved()
         except (Exception, KeyboardInterrupt) as error:
             self.errors.append(error)
             self.reply.value = _(
@@ -91,13 +113,9 @@ class Quiz:
             self.button.disabled = False
             return
         chosen = self._options[self.choice.value]
-        verdict = (
-            "✓ " + _("As you predicted.")
-            if self.choice.value == right
-            else f"✗ {chosen}<br>✓ " + _("It is: <b>{option}</b>.", option=self._options[right])
-        )
-        said = sentences(verdict, explanation)
-        self.reply.value = f"<div role='status'>{said}{self._recorded(right)}</div>"
+        hit = self.choice.value == solved.right
+        said = f"✓ {solved.hit}" if hit else f"✗ {chosen}<br>✓ {solved.miss}"
+        self.reply.value = f"<div role='status'>{said}{self._recorded(solved.right)}</div>"
 
     def _recorded(self, right: int) -> str:
         """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""
