@@ -206,8 +206,7 @@ def _quiz(quiz: Quiz) -> Block:
         "options": list(solved.options),
         "right": solved.right,
         "button": _("Show what happens"),
-        "hit": solved.hit,
-        "miss": solved.miss,
+        "said": list(solved.said),
     }
 
 

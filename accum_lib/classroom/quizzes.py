@@ -72,7 +72,7 @@ def _recording(found: list[Question]) -> Iterator[None]:
     def ask(quiz: Quiz) -> None:
         solved = quiz.solved()
         shown = tuple(map(plain, solved.options))
-        said = tuple(plain(solved.why if i == solved.right else solved.miss) for i in range(len(shown)))
+        said = tuple(map(plain, solved.said))
         asked = plain(_("Your prediction: {question}", question=solved.question))
         found.append(Question(quiz.name or f"question.{len(found) + 1}", asked, shown, solved.right, said))
 

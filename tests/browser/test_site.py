@@ -144,7 +144,9 @@ def test_a_question_is_answered_after_the_guess_and_lifts_the_veil(opened, built
         lesson.page.keyboard.press("Space")
         button.press("Enter")
         words = quiz.locator("[role=status]").inner_text()
-        assert words.startswith(catalogue(built.language).get("It is: <b>{option}</b>.", "It is: ")[:3])
+        answer = catalogue(built.language).get("It is: <b>{option}</b>.", "It is: ")[:3]
+        assert answer in words
+        assert not words.startswith(answer), "first, what is wrong with this option"
         assert lesson.progress()["predictions"][name] is False
         radios.nth(right).check()
         button.click()

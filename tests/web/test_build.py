@@ -23,7 +23,7 @@ CODE = {"kind": "code", "source": "x = 1", "check": None}
 OUTPUT = {"kind": "text", "text": "1\n"}
 ASK = {
     "kind": "quiz", "name": "a.b", "question": "<b>Your prediction:</b> x", "options": ["1", "2"], "right": 0,
-    "button": "Show", "hit": "yes", "miss": "no",
+    "button": "Show", "said": ["yes", "no"],
 }  # fmt: skip
 HEADING = {"kind": "prose", "text": "## Next\n\ntext\n\n## After"}
 

@@ -23,6 +23,7 @@ addEventListener("beforeprint", () => document.querySelectorAll(".veiled").forEa
 for (const quiz of document.querySelectorAll(".quiz")) {
   const button = quiz.querySelector("button"), reply = quiz.querySelector(".reply");
   const radios = [...quiz.querySelectorAll("input")];
+  const said = [...quiz.querySelectorAll("template")]; // for each option
   const veil = document.querySelector(`.veiled[data-of="${radios[0].name}"]`);
   const picked = () => radios.findIndex((radio) => radio.checked);
   radios.forEach((radio) => { radio.checked = false; }); // browsers remember choices of an earlier visit
@@ -37,7 +38,7 @@ for (const quiz of document.querySelectorAll(".quiz")) {
       radio.closest("label").classList.toggle("right", i === Number(quiz.dataset.right));
       radio.closest("label").classList.toggle("wrong", radio.checked && !right);
     });
-    reply.replaceChildren(quiz.querySelector(right ? ".hit" : ".miss").content.cloneNode(true));
+    reply.replaceChildren(said[picked()].content.cloneNode(true));
     reply.classList.toggle("is-right", right);
     unveil(veil, false);
     progress.prediction(quiz.dataset.name, right);

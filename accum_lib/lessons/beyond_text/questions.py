@@ -32,7 +32,19 @@ def halved_batch() -> Quiz:
             "64 images through a CNN with BatchNorm, cut into two micro-batches of 32. The losses are "
             "weighed rightly, in float64. How far is the gradient from one big batch's?"
         ),
-        [_("rounding"), _("less than a tenth of a percent"), _("some percent"), _("about half")],
+        {
+            _("rounding"): _(
+                "The loss is cut rightly, but the function that it is a loss of depends on the whole batch."
+            ),
+            _("less than a tenth of a percent"): _(
+                "Means and variances of 32 images differ by more than that from those of 64."
+            ),
+            _("some percent"): "",
+            _("about half"): _(
+                "Means and variances of 32 images are not that far from those of 64. It takes far smaller "
+                "micro-batches."
+            ),
+        },
         answer,
         name="beyond.halved_batch",
     )
@@ -61,7 +73,17 @@ def lone_syllable() -> Quiz:
             "ctc_loss(reduction='mean') over utterances of 1 to 8 syllables. What does the syllable of an "
             "utterance of one weigh, compared with each syllable of an utterance of eight?"
         ),
-        [_("the same"), _("eight times as much"), _("an eighth")],
+        {
+            _("the same"): _(
+                "A mean over all syllables would give that. This one divides each utterance's loss by its "
+                "length first, and then averages over utterances."
+            ),
+            _("eight times as much"): "",
+            _("an eighth"): _(
+                "The other way round: all utterances weigh the same, and one syllable has the whole weight "
+                "of its utterance."
+            ),
+        },
         answer,
         name="beyond.lone_syllable",
     )
@@ -90,7 +112,12 @@ def unmasked_padding() -> Quiz:
             "micro-batch. The loss looks at real frames only, and is weighed rightly. Does the gradient "
             "depend on M?"
         ),
-        [_("no: zeros add nothing, and the loss does not see them"), _("yes, it does")],
+        {
+            _("no: zeros add nothing, and the loss does not see them"): _(
+                "True of the first convolution's input. The second one reads what the first has made of it."
+            ),
+            _("yes, it does"): "",
+        },
         answer,
         name="beyond.unmasked_padding",
     )

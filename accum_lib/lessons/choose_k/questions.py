@@ -49,7 +49,17 @@ def larger_card(num_samples: int = 100_000) -> Quiz:
             large=LARGE_CARD,
             noise=NOISE,
         ),
-        [_("K stays, so B grows"), _("B stays, so K falls"), _("neither B nor K")],
+        {
+            _("K stays, so B grows"): _(
+                "A larger B pays while the gradient is noisy, and that does not depend on the card: it "
+                "would cost examples and save few updates."
+            ),
+            _("B stays, so K falls"): "",
+            _("neither B nor K"): _(
+                "Then most of the larger card would stay empty; a larger M makes the same update in fewer "
+                "passes."
+            ),
+        },
         answer,
         name="advice.larger_card",
     )
@@ -93,11 +103,17 @@ def four_times_the_steps(trials: Trials | None) -> Quiz:
             more=more,
             target=trial.found.target,
         ),
-        [
-            _("a quarter of the updates"),
-            _("{times:.2f} times the updates, as the noise scale says", times=trial.predicted()[2]),
-            _("hardly fewer updates"),
-        ],
+        {
+            _("a quarter of the updates"): _(
+                "Only if noise were all that limits an update. The advised B is about the noise scale, and "
+                "beyond it little noise is left."
+            ),
+            _("{times:.2f} times the updates, as the noise scale says", times=trial.predicted()[2]): _(
+                "The rule is for one small step at one point of the loss. A race passes through many such "
+                "points, and not all are as noisy."
+            ),
+            _("hardly fewer updates"): "",
+        },
         answer,
         name="advice.four_times_the_steps",
     )

@@ -1,5 +1,7 @@
 """What notebook 08 asks: bytes per example against K, with and without ``no_sync``; and at a fixed batch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from accum_lib.lessons.distributed.measure import Lab
@@ -21,6 +23,12 @@ def bytes_in_every_pass(lab: Lab) -> Quiz:
             "K = 4 and K = 16, the bytes that are sent for each example are …",
             processes=lab.world_size,
         ),
+        (
+            _("That is what no_sync gives. Here every pass sends its gradients, for its M examples."),
+            _("No root here: a pass sends one set of gradients for M examples, whatever K is."),
+            "",
+            _("Per update, yes: K passes send K times as much. But the update has K times as many examples."),
+        ),
     )
 
 
@@ -35,10 +43,18 @@ def bytes_in_the_last_pass(lab: Lab) -> Quiz:
             "before). From K = 1 to K = 4 and K = 16, the bytes that are sent for each example are …",
             processes=lab.world_size,
         ),
+        (
+            "",
+            _("No root here: K times as many examples share one set of gradients."),
+            _("That is plain DDP, which sends in every pass."),
+            _("An update sends as much as with K = 1, and it has K times as many examples."),
+        ),
     )
 
 
-def _bytes_per_example(lab: Lab, every_micro_batch: bool, name: str, question: str) -> Quiz:
+def _bytes_per_example(
+    lab: Lab, every_micro_batch: bool, name: str, question: str, reasons: Sequence[str]
+) -> Quiz:
     def answer() -> tuple[int, str]:
         found = [lab.at(k, every_micro_batch) for k in (1, 4, 16)]
         ratio = found[2].bytes_per_example / found[0].bytes_per_example
@@ -63,7 +79,7 @@ def _bytes_per_example(lab: Lab, every_micro_batch: bool, name: str, question: s
             )
         )
 
-    return Quiz(question, [_(option) for option in OPTIONS], answer, name)
+    return Quiz(question, dict(zip(map(_, OPTIONS), reasons, strict=True)), answer, name)
 
 
 def fixed_batch(lab: Lab) -> Quiz:
@@ -88,7 +104,15 @@ def fixed_batch(lab: Lab) -> Quiz:
             "the effective batch B and the number of updates stay. K goes from 1 to 4, M becomes a quarter. "
             "With averaging in the last pass, the whole training sends …"
         ),
-        [_("a quarter of the bytes"), _("the same bytes"), _("four times the bytes")],
+        {
+            _("a quarter of the bytes"): _(
+                "An update has as many examples as before, and there are as many updates."
+            ),
+            _("the same bytes"): "",
+            _("four times the bytes"): _(
+                "Averaging in every pass would send that. Here all passes but the last send nothing."
+            ),
+        },
         answer,
         name="communication.fixed_batch",
     )

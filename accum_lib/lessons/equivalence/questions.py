@@ -31,7 +31,16 @@ def lonely_token() -> Quiz:
             "two micro-batches count 1 and 3 tokens; each mean loss is divided by K = 2. What does the "
             "lonely token weigh in the update, compared with one big batch of the same four tokens?"
         ),
-        [_("as much as it should"), _("twice as much"), _("four times as much")],
+        {
+            _("as much as it should"): _(
+                "Each micro-batch gets half of the update, whatever it counts, and the lonely token has "
+                "its half to itself."
+            ),
+            _("twice as much"): "",
+            _("four times as much"): _(
+                "It would have to be the whole update. It gets half of it, where a quarter is due."
+            ),
+        },
         answer,
         name="equivalence.lonely_token",
     )
@@ -65,11 +74,13 @@ def coarse_buffer(steps: int = 128) -> Quiz:
             "update's relative error grows …",
             steps=steps,
         ),
-        [
-            _("hardly at all"),
-            _("about 10 times (the square root of K is {root:.0f})", root=steps**0.5),
-            _("about 100 times, as K"),
-        ],
+        {
+            _("hardly at all"): _("Each addition rounds the sum to 8 bits again, and these errors add up."),
+            _("about 10 times (the square root of K is {root:.0f})", root=steps**0.5): "",
+            _("about 100 times, as K"): _(
+                "Rounding goes up and down, so the errors cancel in part: they add up like a random walk."
+            ),
+        },
         answer,
         name="equivalence.coarse_buffer",
     )

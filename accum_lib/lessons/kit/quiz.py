@@ -5,7 +5,7 @@ A demonstration without a prediction teaches about as much as none (Crouch et al
 """
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import ipywidgets
@@ -23,16 +23,13 @@ class Solved:
     Attributes:
         question, options: as they are asked.
         right: the index of the right option.
-        why: what the run has shown.
-        hit, miss: what is said to a right guess, and to a wrong one.
+        said: the reply to each option: what is wrong with it, which one is right, and what the run has shown.
     """
 
     question: str
     options: tuple[str, ...]
     right: int
-    why: str
-    hit: str
-    miss: str
+    said: tuple[str, ...]
 
 
 class Quiz:
@@ -40,7 +37,8 @@ class Quiz:
 
     Args:
         question: what will happen?
-        options: the possible guesses.
+        options: the possible guesses, each with the reason why it is wrong; "" for one that is expected to be
+            right.
         answer: computes ``(index of the right option, explanation)`` from a real run; called only when
             the reader has guessed.
         name: the key in the reader's progress, such as "descents.full_buffer". It stays what it is, or the
@@ -53,11 +51,12 @@ class Quiz:
     def __init__(
         self,
         question: str,
-        options: Sequence[str],
+        options: Mapping[str, str],
         answer: Callable[[], tuple[int, str]],
         name: str | None = None,
     ) -> None:
-        self._question, self._options, self._answer = question, list(options), answer
+        self._question, self._options, self._answer = question, tuple(options), answer
+        self._reasons = tuple(options.values())
         self.name = name
         self.errors: list[BaseException] = []
         self.choice = ipywidgets.RadioButtons(
@@ -92,9 +91,10 @@ class Quiz:
         """The question with its answer, computed now."""
         with one_thread():  # the models are so small that threads on a busy machine wait for each other
             right, why = self._answer()
-        hit = sentences(_("As you predicted."), why)
-        miss = sentences(_("It is: <b>{option}</b>.", option=self._options[right]), why)
-        return Solved(self._question, tuple(self._options), right, why, hit, miss)
+        answer = _("It is: <b>{option}</b>.", option=self._options[right])
+        said = [sentences(reason, answer, why) for reason in self._reasons]
+        said[right] = sentences(_("As you predicted."), why)
+        return Solved(self._question, self._options, right, tuple(said))
 
     def _on_choice(self, change: object) -> None:
         self.button.disabled = self.choice.value is None
@@ -112,10 +112,11 @@ class Quiz:
             )
             self.button.disabled = False
             return
-        chosen = self._options[self.choice.value]
-        hit = self.choice.value == solved.right
-        said = f"✓ {solved.hit}" if hit else f"✗ {chosen}<br>✓ {solved.miss}"
-        self.reply.value = f"<div role='status'>{said}{self._recorded(solved.right)}</div>"
+        chosen = self.choice.value
+        mark = "✓" if chosen == solved.right else f"✗ {self._options[chosen]}<br>"
+        self.reply.value = (
+            f"<div role='status'>{mark} {solved.said[chosen]}{self._recorded(solved.right)}</div>"
+        )
 
     def _recorded(self, right: int) -> str:
         """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""

@@ -36,7 +36,18 @@ def doubled_steps(workload: Workload | None = None, micro_batch_size: int = 16) 
             "of memory …",
             m=micro_batch_size,
         ),
-        [_("doubles"), _("grows by one more set of gradients"), _("stays the same"), _("falls")],
+        {
+            _("doubles"): _(
+                "An example takes up memory only while its micro-batch passes, and the micro-batches pass "
+                "one after another."
+            ),
+            _("grows by one more set of gradients"): _(
+                "The step from K = 1 to K = 2 costs that. From then on all micro-batches add to the same "
+                "buffer."
+            ),
+            _("stays the same"): "",
+            _("falls"): _("Nothing gets smaller: M has stayed, and with it the activations."),
+        },
         answer,
         name="memory.doubled_steps",
     )
@@ -68,7 +79,17 @@ def halved_micro_batch(workload: Workload | None = None, effective_batch_size: i
             batch=2 * half,
             half=half,
         ),
-        [_("halves"), _("falls, but by less than half"), _("stays the same"), _("grows")],
+        {
+            _("halves"): _("Activations halve; but a good part of the peak is not activations."),
+            _("falls, but by less than half"): "",
+            _("stays the same"): _(
+                "B is the same, but what is in memory at once is M examples, and these are half as many."
+            ),
+            _("grows"): _(
+                "A second micro-batch does cost a set of gradients; here half of the activations is more "
+                "than that."
+            ),
+        },
         answer,
         name="memory.halved_micro_batch",
     )

@@ -33,12 +33,21 @@ def usual_snippet(report: Callable[[str], Report] = usual_report) -> Quiz:
             "the usual snippet divides each micro-batch's mean loss by K. In a whole window of K "
             "micro-batches, with texts of many lengths, that gives the gradient of one big batch …"
         ),
-        [
-            _("for both tasks"),
-            _("when it classifies texts"),
-            _("when it guesses hidden tokens"),
-            _("for neither"),
-        ],
+        {
+            _("for both tasks"): _(
+                "Dividing by K is exact where all micro-batches count alike. They hold equally many texts, "
+                "but not equally many hidden tokens."
+            ),
+            _("when it classifies texts"): "",
+            _("when it guesses hidden tokens"): _(
+                "The other way round: micro-batches hold equally many texts, but not equally many hidden "
+                "tokens."
+            ),
+            _("for neither"): _(
+                "Where all micro-batches count alike, the mean of their means is the mean; and each has M "
+                "texts."
+            ),
+        },
         answer,
         name="roberta.usual_snippet",
     )
@@ -69,11 +78,16 @@ def dropout(runs: Callable[[], FixedBatch] = lambda: runs_of("dropout")) -> Quiz
 
     return Quiz(
         _("with dropout, each forward pass draws its own masks. One big batch and K = 8 micro-batches end …"),
-        [
-            _("at the same weights, up to rounding"),
-            _("as far apart as two runs of one big batch with other masks"),
-            _("much further apart than those"),
-        ],
+        {
+            _("at the same weights, up to rounding"): _(
+                "Several passes draw other masks than one pass over all examples does."
+            ),
+            _("as far apart as two runs of one big batch with other masks"): "",
+            _("much further apart than those"): _(
+                "Either way each example gets a mask of its own. K changes which masks are drawn, not how "
+                "many or how strong."
+            ),
+        },
         answer,
         name="roberta.dropout",
     )

@@ -44,11 +44,17 @@ def full_buffer(micro_batch_size: int = 4, accumulation_steps: int = 4) -> Quiz:
             k=accumulation_steps,
             size=size,
         ),
-        [
-            _as_much(accumulation_steps),
-            _("the same"),
-            _("about the same, but noisier"),
-        ],
+        {
+            _as_much(accumulation_steps): _(
+                "That would be so if each micro-batch's mean were added as it is. Each is divided first, "
+                "so that together they are one mean."
+            ),
+            _("the same"): "",
+            _("about the same, but noisier"): _(
+                "Noise comes from which examples are drawn, and these are the same. In what groups they "
+                "pass does not matter."
+            ),
+        },
         answer,
         name="descents.full_buffer",
     )
@@ -76,7 +82,15 @@ def summed_step(comparison: DescentComparison) -> Quiz:
 
     return Quiz(
         _("K = 2 gradients are summed instead of averaged, and the learning rate stays. The first step is …"),
-        [_("the same"), _("half as long"), _("twice as long")],
+        {
+            _("the same"): _(
+                "Only if the learning rate were halved, too: a step is the rate times the gradient."
+            ),
+            _("half as long"): _(
+                "That is what dividing twice would give. A sum of two gradients is longer than their mean."
+            ),
+            _("twice as long"): "",
+        },
         answer,
         name="descents.summed_step",
     )
@@ -102,11 +116,16 @@ def same_path(comparison: DescentComparison) -> Quiz:
 
     return Quiz(
         _("accumulated descent with M = 50, K = 4, beside mini-batches of B = 200 without accumulation …"),
-        [
-            _("follows the same path"),
-            _("ends at the same place by another path"),
-            _("is noisier, since M is smaller"),
-        ],
+        {
+            _("follows the same path"): "",
+            _("ends at the same place by another path"): _(
+                "Both start at one point and make each update from the same gradient, so they never part."
+            ),
+            _("is noisier, since M is smaller"): _(
+                "Noise depends on how many examples an update averages, and that is M · K. M alone decides "
+                "about memory."
+            ),
+        },
         answer,
         name="descents.same_path",
     )

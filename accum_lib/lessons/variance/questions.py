@@ -34,7 +34,21 @@ def variance_against_steps(lab: VarianceLab) -> Quiz:
             "the variance of the accumulated gradient …",
             num_samples=people.num_samples,
         ),
-        [_(guess) for guess in GUESSES],
+        dict(
+            zip(
+                map(_, GUESSES),
+                (
+                    _("Each update averages K times as many examples, and a mean over more varies less."),
+                    _("That is how the standard deviation falls; the variance is its square."),
+                    _(
+                        "True while a window is a small part of the data. It is drawn without repeats, so "
+                        "the more of them it takes, the less is left to chance."
+                    ),
+                    "",
+                ),
+                strict=True,
+            )
+        ),
         answer,
         name="variance.variance_against_steps",
     )
@@ -70,11 +84,17 @@ def sixteen_times_the_batch(races: Races) -> Quiz:
             large=LARGE,
             target=TARGET,
         ),
-        [
-            _("{ratio} times fewer updates", ratio=ratio),
-            _("{root:.0f} times fewer updates", root=ratio**0.5),
-            _("hardly fewer updates"),
-        ],
+        {
+            _("{ratio} times fewer updates", ratio=ratio): _(
+                "Only if noise were all that limits an update. Beyond the noise scale most of it is "
+                "averaged away already."
+            ),
+            _("{root:.0f} times fewer updates", root=ratio**0.5): _(
+                "The square root is a rule for learning rates. Updates are saved while B is below the "
+                "noise scale, and hardly beyond it."
+            ),
+            _("hardly fewer updates"): "",
+        },
         answer,
         name="variance.sixteen_times_the_batch",
     )

@@ -27,7 +27,17 @@ def seen_in_the_loss(found: Callable[[], Sightings] = all_sightings) -> Quiz:
 
     return Quiz(
         _("of fifteen loops with a fault in their accumulation, how many does the loss curve give away?"),
-        [_("nearly all"), _("about half"), _("a few")],
+        {
+            _("nearly all"): _(
+                "With most of these faults training goes on, and the loss falls: the optimizer follows a "
+                "gradient that is only somewhat wrong."
+            ),
+            _("about half"): _(
+                "A wrong scale looks like another learning rate, and wrong weights look like other data. "
+                "Both train."
+            ),
+            _("a few"): "",
+        },
         answer,
         name="pitfalls.seen_in_the_loss",
     )
@@ -55,7 +65,15 @@ def hidden_by_adam(found: Callable[[], Sightings] = all_sightings) -> Quiz:
 
     return Quiz(
         _("each gradient is K = 5 times too small. Compared with SGD, weights trained with Adam end up …"),
-        [_("as far off"), _("a few times less far off"), _("hardly off at all")],
+        {
+            _("as far off"): _(
+                "That would be so if Adam's step were proportional to the gradient, as SGD's is."
+            ),
+            _("a few times less far off"): _(
+                "A factor that all gradients share drops out of Adam's step altogether, but for its epsilon."
+            ),
+            _("hardly off at all"): "",
+        },
         answer,
         name="pitfalls.hidden_by_adam",
     )

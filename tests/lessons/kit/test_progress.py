@@ -65,8 +65,8 @@ def test_a_prediction_is_recorded_after_the_reveal() -> None:
 
 
 def test_a_question_that_cannot_be_answered_is_not_recorded() -> None:
-    answered(Quiz("?", ["yes", "no"], lambda: 1 / 0, name="topic.fails"), 0)
-    answered(Quiz("?", ["yes", "no"], lambda: (0, "")), 0)  # nobody has named this one
+    answered(Quiz("?", {"yes": "", "no": ""}, lambda: 1 / 0, name="topic.fails"), 0)
+    answered(Quiz("?", {"yes": "", "no": ""}, lambda: (0, "")), 0)  # nobody has named this one
     assert progress.load() == Progress()
 
 
@@ -96,7 +96,7 @@ def test_a_broken_file_is_said_in_words_and_left_as_it_is(file, text) -> None:
     feedback = check_made_up(True)
     assert feedback.correct
     assert repr(feedback).startswith("Right. Yes.\n(Your progress in ")
-    reply = answered(Quiz("?", ["yes", "no"], lambda: (0, "because"), name="topic.question"), 0)
+    reply = answered(Quiz("?", {"yes": "", "no": ""}, lambda: (0, "because"), name="topic.question"), 0)
     assert "As you predicted. because" in reply
     assert "cannot be read" in reply
     assert file.read_bytes() == before

@@ -16,26 +16,27 @@ def comparison() -> DescentComparison:
 
 def test_nothing_is_computed_before_the_guess() -> None:
     computed = []
-    prediction = Quiz("?", ["yes", "no"], lambda: computed.append(1) or (1, "because"))
+    prediction = Quiz("?", {"yes": "Think again.", "no": ""}, lambda: computed.append(1) or (1, "because"))
     assert prediction.button.disabled
     prediction.choice.value = 0
     assert not prediction.button.disabled
     assert computed == []
-    assert "✗ yes<br>✓ It is: <b>no</b>. because" in asked(prediction, 0)
+    assert "✗ yes<br> Think again. It is: <b>no</b>. because" in asked(prediction, 0)
     assert computed == [1]
 
 
 def test_a_right_guess_is_told_so() -> None:
-    said = asked(Quiz("?", ["yes", "no"], lambda: (1, "because")), 1)
+    said = asked(Quiz("?", {"yes": "Think again.", "no": "Think again."}, lambda: (1, "because")), 1)
     assert "✓ As you predicted." in said
     assert "✗" not in said
+    assert "Think again" not in said
 
 
 def test_what_an_error_says_is_text_and_no_markup() -> None:
     def answer():
         raise ValueError("<img src=x onerror=alert(1)>")
 
-    prediction = Quiz("?", ["yes", "no"], answer)
+    prediction = Quiz("?", {"yes": "", "no": ""}, answer)
     prediction.choice.value = 0
     prediction.button.click()
     assert "&lt;img src=x" in prediction.reply.value
@@ -52,7 +53,7 @@ def test_a_failure_is_said_in_words_and_can_be_tried_again(fault) -> None:
             raise found
         return found
 
-    prediction = Quiz("?", ["yes", "no"], answer)
+    prediction = Quiz("?", {"yes": "", "no": ""}, answer)
     prediction.choice.value = 0
     prediction.button.click()
     assert "could not be computed" in prediction.reply.value
