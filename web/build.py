@@ -157,7 +157,7 @@ def shared() -> dict[str, bytes]:
     files = {
         "style.css": "".join([(grid / "grid.css").read_text(encoding="utf-8"), *map(_static, STYLES)]),
         "page.js": "".join(f"(() => {{\n{_static(f'{name}.js')}}})();\n" for name in SCRIPTS),
-        "explorers.js": f"(() => {{\n{stand_in}}})();\n",
+        "explorers.js": f"(() => {{\n{_static('narrow.js')}{stand_in}}})();\n",
         "plotly.js": (HERE / "vendor" / "plotly-basic.min.js").read_text(encoding="utf-8"),
         "exercise.js": _static("exercise.js"),
         "micropython.js": exercises.runtime(),

@@ -7,6 +7,7 @@ import json
 import pathlib
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from accessibility import axe
@@ -169,13 +170,43 @@ def test_what_gives_the_answer_away_is_veiled_until_it_is_asked_for(opened, buil
     assert lesson.progress().get("predictions", {}) == {}
 
 
+def assert_stacked(plot) -> None:
+    """One panel below the other, each as wide as the phone, and no legend on one of them."""
+    panels, legends = plot.evaluate(
+        """plot => {
+          const { _fullLayout: full } = plot;
+          const axes = Object.keys(full).filter(key => /^xaxis\\d*$/.test(key));
+          const boxes = axes.map(x => ({
+            left: full[x]._offset, right: full[x]._offset + full[x]._length,
+            top: full[x.replace("x", "y")]._offset,
+            bottom: full[x.replace("x", "y")]._offset + full[x.replace("x", "y")]._length,
+          }));
+          const { x, y } = plot.getBoundingClientRect();
+          const legends = [...plot.querySelectorAll("[class^=legend] .bg")].map(bg => {
+            const box = bg.getBoundingClientRect();
+            return { left: box.left - x, right: box.right - x, top: box.top - y, bottom: box.bottom - y };
+          });
+          return [boxes, legends.filter(box => box.bottom > box.top)];
+        }"""
+    )
+    panels.sort(key=lambda panel: panel["top"])
+    assert all(panel["right"] - panel["left"] > 180 for panel in panels)
+    assert all(above["bottom"] < below["top"] for above, below in pairwise(panels))
+    for legend in legends:
+        assert not any(
+            legend["bottom"] > panel["top"] + 2 and legend["top"] < panel["bottom"] - 2 for panel in panels
+        ), "a legend on a panel"
+
+
 def test_nothing_is_wider_than_the_screen_and_a_figure_fits_it(opened) -> None:
     for width, height in SIZES:
         lesson = opened(width=width, height=height)
         for explorer in lesson.explorers():
             top = explorer.root.bounding_box()["y"]
-            plot = explorer.root.locator(".plot-scroll").bounding_box()
+            plot = explorer.root.locator(".accum-plot").bounding_box()
             assert plot["y"] + plot["height"] - top <= height, f"figure and controls at {width} x {height}"
+            if width < 600:
+                assert_stacked(explorer.root.locator(".accum-plot"))
         assert lesson.page.evaluate("() => document.documentElement.scrollWidth") <= width
         lesson.close()
 

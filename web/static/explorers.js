@@ -26,6 +26,8 @@ async function unpack(text) {
   return { ...state, numbers: all.subarray(end + 1), status: "", complete: true, computing: false };
 }
 
+const NARROW = 600, FRAME = 36; // px: a phone; what an explorer has around it
+
 async function draw(place) {
   if (place.dataset.begun) return;
   place.dataset.begun = "yes";
@@ -38,23 +40,17 @@ async function draw(place) {
     still.replaceWith(box);
     hunt(place, model);
     const rendered = FrontEnd.render({ model, el: box });
-    scroll(box.querySelector(".accum-plot"));
-    await rendered;
+    if (box.clientWidth < NARROW) {
+      const above = box.querySelector(".accum-plot").offsetTop - box.offsetTop;
+      place.style.setProperty("--plot", `${stack(model.state, box.clientWidth, innerHeight - above - FRAME)}px`);
+    }
+    await rendered; // it draws when plotly.js is there, which is never at once
     place.dataset.drawn = "yes";
     if (!performance.getEntriesByName("first-explorer").length) performance.mark("first-explorer");
   } catch (error) {
     place.textContent = say("failed", { error: error.message });
     console.error(error);
   }
-}
-
-// On a phone the figure is wider than the screen, and moves sideways under its controls.
-function scroll(plot) {
-  const frame = document.createElement("div");
-  frame.className = "plot-scroll";
-  plot.replaceWith(frame);
-  frame.append(plot);
-  new ResizeObserver(() => { frame.tabIndex = frame.scrollWidth > frame.clientWidth ? 0 : -1; }).observe(frame);
 }
 
 // The bug hunt of lesson 05: a guess for each loop, then its story.
