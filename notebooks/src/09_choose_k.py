@@ -68,7 +68,7 @@ explorer.show()
 # **Things to try**
 #
 # 1. A larger card: which of `B`, `M` and `K` moves? A larger noise scale?
-# 2. Optimize for time instead: what becomes of `B` and `K` on the toy card, and with a gigabyte?
+# 2. Optimize for time instead: what becomes of `B` and `K` on the toy card, and with 512 MiB?
 # 3. 200 examples, noise scale 2,048. What is short now?
 # 4. RoBERTa-large on 8 GB. Would another `K` help?
 # 5. RoBERTa-base with its noise scale *measured*: what does the screen say, and what does it not say?

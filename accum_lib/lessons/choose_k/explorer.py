@@ -28,7 +28,7 @@ BATCHES = tuple(np.unique(np.geomspace(1, 16384, 48).round().astype(int)).tolist
 CARDS: dict[str, Card] = {
     N_("toy card, 0.5 MiB"): processor("a toy card of 0.5 MiB", 2**19),
     N_("toy card, 3 MiB"): processor("a toy card of 3 MiB", 3 * 2**20),
-    N_("this processor, 1 GiB"): processor("this machine's processor with 1 GiB", GIB),
+    N_("this processor, 512 MiB"): processor("this machine's processor with 512 MiB", GIB // 2),
     "RTX 4060, 8 GB": find_card("RTX 4060"),
     "A100, 40 GB": find_card("A100 40GB"),
     "A100, 80 GB": find_card("A100 80GB"),
