@@ -26,12 +26,10 @@ def start_copy(losses: list[Tensor]) -> Callable[[], list[float]]:
     """
     if not losses:  # this process ran a stand-in only
         return list
-    if losses[0].device.type == "cpu":
-        values = [loss.item() for loss in losses]
-        return lambda: values
     together = torch.stack(losses)
     if not together.is_cuda:
-        return together.tolist
+        values = together.tolist()
+        return lambda: values
     copy = together.to("cpu", non_blocking=True)  # into pinned memory, which PyTorch allocates for this
     done = torch.cuda.Event()
     done.record()
