@@ -5,7 +5,8 @@
     check_case(my_loop, Case(...))               # on your own model, data and loss
 
 It watches gradients, weights and the optimizer while the loop runs, compares every update with one big
-batch's gradient at the same weights, and names what it finds. It never reads the loop's source.
+batch's gradient at the same weights, and names what it finds, with the line where it arises. Verdict and
+names rest on these numbers alone, not on the loop's source.
 """
 
 from accum_lib.extras import need

@@ -18,6 +18,7 @@ from accum_lib.check.diagnosis import diagnose
 from accum_lib.check.diagnosis.evidence import COARSE, Evidence
 from accum_lib.check.diagnosis.timing import nothing_there
 from accum_lib.check.loop import Loop, call_loop, own_max_grad_norm, wishes_of
+from accum_lib.check.places import Calls
 from accum_lib.check.recorder import ModelModes, Recorder
 from accum_lib.check.reference import Reference, aligned
 from accum_lib.check.report import Report, explain
@@ -57,6 +58,7 @@ def assert_equivalent(
     Raises:
         AssertionError: with the report of the first case in which it is not.
     """
+    __tracebackhide__ = True  # pytest shows the test's line and the report, and not this one
     for report in check(loop, cases, dtype):
         if not report.ok:
             raise AssertionError(explain(report))
@@ -156,7 +158,7 @@ def _checked(
     """The report on one run, under a condition that holds while the loop runs, such as a state held still."""
     model = case.make_model().to(dtype).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=case.learning_rate)
-    reference, recorder = Reference(model, case), Recorder(model, optimizer)
+    reference, recorder = Reference(model, case), Recorder(model, optimizer, Calls(loop))
     before = recorder.modes()
     with condition(model):
         losses, ticks, ended = _run(loop, case, model, optimizer, recorder)
@@ -228,6 +230,7 @@ def _run(
                 SystemExit
             ) as error:  # 0 would end the caller's process, a continuous integration's, as a success
                 ended = _("SystemExit with {code!r}", code=error.code)
+                recorder.calls.note_exit(error, len(recorder.passes))
             except Exception as error:
                 error.add_note(
                     _("(raised by the loop that was being checked, on the case {name!r})", name=case.name)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from accum_lib.check.places import Calls
+
 Vectors = dict[str, Tensor]  # by parameter name
 
 
@@ -61,8 +63,11 @@ class RecordedUpdate:
 class Recorder:
     """Records ``passes`` and ``updates`` of one model while ``watch()`` is open."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, calls: Calls | None = None
+    ) -> None:
         self.model = model
+        self.calls = calls or Calls()
         self.parameters = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
         if not any(p.requires_grad for p in self.parameters.values()):
             raise ValueError("the model has no parameter that requires a gradient: there is nothing to check")
@@ -92,7 +97,8 @@ class Recorder:
         handles.append(register_optimizer_step_pre_hook(self._step_begins))
         handles.append(register_optimizer_step_post_hook(self._step_ends))
         try:
-            yield self
+            with self.calls.noted(lambda: len(self.passes)):
+                yield self
         finally:
             for handle in [*handles, *(handle for _, handle in self._steps)]:
                 handle.remove()

@@ -1,6 +1,10 @@
 """What the equivalence lens sees of a training loop: every update, and what explains it."""
 
+import math
+import pathlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -48,11 +52,22 @@ class UpdateCheck:
 
 
 @dataclass(frozen=True)
+class Place:
+    """The line of the loop's own file where a fault arises, and the right lines where they are sure."""
+
+    file: str
+    line: int
+    source: str
+    instead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """A named fault, in a sentence with the numbers that show it."""
 
     code: str
     message: str
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -153,21 +168,29 @@ class Report:
         return tuple(d.code for d in self.diagnoses)
 
 
-def explain(report: Report) -> str:
-    """The report as text: the verdict, what was compared, a line for each update, and the diagnoses."""
-    lines = [
-        _("{verdict}: {case}", verdict=_verdict(report), case=report.case),
-        _compared(report),
-        *_table(report),
-    ]
-    lines += [_("* {code}: {message}.", code=d.code, message=d.message) for d in report.diagnoses]
+def explain(report: Report, told: Collection[str] = ()) -> str:
+    """The report as text: the verdict, the numbers that prove it, each fault with its line.
+
+    Args:
+        told: codes that an earlier report has explained; of these only the names are given again.
+    """
+    lines = [_("{verdict}: {case}", verdict=verdict(report), case=report.case), *_numbers(report)]
+    new = [found for found in report.diagnoses if found.code not in told]
+    for number, found in enumerate(new):
+        lines.append(_("* {code}: {message}.", code=found.code, message=found.message))
+        if [d.place for d in new[number + 1 : number + 2]] != [found.place]:  # once for both
+            lines += _placed(found)
+    again = [code for code in report.codes if code in told]
+    if again:
+        lines.append(_("* again: {codes}", codes=listed(again)))
     lines += [_("  Note: {remark}.", remark=remark) for remark in report.remarks]
-    if report.notes:
+    if report.notes and not told:
         lines.append(_("  (not observed: {notes})", notes=clauses(report.notes)))
     return "\n".join(lines)
 
 
-def _verdict(report: Report) -> str:
+def verdict(report: Report) -> str:
+    """The verdict in a few words."""
     if report.ok:
         return _("EQUAL to one big batch")
     if report.equal:
@@ -175,45 +198,121 @@ def _verdict(report: Report) -> str:
     return _("NOT EQUAL to one big batch")
 
 
-def _compared(report: Report) -> str:
+def worst_update(report: Report) -> UpdateCheck | None:
+    """The update that is furthest off; None if all are right, or there is none."""
+    wrong = [u for u in report.updates if u.expected and not u.relative_error <= report.tolerance]
+    return max(wrong, key=lambda u: np.nan_to_num(u.relative_error, nan=math.inf), default=None)
+
+
+def _numbers(report: Report) -> list[str]:
     ticks = "" if report.ticks is None else _(", {ticks} scheduler ticks", ticks=report.ticks)
-    return _(
-        "  K = {k}, {number} micro-batches counting {counts}; {epochs} epochs in {dtype}\n"
-        "  {updates} updates (expected {due}), {tensors} "
-        "tensors compared, {clears} times an empty buffer{ticks}, left over {leftover:.1g}\n"
-        "  largest relative error {error:.1e}; rounding makes at most {tolerance:.1e}",
-        k=report.accumulation_steps,
-        number=len(report.counts),
-        counts=listed([f"{c:g}" for c in report.counts]),
-        epochs=report.epochs,
-        dtype=report.dtype,
-        updates=len(report.updates),
-        due=report.expected_updates,
-        tensors=report.tensors_compared,
-        clears=report.clears,
-        ticks=ticks,
-        leftover=report.leftover,
-        error=report.relative_error,
-        tolerance=report.tolerance,
-    )
-
-
-def _table(report: Report) -> list[str]:
-    head = _("  epoch  window           error    scale  worst parameter       weights (1 is right)")
-    return [head, *(_row(u) for u in report.updates)] if report.updates else []
-
-
-def _row(u: UpdateCheck) -> str:
-    window = ",".join(str(i) for i in u.expected) if u.expected else _("none")
-    inside = [f"{u.weights[i]:.3f}" if np.isfinite(u.weights[i]) else "-" for i in u.expected]
-    outside = [
-        _("{weight:.3f} of {number}", weight=u.weights[i], number=i)
-        for i in range(len(u.weights))
-        if i not in u.expected and abs(np.nan_to_num(u.weights[i])) > 1e-6
+    lines = [
+        _(
+            "  K = {k}, {number} micro-batches counting {counts}; {epochs} epochs in {dtype}",
+            k=report.accumulation_steps,
+            number=len(report.counts),
+            counts=listed([f"{c:g}" for c in report.counts]),
+            epochs=report.epochs,
+            dtype=report.dtype,
+        ),
+        _(
+            "  {updates} updates, {due} are due{ticks}; largest relative error {error:.1e}, of which "
+            "rounding makes at most {tolerance:.1e}",
+            updates=len(report.updates),
+            due=report.expected_updates,
+            ticks=ticks,
+            error=report.relative_error,
+            tolerance=report.tolerance,
+        ),
     ]
-    extra = _("  and {others}", others=listed(outside)) if outside else ""
-    worst = u.worst_parameter[-20:]
-    return (
-        f"  {u.epoch:<5}  {window:<15}  {u.relative_error:7.1e}  {u.scale:5.2f}  {worst:<20}  "
-        f"{' '.join(inside)}{extra}"
-    )
+    worst = worst_update(report)
+    if worst is not None and not np.isfinite(worst.weights).any():
+        words = _(
+            "  furthest off is update {number}, most in {parameter}",
+            number=report.updates.index(worst),
+            parameter=worst.worst_parameter,
+        )
+        lines.append(words)
+    elif worst is not None:
+        lines.append(
+            _(
+                "  furthest off is update {number}: micro-batches {window} weigh {weights}{others} and "
+                "should weigh 1",
+                number=report.updates.index(worst),
+                window=listed([str(i) for i in worst.expected]),
+                weights=_weights(worst),
+                others=_others(worst),
+            )
+        )
+    return lines
+
+
+def _weights(update: UpdateCheck) -> str:
+    inside = [update.weights[i] for i in update.expected]
+    return " ".join(f"{round(w, 3) + 0:.3f}" if np.isfinite(w) else "-" for w in inside)
+
+
+def _others(update: UpdateCheck) -> str:
+    """What of other windows is in it."""
+    found = [
+        _("{weight:.3f} of {number}", weight=weight, number=i)
+        for i, weight in enumerate(update.weights)
+        if i not in update.expected and abs(np.nan_to_num(weight)) > 1e-6
+    ]
+    return _(" (with {others} besides)", others=listed(found)) if found else ""
+
+
+def _placed(found: Diagnosis) -> list[str]:
+    place = found.place
+    if place is None:
+        return []
+    at = f"    {pathlib.PurePath(place.file).name}:{place.line}: "
+    if not place.instead:
+        return [f"{at}{place.source}"]
+    right = _("right: ")
+    first = f"{right:>{len(at)}}"
+    return [f"{at}{place.source}", *(f"{first if n == 0 else ' ' * len(first)}{line}"
+                                     for n, line in enumerate(place.instead))]  # fmt: skip
+
+
+def as_data(report: Report) -> dict[str, Any]:
+    """The report as plain data for ``--json``; what is no number is None. docs/library.md has the fields."""
+    return {
+        "case": report.case,
+        "verdict": "equal" if report.ok else "equal_updates" if report.equal else "not_equal",
+        "accumulation_steps": report.accumulation_steps,
+        "dtype": report.dtype,
+        "relative_error": _number(report.relative_error),
+        "tolerance": _number(report.tolerance),
+        "updates_made": len(report.updates),
+        "updates_due": report.expected_updates,
+        "counts": [float(c) for c in report.counts],
+        "faults": [
+            {
+                "code": d.code,
+                "message": d.message,
+                "file": d.place and d.place.file,
+                "line": d.place and d.place.line,
+                "source": d.place and d.place.source,
+                "instead": list(d.place.instead) if d.place else [],
+            }
+            for d in report.diagnoses
+        ],
+        "updates": [
+            {
+                "epoch": u.epoch,
+                "micro_batches": list(u.expected),
+                "weights": [_number(w) for w in u.weights],
+                "relative_error": _number(u.relative_error),
+                "scale": _number(u.scale),
+                "worst_parameter": u.worst_parameter,
+            }
+            for u in report.updates
+        ],
+        "remarks": list(report.remarks),
+        "not_observed": list(report.notes),
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import inspect
+import json
 import os
 import pathlib
 import sys
@@ -14,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accum_lib.check import Case
+    from accum_lib.check.report import Report
 
+EXIT_CODES = """\
+exit codes: 0 the loop is equal to one big batch in every case; 1 it is not, or something beside its updates
+is wrong (logged losses, scheduler, averages); 2 it could not be checked, and a sentence on standard error
+says why. What was finished by then is shown all the same.
+"""
 DESCRIPTION = """\
 Runs a training loop on small models in float64, compares every update with the one of one big batch, and
 names what is wrong. The loop is a function of one epoch:
@@ -30,7 +37,7 @@ def add_to(commands: Any) -> None:
     """Add the commands to the parser: ``check``, and ``scoreboard`` of the installed frameworks."""
     parser = commands.add_parser(
         "check", help="compare a training loop with one big batch", description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("loop", metavar="MODULE:FUNCTION", help="my_training:train, or train.py:train")
     parser.add_argument(
@@ -38,6 +45,10 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--k", type=int, help="accumulation steps, if the loop has its own fixed number")
     parser.add_argument("--max-grad-norm", type=float, help="the norm to which the loop is meant to clip")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object (docs/library.md has its fields)"
+    )
+    parser.add_argument("--html", metavar="FILE", help="write a page with the weights of each update, too")
     parser.set_defaults(run=run)
     board = commands.add_parser(
         "scoreboard",
@@ -49,7 +60,28 @@ def add_to(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a report for each case; 1 if the loop is not equal in one of them."""
+    """Report on each case; 1 if the loop is not equal in one of them."""
+    reports: list[Report] = []
+    error: Exception | None = None
+    try:
+        _check_all(arguments, reports)
+    except Exception as raised:
+        error = raised
+    _write(arguments, reports, error)
+    if isinstance(error, InTheLoop):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if error is not None:
+        raise error
+    return 0 if all(report.ok for report in reports) else 1
+
+
+class InTheLoop(Exception):  # noqa: N818
+    """An error that the reader's loop has raised, in words."""
+
+
+def _check_all(arguments: argparse.Namespace, reports: "list[Report]") -> None:
+    """Check case after case; what is finished is in ``reports`` and shown, whatever the next one does."""
     from accum_lib.check import check_case, explain, standard_cases
 
     loop = load(arguments.loop)
@@ -58,19 +90,40 @@ def run(arguments: argparse.Namespace) -> int:
         cases = [replace(case, accumulation_steps=arguments.k) for case in cases]
     if arguments.max_grad_norm is not None:
         cases = [replace(case, max_grad_norm=arguments.max_grad_norm) for case in cases]
-    equal = True
-    for number, case in enumerate(cases):  # what is finished is on the screen, whatever the next one does
+    for case in cases:
         try:
             with reported_if_it_exits(f"the case {case.name!r}"):
                 report = check_case(loop, case)
         except Exception as error:
             if (place := place_in(loop, error)) is None:
                 raise
-            print(f"error: {type(error).__name__}: {error}\n{place}{_on_a_gpu(error)}", file=sys.stderr)
-            return 2
-        print(("\n" if number else "") + explain(report), flush=True)
-        equal = equal and report.ok
-    return 0 if equal else 1
+            raise InTheLoop(f"{type(error).__name__}: {error}\n{place}{_on_a_gpu(error)}") from error
+        told = {code for earlier in reports for code in earlier.codes}
+        if not arguments.json:
+            print(("\n" if reports else "") + explain(report, told), flush=True)
+        reports.append(report)
+
+
+def _write(arguments: argparse.Namespace, reports: "list[Report]", error: Exception | None) -> None:
+    """The reports as JSON and as a page, where they are asked for."""
+    if arguments.json:
+        from accum_lib.check.report import as_data
+
+        ok = None if error else all(report.ok for report in reports)
+        words = None if error is None else str(error) or type(error).__name__
+        data = {
+            "schema": 1,
+            "loop": arguments.loop,
+            "ok": ok,
+            "error": words,
+            "reports": [*map(as_data, reports)],
+        }
+        print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+    if arguments.html and reports:
+        from accum_lib.check.page import page
+
+        pathlib.Path(arguments.html).write_text(page(arguments.loop, reports), encoding="utf-8")
+        print(f"the page is {arguments.html}", file=sys.stderr)
 
 
 def run_scoreboard(_: argparse.Namespace) -> int:

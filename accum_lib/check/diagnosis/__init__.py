@@ -8,6 +8,7 @@ training did (``surroundings``). Where several faults meet, each is named.
 from dataclasses import replace
 
 from accum_lib.check.diagnosis.evidence import Evidence
+from accum_lib.check.diagnosis.places import placed
 from accum_lib.check.diagnosis.surroundings import model_limits, only_the_model, surroundings
 from accum_lib.check.diagnosis.timing import timing
 from accum_lib.check.diagnosis.weighing import weighing
@@ -25,7 +26,7 @@ def diagnose(report: Report, evidence: Evidence) -> Report:
             updates=len(report.updates),
             due=report.expected_updates,
         )
-        return replace(report, diagnoses=(Diagnosis("ended_itself", words),))
+        return replace(report, diagnoses=(placed(Diagnosis("ended_itself", words), evidence),))
     found = surroundings(report, evidence)
     if not report.equal:
         found += model_limits(report, evidence)
@@ -34,7 +35,7 @@ def diagnose(report: Report, evidence: Evidence) -> Report:
             found += when + weighing(report, evidence, {d.code for d in when})
     if not report.equal and not found:
         found = [Diagnosis("unexplained", _unexplained(report))]
-    return replace(report, diagnoses=tuple(found))
+    return replace(report, diagnoses=tuple(placed(d, evidence) for d in found))
 
 
 def _unexplained(report: Report) -> str:
