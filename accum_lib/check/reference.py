@@ -8,11 +8,13 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from accum_lib.accumulate import LossSum
 from accum_lib.check.case import Case, cast, labels_of, rows_of
 from accum_lib.check.conditions import Precisions, is_same_state, set_state, state_of
 from accum_lib.check.recorder import RecordedUpdate, Vectors
@@ -59,6 +61,12 @@ class Reference:
             if error > 0:
                 found[name] = error
         return found
+
+    def with_loss(self, loss_sum: LossSum) -> "Reference":
+        """The same model and data with another loss."""
+        other = copy.copy(self)
+        other._case = replace(self._case, loss_sum=loss_sum)
+        return other
 
     def of_micro_batch(self, index: int, seed: int = 0) -> Vectors:
         """The gradient of one micro-batch's loss **sum**; empty if it counts nothing."""

@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,23 +168,24 @@ class Report:
         return tuple(d.code for d in self.diagnoses)
 
 
-def explain(report: Report, told: Collection[str] = ()) -> str:
+def explain(report: Report, earlier: Sequence[Report] = ()) -> str:
     """The report as text: the verdict, the numbers that prove it, each fault with its line.
 
     Args:
-        told: codes that an earlier report has explained; of these only the names are given again.
+        earlier: reports on the same loop that were shown before; what they have explained is only named.
     """
+    told = {code for one in earlier for code in one.codes}
+    known = {remark for one in earlier for remark in one.remarks}
     lines = [_("{verdict}: {case}", verdict=verdict(report), case=report.case), *_numbers(report)]
     new = [found for found in report.diagnoses if found.code not in told]
     for number, found in enumerate(new):
         lines.append(_("* {code}: {message}.", code=found.code, message=found.message))
         if [d.place for d in new[number + 1 : number + 2]] != [found.place]:  # once for both
             lines += _placed(found)
-    again = [code for code in report.codes if code in told]
-    if again:
-        lines.append(_("* again: {codes}", codes=listed(again)))
-    lines += [_("  Note: {remark}.", remark=remark) for remark in report.remarks]
-    if report.notes and not told:
+    if told & set(report.codes):
+        lines.append(_("* again: {codes}", codes=listed([code for code in report.codes if code in told])))
+    lines += [_("  Note: {remark}.", remark=remark) for remark in report.remarks if remark not in known]
+    if report.notes and not earlier:
         lines.append(_("  (not observed: {notes})", notes=clauses(report.notes)))
     return "\n".join(lines)
 

@@ -26,6 +26,20 @@ class Loader(list[Any]):
         self.drop_last, self.num_workers, self.pin_memory = False, 0, False
 
 
+class Arguments(SimpleNamespace):
+    """A configuration that is read as ``args.accum_iter``, ``args["accum_iter"]`` or ``args.get(...)``."""
+
+    def __getitem__(self, name: str) -> Any:
+        return vars(self)[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in vars(self)
+
+    def get(self, name: str, other: Any = None) -> Any:
+        """What has this name, or the other."""
+        return vars(self).get(name, other)
+
+
 class Quiet:
     """Takes every call and does nothing, as a logger that nobody reads; ``set_epoch`` of a sampler, too."""
 
@@ -68,7 +82,5 @@ def surroundings_of(offers: Mapping[str, Any], epoch: int) -> dict[str, Any]:
         "scaler": torch.amp.GradScaler("cpu", enabled=False),
         "logger": Quiet(),
         "epoch": epoch,
-        "arguments": SimpleNamespace(
-            **plain, fp16=False, bf16=False, amp=False, print_freq=1, log_interval=1
-        ),
+        "arguments": Arguments(**plain, fp16=False, bf16=False, amp=False, print_freq=1, log_interval=1),
     }

@@ -82,26 +82,23 @@ class InTheLoop(Exception):  # noqa: N818
 
 def _check_all(arguments: argparse.Namespace, reports: "list[Report]") -> None:
     """Check case after case; what is finished is in ``reports`` and shown, whatever the next one does."""
-    from accum_lib.check import check_case, explain, standard_cases
+    from accum_lib.check import explain
+    from accum_lib.check.checker import reports_on
 
     loop = load(arguments.loop)
-    cases = own_cases(arguments.case) if arguments.case else standard_cases()
-    if arguments.k is not None:
-        cases = [replace(case, accumulation_steps=arguments.k) for case in cases]
-    if arguments.max_grad_norm is not None:
-        cases = [replace(case, max_grad_norm=arguments.max_grad_norm) for case in cases]
-    for case in cases:
-        try:
-            with reported_if_it_exits(f"the case {case.name!r}"):
-                report = check_case(loop, case)
-        except Exception as error:
-            if (place := place_in(loop, error)) is None:
-                raise
-            raise InTheLoop(f"{type(error).__name__}: {error}\n{place}{_on_a_gpu(error)}") from error
-        told = {code for earlier in reports for code in earlier.codes}
-        if not arguments.json:
-            print(("\n" if reports else "") + explain(report, told), flush=True)
-        reports.append(report)
+    asked = {"accumulation_steps": arguments.k, "max_grad_norm": arguments.max_grad_norm}
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    cases = own_cases(arguments.case) if arguments.case else None
+    try:
+        with reported_if_it_exits(arguments.case or arguments.loop):
+            for report in reports_on(loop, cases, change=lambda case: replace(case, **changes)):
+                if not arguments.json:
+                    print(("\n" if reports else "") + explain(report, reports), flush=True)
+                reports.append(report)
+    except Exception as error:
+        if (place := place_in(loop, error)) is None:
+            raise
+        raise InTheLoop(f"{type(error).__name__}: {error}\n{place}{_on_a_gpu(error)}") from error
 
 
 def _write(arguments: argparse.Namespace, reports: "list[Report]", error: Exception | None) -> None:

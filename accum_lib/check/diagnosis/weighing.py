@@ -65,6 +65,8 @@ def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagno
     for group in (updates, *_by_epoch(updates)):
         found = _explain_all(group, evidence, shifted)
         if found is not None:
+            coarse = max((u.unexplained for u in group), default=0.0) > report.tolerance
+            found = [d for d in found if coarse or d.code != "low_precision_buffer"]
             return list({d.code: d for d in reversed(found)}.values())[::-1]  # each fault once
     return []
 
