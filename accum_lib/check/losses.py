@@ -266,7 +266,7 @@ class OwnLossModel(nn.Module):
         self._following = following
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
+        self, input_ids: Tensor, labels: Tensor | None = None,
         num_items_in_batch: Any = None, **_: Any,
     ) -> Output:  # fmt: skip
         logits = self.network(input_ids)

@@ -1,17 +1,15 @@
 """``python -m accum_lib check MODULE:FUNCTION``: does this loop make the updates of one big batch?"""
 
 import argparse
-import importlib
-import inspect
 import json
-import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from accum_lib.cli.loading import load, reported_if_it_exits
 
 if TYPE_CHECKING:
     from accum_lib.check import Case
@@ -39,7 +37,11 @@ def add_to(commands: Any) -> None:
         "check", help="compare a training loop with one big batch", description=DESCRIPTION,
         epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("loop", metavar="MODULE:FUNCTION", help="my_training:train, or train.py:train")
+    parser.add_argument(
+        "loop",
+        metavar="MODULE:FUNCTION",
+        help="my_training:train, train.py:train, train.py:Trainer.fit, notebook.ipynb:train",
+    )
     parser.add_argument(
         "--case", metavar="MODULE:FUNCTION", help="a function that returns your own Case, or a list of Cases"
     )
@@ -172,94 +174,20 @@ def own_cases(name: str) -> "list[Case]":
     return cases
 
 
-@contextmanager
-def reported_if_it_exits(what: str) -> Iterator[None]:
-    """``sys.exit`` in the reader's code would end this command with the reader's status, 0 perhaps."""
-    try:
-        yield
-    except SystemExit as error:
-        raise ValueError(
-            f"{what} ended the process itself (SystemExit with {error.code!r}), so there is no result: put "
-            "what is to run as a script under if __name__ == '__main__', and raise instead of sys.exit"
-        ) from error
-
-
 def place_in(loop: Callable[..., Any], error: BaseException) -> str | None:
     """Where in the loop's own file the error came from, the innermost line of it; None if it did not.
 
     An error that the loop raised, though not from its own file (a decorated or a callable object), is
     placed where it was raised.
     """
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(loop))
-    except TypeError:  # a callable object, or a loop that was compiled
-        file = None
+    from accum_lib.check.places import code_of
+
+    code = code_of(loop)
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [f for f in frames if file and os.path.realpath(f.filename) == os.path.realpath(file)]
+    inside = [f for f in frames if code is not None and f.filename == code.co_filename]
     if not inside and getattr(error, "__notes__", None):
         inside = frames
     if not inside:
         return None
     frame = inside[-1]
     return f"  in the loop: {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}"
-
-
-def load(name: str) -> Any:
-    """The object that ``module:function``, ``file.py:function``, ``file.py:Class.method`` names.
-
-    It is looked for from this folder on.
-
-    Raises:
-        ValueError: the name has another form, or there is no such function.
-        ImportError: there is no such module.
-    """
-    place, colon, attribute = name.rpartition(":")
-    if not colon or not place or not attribute:
-        raise ValueError(f"{name!r} must have the form MODULE:FUNCTION, such as my_training:train")
-    if place.endswith(".py"):
-        file = pathlib.Path(place).resolve()
-        if not file.exists():
-            raise ValueError(f"there is no file {place}")
-        sys.path.insert(0, str(file.parent))
-        place = file.stem
-    elif os.sep in place or (pathlib.Path(place).suffix and pathlib.Path(place).is_file()):
-        raise ValueError(f"{place} is no Python file (.py), and a module's name has dots instead of {os.sep}")
-    sys.path.insert(0, os.getcwd())
-    try:
-        with reported_if_it_exits(f"the import of {place}"):
-            module = importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise  # the reader's module was found, and misses something itself
-        raise ImportError(
-            f"there is no module {place!r} in this folder or installed: give a file, such as train.py:train, "
-            "or go to the folder that holds it"
-        ) from error
-    except (ValueError, TypeError, ImportError, OSError):
-        raise
-    except Exception as error:
-        line = traceback.extract_tb(error.__traceback__)[-1]
-        at = f"{line.filename}, line {line.lineno}"
-        raise ImportError(f"{place} can't be imported: {type(error).__name__}: {error} ({at})") from error
-    first, _dot, method = attribute.partition(".")
-    if not hasattr(module, first):
-        functions = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
-        raise ValueError(f"{place} has no {first!r}; it has {', '.join(functions) or 'no function'}")
-    found = getattr(module, first)
-    return _method_of(found, attribute, method) if method else found
-
-
-def _method_of(owner: Any, name: str, method: str) -> Any:
-    """``Class.method`` of an object that the class makes without arguments, or of the object named."""
-    if not hasattr(owner, method):
-        raise ValueError(f"{name}: there is no {method!r}")
-    plain = isinstance(inspect.getattr_static(owner, method), staticmethod | classmethod)
-    if not inspect.isclass(owner) or plain:
-        return getattr(owner, method)
-    try:
-        return getattr(owner(), method)
-    except TypeError as error:
-        raise ValueError(
-            f"{name} needs an object, and {owner.__name__}() can't be made without arguments ({error}): name "
-            f"a function that makes one and calls its {method}"
-        ) from error

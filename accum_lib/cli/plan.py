@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from accum_lib.cli.check import load, reported_if_it_exits
+from accum_lib.cli.loading import load, reported_if_it_exits
 
 DESCRIPTION = """\
 Predicts the memory of an update from a trace (nothing is allocated) and chooses the smallest number of

@@ -1,5 +1,8 @@
 """Loops with the signatures that people have, from files as a stranger would write them."""
 
+import json
+import sys
+
 import pytest
 
 from accum_lib.__main__ import main
@@ -66,8 +69,6 @@ def checked(tmp_path, capsys, monkeypatch):
         return status, said.out + said.err
 
     yield run
-    import sys
-
     sys.modules.pop("a_strangers", None)
 
 
@@ -105,3 +106,111 @@ def test_what_cannot_be_called_is_a_sentence_with_the_fix(checked, name, message
     assert status == 2
     assert message in said
     assert "Traceback" not in said
+
+
+# --- Notebooks, scripts, and loops that end the process
+
+
+def cell(source: str, kind: str = "code") -> dict:
+    return {"cell_type": kind, "source": source.splitlines(keepends=True), "metadata": {}, "outputs": []}
+
+
+CELLS = [
+    cell("# My training", "markdown"),
+    cell("%matplotlib inline\n!pip install something\nimport torch\nfrom dataclasses import dataclass"),
+    cell("K = 3\nNAMES = {'a': 1}"),
+    cell("data = load_what_is_not_here()"),  # sets and imports nothing plain: not run
+    cell("@dataclass\nclass Settings:\n    rate: float = 0.1\n\ndef loss_of(model, x, y):\n"
+         "    return torch.nn.functional.cross_entropy(model(x), y)"),
+    cell("def train(model, optimizer, batches, k):\n    for i, (x, y) in enumerate(batches):\n"
+         "        (loss_of(model, x, y) / k).backward()\n        if (i + 1) % k == 0:\n"
+         "            optimizer.step()\n            optimizer.zero_grad()"),
+    cell("for epoch in range(3):\n    train(model, optimizer, loader, K)"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def in_notebook(tmp_path, capsys):
+    def run(cells: list[dict], name: str = "train") -> tuple[int, str]:
+        file = tmp_path / "my_notes.ipynb"
+        file.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+        status = main(["check", f"{file}:{name}"])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    yield run
+    sys.modules.pop("my_notes_ipynb", None)
+
+
+def test_a_function_of_a_notebook_is_checked_and_placed_by_cell_and_line(in_notebook) -> None:
+    status, said = in_notebook(CELLS)
+    assert status == 1
+    assert "* mean_of_means: " in said
+    assert "my_notes.ipynb, cell 5:4: if (i + 1) % k == 0:\n" in said
+    assert "right: if (i + 1) % k == 0 or i + 1 == len(batches):" in said
+
+
+def test_a_cell_that_fails_is_named_if_the_function_is_missing_for_it(in_notebook) -> None:
+    broken = cell("import not_installed_anywhere\ndef train(): pass")
+    status, said = in_notebook([*CELLS[:5], broken])
+    assert status == 2
+    assert "has no 'train': code cell 5 fails: ModuleNotFoundError: No module named 'not_inst" in said
+    assert in_notebook([*CELLS, cell("import not_installed_anywhere")])[0] == 1, "it is not needed"
+    leaves = cell("import sys\nsys.exit(3)\ndef train(): pass")
+    assert "code cell 1 fails: ValueError: code cell 1 of " in in_notebook([leaves])[1]
+
+
+def test_what_is_no_notebook_is_told(in_notebook, tmp_path, capsys) -> None:
+    assert "has no 'fit'; it has loss_of, train" in in_notebook(CELLS, "fit")[1].replace("Settings, ", "")
+    (tmp_path / "old.ipynb").write_text("{}")
+    assert main(["check", f"{tmp_path}/old.ipynb:train"]) == 2
+    assert "is no notebook of format 4" in capsys.readouterr().err
+    assert main(["check", f"{tmp_path}/none.ipynb:train"]) == 2
+    assert "there is no file" in capsys.readouterr().err
+
+
+SCRIPT = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--accum", type=int, default=3)
+ADD
+args = parser.parse_args()
+def train(model, optimizer, batches):
+    from accum_lib.check.faults.loops import right
+    right(model, optimizer, batches, args.accum)
+"""
+
+
+@pytest.mark.parametrize(("more", "status"), [("", 0), ("parser.add_argument('data')", 2)])
+def test_a_script_that_parses_arguments_when_imported(more, status, tmp_path, capsys, request) -> None:
+    file = tmp_path / f"parses_{status}.py"
+    file.write_text(SCRIPT.replace("ADD", more))
+    assert main(["check", f"{file}:train"]) == (status or 0)
+    said = capsys.readouterr()
+    if status:
+        assert "the usage text above is its own, not this command's" in said.err
+        assert "under if __name__ == '__main__'" in said.err
+    else:
+        assert "K is fixed in the loop" in said.out
+
+
+def test_a_loop_that_ends_the_process_on_nan_leaves_what_was_finished(tmp_path, capsys) -> None:
+    file = tmp_path / "ends_on_nan.py"
+    file.write_text(
+        "import math, sys\n"
+        "from torch.nn.functional import cross_entropy\n"
+        "def train(model, optimizer, loader, k):\n"
+        "    for i, (x, y) in enumerate(loader):\n"
+        "        loss = cross_entropy(model(x), y) / k\n"
+        "        if not math.isfinite(loss.item()):\n"
+        "            print('Loss is {}, stopping training'.format(loss.item()))\n"
+        "            sys.exit(1)\n"
+        "        loss.backward()\n"
+        "        if (i + 1) % k == 0 or i + 1 == len(loader):\n"
+        "            optimizer.step(); optimizer.zero_grad()\n"
+    )
+    assert main(["check", f"{file}:train"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("NOT EQUAL") == 4
+    assert "* ended_itself: the loop ended the process itself (SystemExit with 1), after 0 of 4" in said
+    assert "ends_on_nan.py:8: sys.exit(1)" in said
