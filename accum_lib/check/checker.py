@@ -23,7 +23,7 @@ from accum_lib.check.places import Calls
 from accum_lib.check.recorder import ModelModes, Recorder
 from accum_lib.check.reference import Reference, aligned
 from accum_lib.check.report import Diagnosis, Report, explain
-from accum_lib.check.strangers import Loader, surroundings_of
+from accum_lib.check.strangers import Loader, fresh_accelerator, surroundings_of
 from accum_lib.machine import one_thread
 from accum_lib.words import _, listed
 
@@ -321,6 +321,8 @@ def _run(
 
         offers["ema"] = ema = AveragedModel(model)
         recorder.averages = lambda: int(ema.n_averaged)
+    if "accelerator" in wanted:
+        offers["accelerator"] = fresh_accelerator(case.accumulation_steps)
     reported, ended = list[float](), None
     with recorder.watch(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # the report says it

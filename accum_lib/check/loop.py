@@ -27,6 +27,7 @@ NAMES = {  # what the checker gives, and the names by which loops ask for it
     "epochs": {"epochs", "num_epochs"},
     "criterion": {"criterion", "loss_fn", "loss_function", "loss_func"},
     "device": {"device"},
+    "accelerator": {"accelerator"},
     "scaler": {"scaler", "grad_scaler", "loss_scaler"},
     "epoch": {"epoch"},
     "logger": {"logger", "writer", "log_writer", "tb_writer", "metric_logger"},

@@ -169,6 +169,9 @@ class Recorder:
     def _before_update(self, optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> Any:
         """``step()`` uses the gradient that is there; ``step(closure)`` the one that the closure leaves."""
         held = self._held(optimizer)
+        if not self.updates and optimizer is not self._optimizer:
+            for one in self.passes:  # it is the loop's own, whose rate was not known
+                one.learning_rate = None
         self._optimizer = optimizer
         self._note(optimizer, held)
         values = list(arguments)

@@ -3,7 +3,10 @@
 Each is the plainest thing that works on any machine and leaves the updates as they are.
 """
 
+import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,3 +87,30 @@ def surroundings_of(offers: Mapping[str, Any], epoch: int) -> dict[str, Any]:
         "epoch": epoch,
         "arguments": Arguments(**plain, fp16=False, bf16=False, amp=False, print_freq=1, log_interval=1),
     }
+
+
+def fresh_accelerator(accumulation_steps: int) -> Any:
+    """A new Accelerator; its state is kept by the process, so what an earlier one left is cleared."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    return Accelerator(cpu=True, gradient_accumulation_steps=accumulation_steps)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No banner, no advice and no warnings of the frameworks': they would drown what is said."""
+    names = ("transformers", "lightning.pytorch", "lightning.fabric", "lightning")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -39,11 +39,18 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "loop",
+        nargs="?",
         metavar="MODULE:FUNCTION",
         help="my_training:train, train.py:train, train.py:Trainer.fit, notebook.ipynb:train",
     )
     parser.add_argument(
         "--case", metavar="MODULE:FUNCTION", help="a function that returns your own Case, or a list of Cases"
+    )
+    parser.add_argument(
+        "--trainer",
+        metavar="MODULE:FUNCTION",
+        help="in place of a loop, a function that makes a Transformers Trainer, a pair of a Lightning module "
+        "and its Trainer, or an Accelerate loop: checked as it is",
     )
     parser.add_argument("--k", type=int, help="accumulation steps, if the loop has its own fixed number")
     parser.add_argument("--max-grad-norm", type=float, help="the norm to which the loop is meant to clip")
@@ -87,10 +94,10 @@ def _check_all(arguments: argparse.Namespace, reports: "list[Report]") -> None:
     from accum_lib.check import explain
     from accum_lib.check.checker import reports_on
 
-    loop = load(arguments.loop)
+    loop, own = _loop_of(arguments)
     asked = {"accumulation_steps": arguments.k, "max_grad_norm": arguments.max_grad_norm}
     changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    cases = own_cases(arguments.case) if arguments.case else None
+    cases = own_cases(arguments.case) if arguments.case else own
     try:
         with reported_if_it_exits(arguments.case or arguments.loop):
             for report in reports_on(loop, cases, change=lambda case: replace(case, **changes)):
@@ -101,6 +108,20 @@ def _check_all(arguments: argparse.Namespace, reports: "list[Report]") -> None:
         if (place := place_in(loop, error)) is None:
             raise
         raise InTheLoop(f"{type(error).__name__}: {error}\n{place}{_on_a_gpu(error)}") from error
+
+
+def _loop_of(arguments: argparse.Namespace) -> "tuple[Callable[..., Any], list[Case] | None]":
+    """The loop, and the cases that it brings itself; with --trainer, the trainer's own."""
+    if (arguments.loop is None) == (arguments.trainer is None):
+        raise ValueError("name a loop, as train.py:train, or a trainer, as --trainer train.py:make_trainer")
+    if arguments.loop is not None:
+        return load(arguments.loop), None
+    from accum_lib.check.frameworks.as_it_is import loop_and_case
+
+    make, arguments.loop = load(arguments.trainer), arguments.trainer
+    with reported_if_it_exits(arguments.trainer):
+        loop, case = loop_and_case(make)
+    return loop, None if case is None else [case]
 
 
 def _write(arguments: argparse.Namespace, reports: "list[Report]", error: Exception | None) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from accum_lib.accumulate import Count, LossSum, windows
 from accum_lib.check.loop import Loop
+from accum_lib.check.strangers import fresh_accelerator
 
 
 def accelerate_loop(mean_loss: Callable[[nn.Module, Any], Tensor]) -> Loop:
@@ -21,10 +22,9 @@ def accelerate_loop(mean_loss: Callable[[nn.Module, Any], Tensor]) -> Loop:
         model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[Any], accumulation_steps: int,
         epochs: int, scheduler: Any,
     ) -> None:  # fmt: skip
-        from accelerate import Accelerator
         from torch.utils.data import DataLoader
 
-        accelerator = _fresh(Accelerator, accumulation_steps)
+        accelerator = fresh_accelerator(accumulation_steps)
         loader: Any = DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
         model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, scheduler)
         for _ in range(epochs):
@@ -48,9 +48,7 @@ def accelerate_token_weighted_loop(loss_sum: LossSum, count: Count) -> Loop:
     def loop(
         model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[Any], accumulation_steps: int
     ) -> None:
-        from accelerate import Accelerator
-
-        accelerator = _fresh(Accelerator, accumulation_steps)
+        accelerator = fresh_accelerator(accumulation_steps)
         model, optimizer = accelerator.prepare(model, optimizer)
         for window in windows(batches, accumulation_steps):
             total = sum(count(batch) for batch in window)
@@ -60,12 +58,3 @@ def accelerate_token_weighted_loop(loss_sum: LossSum, count: Count) -> Loop:
             optimizer.zero_grad()
 
     return loop
-
-
-def _fresh(accelerator: Any, accumulation_steps: int) -> Any:
-    """A new Accelerator; its state is kept by the process, so what an earlier one left is cleared."""
-    from accelerate.state import AcceleratorState, GradientState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    return accelerator(cpu=True, gradient_accumulation_steps=accumulation_steps)

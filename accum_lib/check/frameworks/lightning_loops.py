@@ -1,9 +1,6 @@
 """Lightning's ``Trainer`` and Lightning Fabric, as their guides on gradient accumulation have them."""
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +8,7 @@ from torch import Tensor, nn
 
 from accum_lib.accumulate import Count, LossSum, accumulate, windows
 from accum_lib.check.loop import Loop
+from accum_lib.check.strangers import quietly
 
 MeanLoss = Callable[[nn.Module, Any], Tensor]
 
@@ -132,26 +130,10 @@ def _fit(module: Any, batches: Sequence[Any], **settings: Any) -> None:
     import lightning
     from torch.utils.data import DataLoader
 
-    with _quiet():
+    with quietly():
         trainer = lightning.Trainer(
             accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False, **settings,
         )  # fmt: skip
         loader: Any = DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
         trainer.fit(module, loader)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No banner and no advice: they would drown the table."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

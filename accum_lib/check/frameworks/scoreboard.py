@@ -5,10 +5,7 @@
 For each framework and case: as its own guide has it, and with the setting or few lines that make it right.
 """
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -17,6 +14,7 @@ from accum_lib.check.frameworks import accelerate_loop, lightning_loops, transfo
 from accum_lib.check.frameworks.cases import FrameworkCase, causal_lm, framework_cases
 from accum_lib.check.loop import Loop
 from accum_lib.check.report import Report
+from accum_lib.check.strangers import quietly
 from accum_lib.words import N_, _, listed
 
 MakeLoop = Callable[[FrameworkCase], Loop | None]  # None: the framework has nothing for this case
@@ -151,7 +149,7 @@ def _tried(contestant: Contestant, installed: str, subject: FrameworkCase) -> Sc
     loop, mended = contestant.as_documented(subject), contestant.mended(subject)
     if loop is None:
         return None
-    with quiet():
+    with quietly():
         report = check_case(loop, subject.case)
         better = None if report.ok or mended is None else check_case(mended, subject.case)
     return ScoreRow(
@@ -188,17 +186,3 @@ def table(rows: Sequence[ScoreRow | NotRun]) -> str:
             f"| {r.report.relative_error:.0e} | {diagnosis} | {mended} |"
         )
     return "\n".join(lines)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the frameworks' own advice and warnings out of the table."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
