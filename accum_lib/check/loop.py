@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from accum_lib.accumulate import Count, LossSum, accumulate, apply_update, windows
+from accum_lib.words import _, listed
 
 Loop = Callable[..., Any]
 POSITIONAL = ("model", "optimizer", "batches", "accumulation_steps")
@@ -47,6 +48,9 @@ def wishes_of(loop: Loop) -> dict[str, str]:
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = [p for p in inspect.signature(loop).parameters.values() if p.kind not in variadic]
     wishes = {p.name: offer for p in parameters for offer, names in NAMES.items() if p.name.lower() in names}
+    optimizers = [p.name for p in parameters if p.default is p.empty and _is_optimizer(p.name)]
+    if len(optimizers) > 1:
+        raise TypeError(two_optimizers(listed(optimizers)))
     free = [offer for offer in POSITIONAL if offer not in wishes.values()]
     for p in parameters:
         if p.name in wishes or p.default is not p.empty:
@@ -59,6 +63,22 @@ def wishes_of(loop: Loop) -> dict[str, str]:
             )
         wishes[p.name] = free.pop(0)
     return wishes
+
+
+def _is_optimizer(name: str) -> bool:
+    """Whether a parameter's name says so: optimizer, opt_g, optimizerD, g_optim."""
+    return "opt" in name.lower() and "option" not in name.lower() and name.lower() not in NAMES["arguments"]
+
+
+def two_optimizers(which: str) -> str:
+    """What to say of a loop that trains two parts by turns, as a GAN's; which optimizers it has."""
+    return _(
+        "the loop has two optimizers that take turns ({which}), as for a GAN, so no single loss says what is "
+        "right: check each half by itself, with a function half(model, optimizer, batches, "
+        "accumulation_steps) that makes this half's updates alone and keeps the other network fixed, and "
+        "with --case for a Case that has this half's model, loss_sum, count and accumulation_steps",
+        which=which,
+    )
 
 
 def call_loop(loop: Loop, offers: Mapping[str, Any]) -> Any:

@@ -214,3 +214,104 @@ def test_a_loop_that_ends_the_process_on_nan_leaves_what_was_finished(tmp_path, 
     assert said.count("NOT EQUAL") == 4
     assert "* ended_itself: the loop ended the process itself (SystemExit with 1), after 0 of 4" in said
     assert "ends_on_nan.py:8: sys.exit(1)" in said
+
+
+# --- Two networks by turns
+
+GAN = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+from accum_lib.check import Case
+
+def loss_of(logits, target):
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target), reduction="sum")
+
+def train(netG, netD, optimizerG, optimizerD, dataloader, k):
+    raise AssertionError("never called")
+
+def by_turns(model, batches, k):
+    first = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    second = torch.optim.SGD(list(model[2].parameters()) + list(model[3].parameters()), lr=0.1)
+    for i, (x, y) in enumerate(batches):
+        (F.cross_entropy(model(x), y) / k).backward()
+        if (i + 1) % k == 0 or i + 1 == len(batches):
+            chosen = first if i % 2 else second
+            chosen.step()
+            model.zero_grad()
+
+def together(model, batches, k):
+    from accum_lib.check.faults.loops import right
+    first = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    second = torch.optim.SGD(list(model[2].parameters()) + list(model[3].parameters()), lr=0.1)
+    class Both:
+        def step(self): first.step(); second.step()
+        def zero_grad(self): model.zero_grad()
+    right(model, Both(), batches, k)
+
+torch.manual_seed(0)
+generator = nn.Linear(3, 4).double().requires_grad_(False)
+
+def discriminator_half(model, optimizer, batches, accumulation_steps, whole=True):
+    for start in range(0, len(batches), accumulation_steps):
+        window = batches[start : start + accumulation_steps]
+        total = sum(2 * len(real) for real, noise in window)
+        for real, noise in window:
+            loss = loss_of(model(real), 1.0) + loss_of(model(generator(noise)), 0.0)
+            (loss / (total if whole else 2 * len(real) * len(window))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+def wrong_half(model, optimizer, batches, accumulation_steps):
+    discriminator_half(model, optimizer, batches, accumulation_steps, whole=False)
+
+def make_discriminator():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+def case():
+    torch.manual_seed(2)
+    batches = [(torch.randn(n, 4), torch.randn(n, 3)) for n in (5, 2, 4, 1, 3)]
+    def loss_sum(model, batch):
+        return loss_of(model(batch[0]), 1.0) + loss_of(model(generator(batch[1])), 0.0)
+    return Case("the discriminator", make_discriminator, batches, 2, loss_sum, lambda b: 2 * len(b[0]))
+"""
+
+
+@pytest.fixture
+def gan(tmp_path, capsys):
+    file = tmp_path / "adversaries.py"
+    file.write_text(GAN)
+
+    def run(name: str, *more: str) -> tuple[int, str]:
+        status = main(["check", f"{file}:{name}", *more])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    run.file = file
+    yield run
+    sys.modules.pop("adversaries", None)
+
+
+def test_two_optimizers_are_refused_with_what_to_check(gan) -> None:
+    status, said = gan("train")
+    assert status == 2
+    assert said.startswith("error: the loop has two optimizers that take turns (optimizerG, optimizerD)")
+    assert "half(model, optimizer, batches, accumulation_steps)" in said
+    assert said.count("\n") == 1
+    status, said = gan("by_turns")
+    assert status == 1
+    assert said.count("* two_optimizers: the loop has two optimizers that take turns (") == 1
+    assert "unexplained" not in said
+
+
+def test_two_that_step_together_are_one(gan) -> None:
+    assert gan("together")[0] == 0
+
+
+def test_each_half_can_be_checked_as_the_sentence_says(gan) -> None:
+    case = ["--case", f"{gan.file}:case"]
+    assert gan("discriminator_half", *case)[0] == 0
+    status, said = gan("wrong_half", *case)
+    assert status == 1
+    assert "* mean_of_means: " in said

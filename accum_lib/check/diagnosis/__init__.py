@@ -12,8 +12,9 @@ from accum_lib.check.diagnosis.places import placed
 from accum_lib.check.diagnosis.surroundings import model_limits, only_the_model, surroundings
 from accum_lib.check.diagnosis.timing import timing
 from accum_lib.check.diagnosis.weighing import weighing
+from accum_lib.check.loop import two_optimizers
 from accum_lib.check.report import Diagnosis, Report
-from accum_lib.words import _
+from accum_lib.words import _, listed
 
 
 def diagnose(report: Report, evidence: Evidence) -> Report:
@@ -27,6 +28,9 @@ def diagnose(report: Report, evidence: Evidence) -> Report:
             due=report.expected_updates,
         )
         return replace(report, diagnoses=(placed(Diagnosis("ended_itself", words), evidence),))
+    if not report.equal and (which := _by_turns(evidence)):
+        turns = Diagnosis("two_optimizers", two_optimizers(which))
+        return replace(report, diagnoses=(placed(turns, evidence),))
     found = surroundings(report, evidence)
     if not report.equal:
         found += model_limits(report, evidence)
@@ -36,6 +40,13 @@ def diagnose(report: Report, evidence: Evidence) -> Report:
     if not report.equal and not found:
         found = [Diagnosis("unexplained", _unexplained(report))]
     return replace(report, diagnoses=tuple(placed(d, evidence) for d in found))
+
+
+def _by_turns(evidence: Evidence) -> str:
+    """Which parts of the model the updates move, if they move different ones at different times."""
+    held = {frozenset(update.held): sorted(update.held)[0] for update in evidence.recorder.updates}
+    apart = len(held) > 1 and not frozenset.intersection(*held)
+    return listed([_("one for {first} and so on", first=first) for first in held.values()]) if apart else ""
 
 
 def _unexplained(report: Report) -> str:

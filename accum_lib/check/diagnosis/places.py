@@ -13,11 +13,13 @@ from accum_lib.check.places import Call, usual
 from accum_lib.check.report import Diagnosis, Place
 
 WEIGHTS = ("no_division", "mean_of_means", "divided_twice", "sum_not_mean", "weighted_by_samples",
-           "wrong_denominator", "wrong_scale", "tail_divided_by_k")  # fmt: skip
+           "wrong_denominator", "wrong_scale", "tail_divided_by_k", "skipped_in_divisor",
+           "sequence_denominator", "auxiliary_per_micro_batch")  # fmt: skip
 CALLS = {  # by which call each fault is made
     **dict.fromkeys(WEIGHTS, "backward"),
     "not_finite": "backward", "unexplained": "backward", "other_loss": "backward",
     "dropped_tail": "step", "leaked_tail": "step", "off_by_one": "step", "stepped_per_micro_batch": "step",
+    "two_optimizers": "step",
     "not_cleared": "step", "empty_update": "step", "not_clipped": "step", "missing_gradient": "step",
     "cleared_mid_window": "clear", "unused_micro_batches": "clear",
     "clipped_per_micro_batch": "clip", "clipped": "clip",

@@ -170,8 +170,9 @@ def _of_lightning(made: list[Any]) -> SetUp:
     if not module.automatic_optimization:
         raise ValueError(
             _(
-                "the Lightning module steps by itself (automatic_optimization is False), so its training_step "
-                "is a loop, and gives no loss to compare with: check a function that does what it does"
+                "the Lightning module steps by itself (automatic_optimization is False), so its "
+                "training_step is a loop, and gives no loss to compare with: check a function that does what "
+                "it does"
             )
         )
     source = others[0] if others else module

@@ -34,7 +34,8 @@ def make_trainer(**more):
         model=model, args=arguments, train_dataset=data, data_collator=collate, **more)
 
 def over_the_window(outputs, labels, num_items_in_batch):
-    return F.cross_entropy(outputs.logits.flatten(0, 1), labels.flatten(), reduction="sum") / num_items_in_batch
+    logits = outputs.logits.flatten(0, 1)
+    return F.cross_entropy(logits, labels.flatten(), reduction="sum") / num_items_in_batch
 
 def make_right_trainer():
     return make_trainer(compute_loss_func=over_the_window)
