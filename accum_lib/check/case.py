@@ -37,6 +37,8 @@ class Case:
         max_grad_norm: if the loop is meant to clip the whole window's gradient once, to what norm; None takes
             the default of the loop's parameter of this name, if it has one.
         learning_rate: of the SGD that the loop is given.
+        auxiliary: a part of ``loss_sum`` that is added to the main loss, such as a router's; with it the
+            checker tells which of the two weighs wrongly.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Case:
     epochs: int = 2
     max_grad_norm: float | None = None
     learning_rate: float = 0.05
+    auxiliary: LossSum | None = None
 
     @classmethod
     def of_problem(

@@ -74,6 +74,10 @@ class Reference:
             return {}
         return self._gradient(self._case.batches[index], 1.0, seed)
 
+    def of_batch(self, batch: Any) -> Vectors:
+        """The gradient of any batch's loss **sum**."""
+        return self._gradient(batch, 1.0)
+
     def of_big_batch(self, indices: Sequence[int]) -> Vectors:
         """The gradient of the mean loss over these micro-batches, in one pass."""
         total = float(self.counts[list(indices)].sum())

@@ -8,6 +8,7 @@ training did (``surroundings``). Where several faults meet, each is named.
 from dataclasses import replace
 
 from accum_lib.check.diagnosis.evidence import Evidence
+from accum_lib.check.diagnosis.parts import parts
 from accum_lib.check.diagnosis.places import placed
 from accum_lib.check.diagnosis.surroundings import model_limits, only_the_model, surroundings
 from accum_lib.check.diagnosis.timing import timing
@@ -36,7 +37,7 @@ def diagnose(report: Report, evidence: Evidence) -> Report:
         found += model_limits(report, evidence)
         if not only_the_model(report):
             when = timing(report, evidence)
-            found += when + weighing(report, evidence, {d.code for d in when})
+            found += when + (parts(report, evidence) or weighing(report, evidence, {d.code for d in when}))
     if not report.equal and not found:
         found = [Diagnosis("unexplained", _unexplained(report))]
     return replace(report, diagnoses=tuple(placed(d, evidence) for d in found))

@@ -325,9 +325,23 @@ def _ways(evidence: Evidence) -> list[Weighing]:
                  _("means are multiplied by their micro-batch's samples, and divided by K;"),
                  lambda w, i: rows[i] / (k * n[i])),
     ]  # fmt: skip
+    if len(evidence.recorder.passes) < evidence.case.epochs * len(n):  # some had no backward pass
+        ways[1:1] = _with_skipped_ones(n, evidence)
     for name, other in _other_counts(evidence.case).items():
         if not np.allclose(other, n):
             ways += _by_other_count(name, other, k)
+    return ways
+
+
+def _with_skipped_ones(n: np.ndarray, evidence: Evidence) -> list[Weighing]:
+    """Micro-batches that were left out are counted in the divisor all the same: by labels, or as one of K."""
+    words = _("micro-batches that were skipped, for a loss that is not finite say, stay in the divisor;")
+    labels = np.array([counts_of(batch).get(_("labels that are not ignored"), 0.0)
+                       for batch in evidence.case.batches])  # fmt: skip
+    total, one = evidence.total, ("skipped_in_divisor",)
+    ways = [Weighing(one, words, lambda w, i: (n[list(w)] > 0).sum() / (len(w) * total(w)))]
+    if not np.allclose(labels, n) and np.allclose(labels[n > 0], n[n > 0]):
+        ways.append(Weighing(one, words, lambda w, i: 1 / float(labels[list(w)].sum())))
     return ways
 
 

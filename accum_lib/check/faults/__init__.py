@@ -1,5 +1,5 @@
 """Ways in which gradient accumulation goes wrong, each with its correction, its source, and what shows it."""
 
-from accum_lib.check.faults.catalogue import FAULTS, LIMITS, Fault
+from accum_lib.check.faults.catalogue import FAULTS, LIMITS, RECENT, Fault
 
-__all__ = ["FAULTS", "LIMITS", "Fault"]
+__all__ = ["FAULTS", "LIMITS", "RECENT", "Fault"]

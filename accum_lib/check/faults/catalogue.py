@@ -11,7 +11,7 @@ from torch import nn
 
 from accum_lib.check import Case
 from accum_lib.check.case import COUNTS, token_case
-from accum_lib.check.faults import loops, models
+from accum_lib.check.faults import loops, models, recent
 from accum_lib.check.loop import Loop
 from accum_lib.words import N_, _
 
@@ -151,6 +151,32 @@ FAULTS = [
         "low_precision_buffer", N_("The buffer is coarse"), loops.low_precision_buffer, loops.right, ragged,
         N_("Gradients are added up in bfloat16, whose 8 bits lose small contributions to a large sum."),
         "DeepSpeed issues 1800 (2022) and 2768 (2023)",
+    ),
+]  # fmt: skip
+
+# Each needs a model and data of its own, so these are not among the loops that are tried on one scene.
+RECENT = [
+    Fault(
+        "skipped_in_divisor", N_("A skipped micro-batch stays in the divisor"),
+        recent.skipped_in_divisor, recent.skipped_everywhere, recent.damaged_case,
+        N_("A micro-batch whose loss is NaN is left out of the sum, and its labels are still counted: the "
+           "update is too short, the more is skipped the shorter."),
+        "prime-rl pull request 1961 (2026)",
+    ),
+    Fault(
+        "sequence_denominator", N_("Each sequence's mean, where tokens should weigh alike"),
+        recent.sequence_denominator, recent.token_denominator, recent.policy_case,
+        N_("A policy's gradient is averaged within each sequence first, so tokens of long answers weigh "
+           "less. Both means are in use; a loop has to make the one that its loss says, over the whole "
+           "window."),
+        "TRL pull request 2881 (2025); open-instruct pull request 1161 (2025)",
+    ),
+    Fault(
+        "auxiliary_per_micro_batch", N_("The auxiliary loss is added per micro-batch"),
+        recent.auxiliary_per_micro_batch, recent.auxiliary_divided, recent.mixture_case,
+        N_("The main loss is divided by what counts in the window, and the router's balance or z-loss is "
+           "added whole in each micro-batch: its coefficient is K times as large as it says."),
+        "NeMo Automodel pull request 3359 (2026)",
     ),
 ]  # fmt: skip
 

@@ -4,16 +4,18 @@ import difflib
 import inspect
 import re
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from accum_lib.check import Case, check_case, explain
-from accum_lib.check.faults import FAULTS, LIMITS, loops, models
+from accum_lib.check.case import token_case
+from accum_lib.check.faults import FAULTS, LIMITS, RECENT, loops, models, recent
 from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, Pages, sightings
 
-EVERY = FAULTS + LIMITS
+EVERY = FAULTS + RECENT + LIMITS
 by_code = pytest.mark.parametrize("fault", EVERY, ids=lambda fault: fault.code)
 
 
@@ -39,7 +41,7 @@ def test_each_has_words_and_a_dated_source(fault) -> None:
     assert fault.title[0].isupper() or fault.title.startswith("i %")
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.code)
+@pytest.mark.parametrize("fault", FAULTS + RECENT, ids=lambda fault: fault.code)
 def test_wrong_and_right_differ_in_a_few_lines(fault) -> None:
     sources = [inspect.getsource(loop).splitlines()[1:] for loop in (fault.wrong, fault.right)]
     changed = [line for line in difflib.ndiff(*sources) if line[0] in "+-" and "def " not in line]
@@ -58,6 +60,61 @@ def test_the_window_totals_by_hand() -> None:
     batches = [(torch.zeros(len(y), 1), y) for y in labels]
     assert loops.totals(batches, 3) == [3, 3, 3, 2]
     assert loops.totals(batches, 5) == [5, 5, 5, 5]
+
+
+# --- Parts of a loss
+
+
+def test_means_of_sequences_are_told_from_means_of_tokens_both_ways() -> None:
+    def loss_sum(model, batch):
+        lengths = (batch["labels"] != -100).sum(dim=1)
+        return (recent.policy_terms(model, batch).sum(dim=1) / lengths).sum()
+
+    case = replace(recent.policy_case(), loss_sum=loss_sum, count=lambda batch: len(batch["labels"]))
+    assert check_case(recent.sequence_denominator, case).ok
+    wrong = check_case(recent.token_denominator, case)
+    assert wrong.codes == ("sequence_denominator",)
+    assert wrong.diagnoses[0].message.startswith("tokens weigh alike")
+
+
+def test_an_auxiliary_loss_is_seen_only_where_the_case_has_one() -> None:
+    case = recent.mixture_case()
+    found = check_case(recent.auxiliary_per_micro_batch, case).diagnoses[0].message
+    least, most = (float(x) for x in re.findall(r"weighs ([\d.]+) to ([\d.]+) times", found)[0])
+    assert least == pytest.approx(14 / 8, abs=0.01), "the window counts 14, this micro-batch 8"
+    assert most == pytest.approx(13 / 1, abs=0.01)
+    blind = check_case(recent.auxiliary_per_micro_batch, replace(case, auxiliary=None))
+    assert blind.codes == ("unexplained",)
+
+    def all_of_it_twice(model, optimizer, batches, accumulation_steps):
+        doubled = [(x.repeat(2, 1), y.repeat(2)) for x, y in batches]
+        total = loops.totals(batches, accumulation_steps)
+        for i, batch in enumerate(doubled):
+            (recent.mixture_loss_sum(model, batch) / total[i]).backward()
+            if (i + 1) % accumulation_steps == 0 or i + 1 == len(batches):
+                optimizer.step()
+                optimizer.zero_grad()
+
+    assert check_case(all_of_it_twice, case).codes == ("wrong_scale",), "both parts: no auxiliary loss' fault"
+
+
+@pytest.mark.parametrize("skips", [True, False])
+def test_a_skipped_micro_batch_stays_one_of_k(skips) -> None:
+    """On even micro-batches; where nothing is skipped, and a loss of 0 is added, it is a mean of means."""
+    case = token_case((4, 0, 4, 4, 4, 0, 4, 4, 4), 3, "even, two without labels")
+
+    def loop(model, optimizer, batches, accumulation_steps):
+        for i, (x, y) in enumerate(batches):
+            loss = nn.functional.cross_entropy(model(x), y)
+            if not skips:
+                loss = loops.loss_mean(model(x), y)
+            if loss.isfinite():
+                (loss / accumulation_steps).backward()
+            if (i + 1) % accumulation_steps == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+
+    assert check_case(loop, case).codes == (("skipped_in_divisor",) if skips else ("mean_of_means",))
 
 
 # --- Remedies
@@ -105,8 +162,6 @@ def test_sightings_are_measured_and_the_checker_sees_every_fault() -> None:
 
 
 def test_a_right_loop_is_seen_by_nothing() -> None:
-    from dataclasses import replace
-
     table = sightings([replace(FAULTS[0], wrong=loops.right)])
     assert not table.seen.any()
 
