@@ -5,7 +5,7 @@ from html import escape
 
 import numpy as np
 
-from accum_lib.check.report import Diagnosis, Report, UpdateCheck, verdict
+from accum_lib.check.report import Diagnosis, Report, UpdateCheck, numbers_of, verdict
 from accum_lib.words import _, language
 
 CELL, BAR, ROW, LEFT, GAP, TOP = 26, 18, 34, 96, 40, 44  # pixels
@@ -54,15 +54,7 @@ def _tone(equal: bool) -> str:
 
 
 def _section(report: Report) -> str:
-    numbers = _(
-        "K = {k}; {updates} updates, {due} are due; largest relative error {error:.1e}, of which rounding "
-        "makes at most {tolerance:.1e}.",
-        k=report.accumulation_steps,
-        updates=len(report.updates),
-        due=report.expected_updates,
-        error=report.relative_error,
-        tolerance=report.tolerance,
-    )
+    numbers = " ".join(line.strip() for line in numbers_of(report))
     remarks = "".join(f'<p class="soft">{escape(remark)}.</p>' for remark in report.remarks)
     return (
         f'\n<section><h2>{escape(report.case)}: <span class="{_tone(report.ok)}">{escape(verdict(report))}'

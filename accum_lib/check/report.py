@@ -176,7 +176,7 @@ def explain(report: Report, earlier: Sequence[Report] = ()) -> str:
     """
     told = {code for one in earlier for code in one.codes}
     known = {remark for one in earlier for remark in one.remarks}
-    lines = [_("{verdict}: {case}", verdict=verdict(report), case=report.case), *_numbers(report)]
+    lines = [_("{verdict}: {case}", verdict=verdict(report), case=report.case), *numbers_of(report)]
     new = [found for found in report.diagnoses if found.code not in told]
     for number, found in enumerate(new):
         lines.append(_("* {code}: {message}.", code=found.code, message=found.message))
@@ -205,7 +205,8 @@ def worst_update(report: Report) -> UpdateCheck | None:
     return max(wrong, key=lambda u: np.nan_to_num(u.relative_error, nan=math.inf), default=None)
 
 
-def _numbers(report: Report) -> list[str]:
+def numbers_of(report: Report) -> list[str]:
+    """The numbers that prove the verdict, in two or three lines."""
     ticks = "" if report.ticks is None else _(", {ticks} scheduler ticks", ticks=report.ticks)
     lines = [
         _(
@@ -217,15 +218,18 @@ def _numbers(report: Report) -> list[str]:
             dtype=report.dtype,
         ),
         _(
-            "  {updates} updates, {due} are due{ticks}; largest relative error {error:.1e}, of which "
-            "rounding makes at most {tolerance:.1e}",
+            "  {updates} updates, {due} are due{ticks}",
             updates=len(report.updates),
             due=report.expected_updates,
             ticks=ticks,
-            error=report.relative_error,
-            tolerance=report.tolerance,
         ),
     ]
+    if report.updates:
+        lines[1] += _(
+            "; largest relative error {error:.1e}, of which rounding makes at most {tolerance:.1e}",
+            error=report.relative_error,
+            tolerance=report.tolerance,
+        )
     worst = worst_update(report)
     if worst is not None and not np.isfinite(worst.weights).any():
         words = _(

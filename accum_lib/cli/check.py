@@ -6,6 +6,7 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     reports: list[Report] = []
     error: Exception | None = None
     try:
-        _check_all(arguments, reports)
+        with redirect_stdout(sys.stderr) if arguments.json else nullcontext():  # what the loop prints
+            _check_all(arguments, reports)
     except Exception as raised:
         error = raised
     _write(arguments, reports, error)
@@ -138,7 +140,7 @@ def _write(arguments: argparse.Namespace, reports: "list[Report]", error: Except
             "error": words,
             "reports": [*map(as_data, reports)],
         }
-        print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(data, indent=2, allow_nan=False))
     if arguments.html and reports:
         from accum_lib.check.page import page
 

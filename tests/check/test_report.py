@@ -59,6 +59,22 @@ def kept(model, optimizer, loader, k, scaler):
             scaler.step(optimizer)
             scaler.update()
 
+def bar(model, optimizer, loader, k):
+    from tqdm import tqdm
+    for step, (x, y) in enumerate(tqdm(loader), start=1):
+        print("a line of the loop's own")
+        (compute(model, x, y) / k).backward()
+        if not step % k:
+            optimizer.step()
+            optimizer.zero_grad()
+
+def zipped(model, optimizer, loader, k):
+    for i, ((x, y), _) in enumerate(zip(loader, loader)):
+        (compute(model, x, y) / k).backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
 def leaves(model, optimizer, loader, k):
     for x, y in loader:
         compute(model, x, y).backward()
@@ -98,6 +114,8 @@ TOTAL = "total = sum(count(batch) for batch in window)"
         ("cleared", "cleared_mid_window", "zero_grad", []),  # its step is not alone on its line
         ("kept", "not_cleared", "scaler.step", ["scaler.step(optimizer)", "optimizer.zero_grad()"]),
         ("kept", "leaked_tail", "if seen", []),  # its counter says nothing of the last one
+        ("bar", "leaked_tail", "if not step", ["if step % k == 0 or step == len(loader):"]),
+        ("zipped", "leaked_tail", "if (i + 1)", []),  # it may be shorter than what it is made of
         ("leaves", "ended_itself", "raise", []),
     ],
 )  # fmt: skip

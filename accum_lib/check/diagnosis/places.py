@@ -109,7 +109,7 @@ class Source:
 
     def condition(self, line: int | None) -> ast.If | None:
         """The innermost ``if ... % ... == 0`` in whose body this line is."""
-        found = [n for n in self._around(line, ast.If) if isinstance(n, ast.If) and _is_every_kth(n.test)]
+        found = [n for n in self._around(line, ast.If) if isinstance(n, ast.If) and _every_kth(n.test)]
         return found[-1] if found else None
 
     def whole_windows(self, condition: ast.If) -> tuple[str, ...]:
@@ -118,20 +118,27 @@ class Source:
         That takes ``for i, ... in enumerate(loader)``, with nothing else around the loader.
         """
         for node in reversed(self._around(condition.lineno, ast.For)):
-            if not isinstance(node, ast.For) or not isinstance(node.target, ast.Tuple):
+            if not isinstance(node, ast.For):
                 continue
-            counter, whole = node.target.elts[0], node.iter
-            if not (isinstance(whole, ast.Call) and ast.unparse(whole.func) == "enumerate"):
+            whole = node.iter
+            if not (isinstance(whole, ast.Call) and ast.unparse(whole.func) == "enumerate" and whole.args):
                 continue
-            if len(whole.args) != 1 or whole.keywords or not isinstance(whole.args[0], ast.Name):
+            first = [*whole.args[1:], *(k.value for k in whole.keywords)]
+            start = ast.unparse(first[0]) if first else "0"
+            counter, loader = (
+                node.target.elts[0] if isinstance(node.target, ast.Tuple) else None,
+                _bare(whole),
+            )
+            test = _every_kth(condition.test)
+            if counter is None or test is None or start not in ("0", "1") or loader is None:
                 return ()
-            test, i = condition.test, ast.unparse(counter)
-            assert isinstance(test, ast.Compare)
-            assert isinstance(test.left, ast.BinOp)
-            if i not in {n.id for n in ast.walk(test.left.left) if isinstance(n, ast.Name)}:
+            i = ast.unparse(counter)
+            if i not in {n.id for n in ast.walk(test.left) if isinstance(n, ast.Name)}:
                 return ()  # another counter, which runs on
-            steps, loader = ast.unparse(test.left.right), ast.unparse(whole.args[0])
-            return (f"if ({i} + 1) % {steps} == 0 or {i} + 1 == len({loader}):",)
+            number = i if start == "1" else f"{i} + 1"
+            steps = ast.unparse(test.right)
+            left = f"({number})" if start == "0" else number
+            return (f"if {left} % {steps} == 0 or {number} == len({loader}):",)
         return ()
 
     def _around(self, line: int | None, kind: type[ast.For | ast.If]) -> list[ast.For | ast.If]:
@@ -141,9 +148,20 @@ class Source:
         ]  # fmt: skip
 
 
-def _is_every_kth(test: ast.expr) -> bool:
-    if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq)):
-        return False
-    left, right = test.left, test.comparators[0]
-    is_zero = isinstance(right, ast.Constant) and right.value == 0
-    return isinstance(left, ast.BinOp) and isinstance(left.op, ast.Mod) and is_zero
+def _every_kth(test: ast.expr) -> ast.BinOp | None:
+    """The remainder in ``... % K == 0`` or ``not ... % K``."""
+    found: ast.expr | None = None
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        found = test.operand
+    elif isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+        zero = test.comparators[0]
+        found = test.left if isinstance(zero, ast.Constant) and zero.value == 0 else None
+    return found if isinstance(found, ast.BinOp) and isinstance(found.op, ast.Mod) else None
+
+
+def _bare(enumerated: ast.Call) -> str | None:
+    """What is enumerated, without a progress bar around it; None if it is more than a name."""
+    inner = enumerated.args[0]
+    if isinstance(inner, ast.Call) and "tqdm" in ast.unparse(inner.func) and inner.args:
+        inner = inner.args[0]
+    return ast.unparse(inner) if isinstance(inner, ast.Name | ast.Attribute) else None
