@@ -16,7 +16,8 @@ need(__name__, "check")
 need_inside_torch(__name__, CHECKER)
 
 from accum_lib.check.case import Case, standard_cases
-from accum_lib.check.checker import assert_equivalent, check, check_case, gradient_error
+from accum_lib.check.checker import check_case, gradient_error
+from accum_lib.check.front import assert_equivalent, check
 from accum_lib.check.loop import core_loop
 from accum_lib.check.report import explain
 from accum_lib.vectors import join_batches

@@ -94,7 +94,7 @@ class InTheLoop(Exception):  # noqa: N818
 def _check_all(arguments: argparse.Namespace, reports: "list[Report]") -> None:
     """Check case after case; what is finished is in ``reports`` and shown, whatever the next one does."""
     from accum_lib.check import explain
-    from accum_lib.check.checker import reports_on
+    from accum_lib.check.front import reports_on
 
     loop, own = _loop_of(arguments)
     asked = {"accumulation_steps": arguments.k, "max_grad_norm": arguments.max_grad_norm}

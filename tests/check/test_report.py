@@ -257,7 +257,7 @@ def test_a_failure_under_pytest_shows_the_report_and_not_the_checker(tmp_path, c
     assert "1 failed, 1 passed" in said
     assert re.search(r"E +AssertionError: NOT EQUAL to one big batch: ragged tokens", said)
     assert re.search(r"E +\* mean_of_means: ", said)
-    assert "checker.py" not in said, "the frames of the checker are hidden"
+    assert "front.py" not in said, "the frames of the checker are hidden"
 
 
 def test_it_is_a_failure_and_no_error_in_unittest() -> None:
