@@ -60,7 +60,7 @@ class _Maker:
 
     def text(self) -> Rows:
         choices = (2,) if "MultipleChoice" in self.name else ()
-        ids = self.ints(ROWS, *choices, LONG, low=FIRST, high=LAST)
+        ids = self.ints(ROWS, *choices, LONG, low=FIRST, high=min(LAST, self.get("vocab_size", default=LAST)))
         mask = (torch.arange(LONG) < self.lengths[:, None]).long()
         if choices:
             mask = mask[:, None].expand(ROWS, 2, LONG).contiguous()
@@ -83,7 +83,11 @@ class _Maker:
         size = self.get("image_size", "img_size", "input_size", default=64)
         height, width = size if isinstance(size, list | tuple) else (size, size)
         channels = self.get("num_channels", "in_channels", "in_chans", default=3)
-        frames = self.get("num_frames", "frames_per_clip") if "Video" in self.name or "Timesformer" in self.name else None
+        frames = (
+            self.get("num_frames", "frames_per_clip")
+            if "Video" in self.name or "Timesformer" in self.name
+            else None
+        )
         return self.floats(ROWS, *([frames] if frames else []), channels, height, width)
 
     def video(self) -> torch.Tensor:
@@ -105,7 +109,8 @@ class _Maker:
     def targets(self, rows: Rows) -> Rows:
         """``labels``, and what else the same head is trained on."""
         found: Rows = {}
-        name, ids, mask = self.name, rows.get("input_ids"), rows.get("attention_mask")
+        name = self.name
+        ids, mask = rows.get("input_ids"), rows.get("attention_mask")  # type: Any, Any
         if mask is None and ids is not None:
             mask = torch.ones_like(ids)
         if name.endswith(("ForObjectDetection", "ForSegmentation", "ForInstanceSegmentation")):
@@ -126,7 +131,7 @@ class _Maker:
                             "VideoClassification", "XVector", "NextSentencePrediction", "Retrieval",
                             "EntityClassification", "ImageClassificationLearned", "VisualReasoning",
                             "ImageClassificationFourier", "ImageClassificationConvProcessing",
-                            "ImagesAndTextClassification", "WithRegistersForImageClassification")):  # fmt: skip
+                            "ImagesAndTextClassification")):  # fmt: skip
             high = 2 if "NextSentence" in name or "Retrieval" in name else CLASSES
             found["labels"] = self.ints(ROWS, high=high)
         elif name.endswith("MultipleChoice"):
@@ -134,7 +139,9 @@ class _Maker:
         elif name.endswith(("TokenClassification", "Gen")) and ids is not None:
             found["labels"] = self.ints(*ids.shape).masked_fill(mask == 0, IGNORE_INDEX)
         elif name.endswith("QuestionAnswering") and "labels" in self.asked:
-            found["labels"] = self.floats(ROWS, CLASSES).abs().clamp(max=1)
+            soft = "Vilt" in name or "VisualBert" in name  # a share for each answer
+            answers = self.floats(ROWS, CLASSES).abs().clamp(max=1)
+            found["labels"] = answers if soft else self.text()["input_ids"]
         elif name.endswith(("MaskedLM", "ForPreTraining")) and ids is not None:
             chosen = (torch.rand(ids.shape, generator=self.generator) < 0.4) & (mask == 1)
             chosen[:, 0] = True
@@ -144,13 +151,19 @@ class _Maker:
         elif ids is not None and not self.separate(rows):
             found["labels"] = ids.masked_fill(mask == 0, IGNORE_INDEX)
         else:
-            short = (torch.arange(6) < (self.lengths[:, None] // 2).clamp(1, 6))
-            found["labels"] = self.ints(ROWS, 6, low=FIRST, high=min(LAST, 30)).masked_fill(~short, IGNORE_INDEX)
+            short = torch.arange(6) < (self.lengths[:, None] // 2).clamp(1, 6)
+            found["labels"] = self.ints(ROWS, 6, low=FIRST, high=min(LAST, 30)).masked_fill(
+                ~short, IGNORE_INDEX
+            )
         for extra in ("next_sentence_label", "sentence_order_label"):
             if extra in self.asked:
                 found[extra] = self.ints(ROWS, high=2)
         for extra in ("start_positions", "end_positions"):
-            if extra in self.asked and self.asked[extra].default is not inspect.Parameter.empty and "labels" not in found:
+            if (
+                extra in self.asked
+                and self.asked[extra].default is not inspect.Parameter.empty
+                and "labels" not in found
+            ):
                 found[extra] = self.ints(ROWS, high=LONG)
         return found | self.decoder(found)
 
@@ -160,12 +173,14 @@ class _Maker:
 
     def decoder(self, found: Rows) -> Rows:
         """As ``DataCollatorForSeq2Seq`` does, so that a decoder has its inputs without labels, too."""
-        labels = found.get("labels")
+        labels: Any = found.get("labels")
         asked = "decoder_input_ids" in self.asked and self.separate({}) and torch.is_tensor(labels)
         if not asked or labels.ndim != 2 or labels.is_floating_point():
             return {}
         start = self.get("decoder_start_token_id", "bos_token_id", "pad_token_id", default=0)
-        shifted = labels.roll(1, -1).masked_fill(labels.roll(1, -1) == IGNORE_INDEX, self.get("pad_token_id", default=0))
+        shifted = labels.roll(1, -1).masked_fill(
+            labels.roll(1, -1) == IGNORE_INDEX, self.get("pad_token_id", default=0)
+        )
         shifted[:, 0] = start
         return {"decoder_input_ids": shifted}
 
@@ -173,7 +188,10 @@ class _Maker:
         centre = torch.rand(number, 2, generator=self.generator) * 0.4 + 0.3
         masks = torch.zeros(number, height, width)
         masks[:, height // 4 : height // 2, width // 4 : width // 2] = 1
-        found = {"class_labels": self.ints(number), "boxes": torch.cat([centre, torch.full((number, 2), 0.2)], -1)}
+        found = {
+            "class_labels": self.ints(number),
+            "boxes": torch.cat([centre, torch.full((number, 2), 0.2)], -1),
+        }
         return found | ({"masks": masks} if "egmentation" in self.name else {})
 
     def like(self, rows: Rows) -> Rows:

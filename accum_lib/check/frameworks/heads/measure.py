@@ -116,20 +116,20 @@ def find(head: str, model_type: str) -> Any:
 
 
 def _running(kind: Any) -> tuple[nn.Module, Rows, str]:
-    """A model with rows on which its loss can be computed: narrow if it works so, in float64 if it does."""
-    first: Exception | None = None
-    for widths in (True, False):
+    """A model with rows on which its loss can be computed: small if it works so, in float64 if it does."""
+    errors: list[Exception] = []
+    for widths, deeper in ((True, False), (True, True), (False, False)):
         for pictures in (False, True):
             for dtype in (torch.float64, torch.float32):
                 try:
-                    model = tiny_model(kind, widths).to(dtype)
+                    model = tiny_model(kind, widths, deeper).to(dtype)
                     rows = {k: as_dtype(v, dtype) for k, v in rows_for(model, pictures).items()}
                     _own(model, rows)
                     return model, rows, str(dtype).removeprefix("torch.")
                 except Exception as error:
-                    first = first or error
-    assert first is not None
-    raise first
+                    errors.append(error)
+    telling = [e for e in errors if "million parameters" not in str(e) and "missing" not in str(e)]
+    raise (telling or errors)[0]
 
 
 def _slice(rows: Rows, start: int, end: int) -> Rows:
@@ -159,7 +159,9 @@ def _gradient(model: nn.Module) -> Tensor:
     ])  # fmt: skip
 
 
-def _trained(model: nn.Module, batches: list[Rows], k: int, make_loss: Callable[..., Any] | None = None) -> Tensor:
+def _trained(
+    model: nn.Module, batches: list[Rows], k: int, make_loss: Callable[..., Any] | None = None
+) -> Tensor:
     """The gradient with which the Trainer makes its one update; the learning rate is 0."""
     model.zero_grad()
     optimizer, seen = torch.optim.SGD(model.parameters(), lr=0.0), []

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from accum_lib.check.frameworks.heads.measure import HeadRow, measure
 
@@ -18,7 +19,7 @@ Head = tuple[str, str]  # the class, and its model's folder
 
 
 def heads(only: str = "*") -> list[Head]:
-    """Every class of the installed Transformers whose ``forward`` takes ``labels``, by a reading of its sources.
+    """Every class of the installed Transformers whose ``forward`` takes ``labels``, read in its sources.
 
     Args:
         only: a pattern of class names or folders, such as ``Bert*`` or ``whisper``.
@@ -30,37 +31,40 @@ def heads(only: str = "*") -> list[Head]:
     assert found_package is not None
     assert found_package.origin is not None
     root = pathlib.Path(found_package.origin).parent
-    generic = {name for name, _ in _own_labels(root / "modeling_layers.py")}
+    generic = set(_takes_labels(root / "modeling_layers.py"))
     files = sorted(root.glob("models/*/modeling_*.py"))
-    every = [(name, f.parent.name) for f in files if f.stem == f"modeling_{f.parent.name}"
-             for name, bases in _own_labels(f, generic)]  # fmt: skip
-    every += [(name, f"{f.parent.name}.{f.stem}") for f in files if f.stem != f"modeling_{f.parent.name}"
-              and not f.stem.startswith(("modeling_tf_", "modeling_flax_")) for name, bases in _own_labels(f, generic)]  # fmt: skip
+    every = [
+        (name, f.parent.name if f.stem == f"modeling_{f.parent.name}" else f"{f.parent.name}.{f.stem}")
+        for f in files
+        for name in _takes_labels(f, generic)
+    ]
     chosen = [(n, m) for n, m in every if fnmatch.fnmatchcase(n, only) or fnmatch.fnmatchcase(m, only)]
     if not chosen:
         raise ValueError(f"--only {only!r} names none of the {len(every)} heads: try 'Bert*' or 'whisper'")
     return chosen
 
 
-def _own_labels(file: pathlib.Path, generic: set[str] = frozenset()) -> list[tuple[str, list[str]]]:  # type: ignore[assignment]
+def _takes_labels(file: pathlib.Path, generic: set[str] | None = None) -> list[str]:
     """The classes of a file with ``labels`` in their own ``forward``, or in that of a generic base."""
     found = []
     for each in ast.parse(file.read_text(encoding="utf-8")).body:
         if not isinstance(each, ast.ClassDef):
             continue
-        bases = [ast.unparse(base) for base in each.bases]
         forward = next((n for n in each.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None)
         if forward is None:
-            takes = bool(generic.intersection(bases))
+            takes = not (generic or set()).isdisjoint(ast.unparse(base) for base in each.bases)
         else:
             takes = "labels" in [a.arg for a in forward.args.args + forward.args.kwonlyargs]
         if takes:
-            found.append((each.name, bases))
+            found.append(each.name)
     return found
 
 
 def measured(
-    chosen: Sequence[Head], resume: pathlib.Path | None = None, processes: int = 2, limit: float = LIMIT_SECONDS
+    chosen: Sequence[Head],
+    resume: pathlib.Path | None = None,
+    processes: int = 2,
+    limit: float = LIMIT_SECONDS,
 ) -> Iterator[HeadRow]:
     """Rows as they are found; what the file to resume has is not measured again.
 
@@ -94,8 +98,9 @@ def _pool(todo: Sequence[Head], processes: int, limit: float) -> Iterator[HeadRo
     """Each head in a copy of this process: a crash, or the time limit, costs that head alone."""
     if todo:
         _load()
-    context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
-    waiting, running = list(reversed(todo)), {}
+    context: Any = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
+    waiting = list(reversed(todo))
+    running: dict[Connection, tuple[Head, Any, float]] = {}
     while waiting or running:
         while waiting and len(running) < processes:
             head = waiting.pop()
@@ -104,7 +109,7 @@ def _pool(todo: Sequence[Head], processes: int, limit: float) -> Iterator[HeadRo
             child.start()
             theirs.close()
             running[ours] = (head, child, time.monotonic())
-        ready = wait(list(running), timeout=0.5)
+        ready: list[Any] = wait(list(running), timeout=0.5)
         for pipe, (head, child, started) in list(running.items()):
             late = time.monotonic() - started > limit
             if pipe not in ready and not late:
