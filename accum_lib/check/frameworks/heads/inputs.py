@@ -71,6 +71,8 @@ class _Maker:
         rows: Rows = {"input_ids": ids}
         if "attention_mask" in self.asked:
             rows["attention_mask"] = mask
+        if "qformer_input_ids" in self.asked:
+            rows["qformer_input_ids"] = ids
         if "bbox" in self.asked:
             corner = self.ints(*ids.shape, 2, high=8)
             rows["bbox"] = torch.cat([corner, corner + 2], -1)

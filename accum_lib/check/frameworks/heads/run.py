@@ -8,6 +8,7 @@ import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -27,21 +28,26 @@ def heads(only: str = "*") -> list[Head]:
     Raises:
         ValueError: there is none.
     """
+    every = _every()
+    chosen = [(n, m) for n, m in every if fnmatch.fnmatchcase(n, only) or fnmatch.fnmatchcase(m, only)]
+    if not chosen:
+        raise ValueError(f"--only {only!r} names none of the {len(every)} heads: try 'Bert*' or 'whisper'")
+    return chosen
+
+
+@cache
+def _every() -> list[Head]:
     found_package = find_spec("transformers")
     assert found_package is not None
     assert found_package.origin is not None
     root = pathlib.Path(found_package.origin).parent
     generic = set(_takes_labels(root / "modeling_layers.py"))
     files = sorted(root.glob("models/*/modeling_*.py"))
-    every = [
+    return [
         (name, f.parent.name if f.stem == f"modeling_{f.parent.name}" else f"{f.parent.name}.{f.stem}")
         for f in files
         for name in _takes_labels(f, generic)
     ]
-    chosen = [(n, m) for n, m in every if fnmatch.fnmatchcase(n, only) or fnmatch.fnmatchcase(m, only)]
-    if not chosen:
-        raise ValueError(f"--only {only!r} names none of the {len(every)} heads: try 'Bert*' or 'whisper'")
-    return chosen
 
 
 def _takes_labels(file: pathlib.Path, generic: set[str] | None = None) -> list[str]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from accum_lib.check.frameworks.heads.measure import K_MEANS, K_TIMES, HeadRow, K
 
 COLUMNS = [field.name for field in fields(HeadRow) if field.name != "seconds"]
-NUMBERS = {"factor", "one", "error", "mended"}
 MENDED = 1e-5
 
 
@@ -30,16 +29,6 @@ class Board:
             for row in sorted(self.rows, key=lambda r: (r.model_type, r.head)):
                 values = row.as_dict()
                 writer.writerow(["" if values[c] is None else values[c] for c in COLUMNS])
-
-    @classmethod
-    def read_csv(cls, file: pathlib.Path) -> "Board":
-        """The table that ``write_csv`` wrote."""
-        first, *lines = file.read_text(encoding="utf-8").splitlines()
-        rows = []
-        for found in csv.DictReader(lines):
-            values = {k: (float(v) if v else None) if k in NUMBERS else v for k, v in found.items()}
-            rows.append(HeadRow(**values))  # type: ignore[arg-type]
-        return cls(first.removeprefix("# "), rows)
 
     def write_html(self, file: pathlib.Path) -> None:
         """One page without scripts from elsewhere: the summary, and every row."""

@@ -48,6 +48,7 @@ NEEDED = {
     "n_routed_experts": 4,
     "n_shared_experts": 1,
 }  # where None is the default
+NEVER = r"use_(cache|timm_backbone|pretrained_backbone|mems.*)|apply_spec_augment"
 OFF = r".*(drop|jitter|mask_time_prob|mask_feature_prob|label_smoothing|token_drop).*"
 SPECIAL = re.compile(r".*(_token_id|_token_index|_token_ids|_id|_index|token)$")
 
@@ -123,9 +124,7 @@ def _rebuilt(kind: Any, values: dict[str, Any]) -> Any:
 
 def _smaller(name: str, value: Any, limits: Limits, pixels: int, ids: Any) -> Any:
     if isinstance(value, bool):
-        return value and not re.fullmatch(
-            r"use_(cache|timm_backbone|pretrained_backbone|mems.*)|apply_spec.*", name
-        )
+        return value and not re.fullmatch(NEVER, name)
     if isinstance(value, float):
         return 0.0 if re.fullmatch(OFF, name) else value
     if isinstance(value, int):
