@@ -23,7 +23,7 @@ DEPTHS: Limits = {
     r"(.*_)?vocab(_size)?(_.*)?": VOCABULARY,
     r"max_source_positions": LONGEST // 2,
     r"num_queries|num_query_tokens": 12,
-    r"window_size": 4,
+    r"window_size|attention_window": 4,
     r"max_length": LONGEST,
 }
 DEEPER: Limits = {r"(.*_)?(num|n)_(hidden_)?layers?": 4}  # for layers that alternate
@@ -84,7 +84,11 @@ def tiny_config(config: Any, widths: bool, deeper: bool = False, **more: Any) ->
         values[name] = _smaller(name, value, limits, pixels, ids)
     if widths and {"state_size", "expand", "head_dim"} <= set(known):
         values |= {"head_dim": 32, "num_heads": 4, "n_groups": 1}  # whose product is expand * hidden_size
-    values = {name: value for name, value in values.items() if value is not _value(config, name)}
+    values = {
+        name: value
+        for name, value in values.items()
+        if value is not _value(config, name) or value != known[name].default
+    }
     values |= {name: value for name, value in more.items() if name in known or name in ("num_labels",)}
     return _rebuilt(type(config), values)
 
@@ -141,6 +145,8 @@ def _smaller(name: str, value: Any, limits: Limits, pixels: int, ids: Any) -> An
             return type(value)(min(v, 1) for v in value)
         if re.fullmatch(r"(.*_)?(image|img|input)_?size", name):
             return type(value)(min(v, pixels) for v in value)
+        if name == "attention_window":
+            return type(value)(4 for _ in value[:2])
         if SPECIAL.match(name):
             return type(value)(next(ids) if v >= LAST else v for v in value)
     if isinstance(value, dict) and "mrope_section" in value:
@@ -166,16 +172,24 @@ def tiny_model(kind: Any, widths: bool, deeper: bool = False) -> nn.Module:
     if "LMHeadModel" in name or "CausalLM" in name or name == "BertGenerationDecoder":
         more["is_decoder"] = True
     config = tiny_config(kind.config_class(), widths, deeper, **more)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    for each in (config, text):
-        if getattr(each, "pad_token_id", None) is None:
-            each.pad_token_id = 0
     config._attn_implementation = "eager"
     for part in _parts(config):
+        if _value(part, "pad_token_id") is None:
+            part.pad_token_id = 0
+        heads = _value(part, "num_attention_heads")
+        if (
+            isinstance(heads, int)
+            and hasattr(part, "num_key_value_heads")
+            and part.num_key_value_heads is None
+        ):
+            part.num_key_value_heads = heads
+        if isinstance(heads, int) and hasattr(part, "head_dim") and part.head_dim is None:
+            part.head_dim = part.hidden_size // heads
         part._experts_implementation = "eager"  # a loop over experts: what is fast knows no float64
         if widths:
             rope = getattr(part, "rope_parameters", None)
             if isinstance(rope, dict) and "rope_type" in rope:
+                rope["rope_theta"] = rope.get("rope_theta") or 10_000.0
                 half = int(8 * rope.get("partial_rotary_factor", 1.0))
                 rope["mrope_section"] = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
     with torch.device("meta"):
