@@ -29,10 +29,11 @@ COUNTS_SHIFTED = (
 AS_THEY_ARE = frozenset(
     f"{name}ForCausalLM"
     for name in ("Bart", "BigBirdPegasus", "Blenderbot", "BlenderbotSmall", "CpmAnt", "MBart", "Marian",
-                 "Pegasus", "PLBart", "Whisper")
+                 "Mvp", "Pegasus", "PLBart", "Whisper")
 )  # fmt: skip
-SHIFTED = frozenset({"BertGenerationDecoder", "EvollaForProteinText2Text", "IdeficsForVisionText2Text",
-                     "NemotronH_Omni_Reasoning_V3", "ReformerModelWithLMHead"})  # fmt: skip
+SHIFTED = frozenset({"BertGenerationDecoder", "EvollaForProteinText2Text", "GPT2DoubleHeadsModel",
+                     "IdeficsForVisionText2Text", "NemotronH_Omni_Reasoning_V3", "OpenAIGPTDoubleHeadsModel",
+                     "ReformerModelWithLMHead"})  # fmt: skip
 NOT_EXACT: frozenset[str] = frozenset()  # whose loss is another one, as measured
 
 
@@ -57,9 +58,10 @@ def trainer_loss(model: nn.Module) -> Callable[..., Tensor]:
             f"{name} has another loss than its logits tell, so trainer_loss is not exact with it"
         )
     shifts = _is_causal(name) and not getattr(config, "is_encoder_decoder", False)
-    if shifts:
+    if shifts or name in AS_THEY_ARE:
         _check_version(name)
-        setattr(model, "loss_type", "ForCausalLM")  # noqa: B010, a module's type has no such attribute
+        counted_as = "ForCausalLM" if shifts else "ForMaskedLM"  # all that the Trainer looks at
+        setattr(model, "loss_type", counted_as)  # noqa: B010, a module's type has no such attribute
     problem = getattr(config, "problem_type", None)
 
     def loss(outputs: Any, labels: Tensor | None, num_items_in_batch: Any = None) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from accum_lib.check.frameworks.heads.tiny import CLASSES, FIRST, LAST
+from accum_lib.check.frameworks.heads.tiny import CLASSES, FIRST, LAST, VOCABULARY
 from accum_lib.vectors import IGNORE_INDEX
 
 ROWS, LONG = 8, 12
@@ -64,9 +64,10 @@ class _Maker:
         mask = (torch.arange(LONG) < self.lengths[:, None]).long()
         if choices:
             mask = mask[:, None].expand(ROWS, 2, LONG).contiguous()
-        ids = ids.masked_fill(mask == 0, self.get("pad_token_id", default=0))
+        pad = self.get("pad_token_id", default=0)
+        ids = ids.masked_fill(mask == 0, pad if pad < VOCABULARY else 0)
         end = self.get("eos_token_id")
-        if isinstance(end, int) and not choices:
+        if isinstance(end, int) and end < VOCABULARY and not choices:
             ids[torch.arange(ROWS), self.lengths - 1] = end
         rows: Rows = {"input_ids": ids}
         if "attention_mask" in self.asked:

@@ -176,6 +176,8 @@ def tiny_model(kind: Any, widths: bool, deeper: bool = False) -> nn.Module:
     for part in _parts(config):
         if _value(part, "pad_token_id") is None:
             part.pad_token_id = 0
+        if hasattr(part, "layer_types") and part.layer_types is None:
+            part.layer_types = ["full_attention"] * part.num_hidden_layers
         heads = _value(part, "num_attention_heads")
         if (
             isinstance(heads, int)
