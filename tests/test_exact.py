@@ -112,6 +112,13 @@ def test_trainer_loss_refuses_in_one_sentence(words) -> None:
         trainer_loss(cases.make_model("RobertaForSequenceClassification"))(outputs, labels, number)
 
 
+def test_a_head_whose_logits_do_not_tell_its_loss_is_refused() -> None:
+    class TinyForXVector(torch.nn.Module): ...
+
+    with pytest.raises(ValueError, match="TinyForXVector has another loss"):
+        trainer_loss(TinyForXVector())
+
+
 def test_an_old_transformers_is_refused_for_a_causal_model(monkeypatch) -> None:
     monkeypatch.setattr("transformers.__version__", "5.0.0")
     with pytest.raises(ImportError, match=r"with transformers 5\.0\.0"):

@@ -16,6 +16,7 @@ from accum_lib.check.frameworks.heads import measure as measuring
 from accum_lib.check.frameworks.heads import run
 from accum_lib.check.frameworks.heads.measure import HeadRow
 from accum_lib.check.frameworks.heads.table import Board
+from accum_lib.exact import NOT_EXACT
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -93,6 +94,14 @@ def test_the_table_is_large_and_leaves_nothing_out() -> None:
     assert sum(bool(row.diagnosis) for row in STORED.rows) >= 350
     assert all(row.diagnosis or row.reason for row in STORED.rows)
     assert STORED.summary() in (ROOT / "docs" / "heads.md").read_text()
+
+
+def test_trainer_loss_is_exact_or_refuses_with_every_measured_head() -> None:
+    mended = [row for row in STORED.rows if row.mended is not None]
+    assert len(mended) >= 300
+    assert [row.head for row in mended if row.mended > 1e-5] == []
+    assert all(row.reason for row in STORED.rows if row.mended is None)
+    assert not any(row.head.endswith(NOT_EXACT) for row in mended)
 
 
 def test_heads_are_found_also_those_that_inherit_their_forward() -> None:

@@ -100,7 +100,7 @@ class _Maker:
     def wave(self) -> torch.Tensor:
         if self.get("num_mel_bins") and self.get("max_length"):  # a spectrogram
             return self.floats(ROWS, self.get("max_length"), self.get("num_mel_bins"))
-        return self.floats(ROWS, 4000)
+        return self.floats(ROWS, 8000)
 
     def features(self) -> torch.Tensor:
         bins = self.get("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim",

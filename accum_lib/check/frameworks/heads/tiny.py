@@ -145,6 +145,8 @@ def _smaller(name: str, value: Any, limits: Limits, pixels: int, ids: Any) -> An
             return type(value)(min(v, 1) for v in value)
         if re.fullmatch(r"(.*_)?(image|img|input)_?size", name):
             return type(value)(min(v, pixels) for v in value)
+        if name in ("conv_dim", "tdnn_dim"):
+            return type(value)(min(v, 32) for v in value)
         if name == "attention_window":
             return type(value)(4 for _ in value[:2])
         if SPECIAL.match(name):
