@@ -31,9 +31,11 @@ AS_THEY_ARE = frozenset(
     for name in ("Bart", "BigBirdPegasus", "Blenderbot", "BlenderbotSmall", "CpmAnt", "MBart", "Marian",
                  "Mvp", "Pegasus", "PLBart", "TrOCR", "Whisper")
 )  # fmt: skip
-SHIFTED = frozenset({"BertGenerationDecoder", "EvollaForProteinText2Text", "GPT2DoubleHeadsModel",
-                     "IdeficsForVisionText2Text", "ImageGPTForCausalImageModeling", "NemotronH_Omni_Reasoning_V3", "OpenAIGPTDoubleHeadsModel",
-                     "ReformerModelWithLMHead"})  # fmt: skip
+SHIFTED = frozenset({
+    "BertGenerationDecoder", "EvollaForProteinText2Text", "GPT2DoubleHeadsModel",
+    "IdeficsForVisionText2Text", "ImageGPTForCausalImageModeling", "NemotronH_Omni_Reasoning_V3",
+    "OpenAIGPTDoubleHeadsModel", "ReformerModelWithLMHead",
+})  # fmt: skip
 NOT_EXACT = ("ForXVector",)  # endings of names whose loss is another one than their logits tell
 
 
