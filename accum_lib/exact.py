@@ -21,16 +21,15 @@ from accum_lib.extras import need
 from accum_lib.ranks import ALONE
 from accum_lib.vectors import IGNORE_INDEX
 
-COUNTS_SHIFTED = (
-    5,
-    23,
-)  # with this Transformers the Trainer was seen to count a causal model's labels shifted
+# With this Transformers it was seen that the Trainer counts a causal model's labels shifted.
+COUNTS_SHIFTED = (5, 23)
 # What a class's name does not say, as measured (docs/heads.md): whether its loss shifts labels.
-AS_THEY_ARE = frozenset(
-    f"{name}ForCausalLM"
-    for name in ("Bart", "BigBirdPegasus", "Blenderbot", "BlenderbotSmall", "CpmAnt", "MBart", "Marian",
-                 "Mvp", "Pegasus", "PLBart", "TrOCR", "Whisper")
-)  # fmt: skip
+AS_THEY_ARE = frozenset({
+    "BartForCausalLM", "BigBirdPegasusForCausalLM", "BlenderbotForCausalLM", "BlenderbotSmallForCausalLM",
+    "CpmAntForCausalLM", "FlaubertWithLMHeadModel", "MBartForCausalLM", "MarianForCausalLM",
+    "MvpForCausalLM", "PLBartForCausalLM", "PegasusForCausalLM", "TrOCRForCausalLM", "WhisperForCausalLM",
+    "XLMWithLMHeadModel", "XLNetLMHeadModel",
+})  # fmt: skip
 SHIFTED = frozenset({
     "BertGenerationDecoder", "EvollaForProteinText2Text", "GPT2DoubleHeadsModel",
     "IdeficsForVisionText2Text", "ImageGPTForCausalImageModeling", "NemotronH_Omni_Reasoning_V3",
