@@ -8,6 +8,11 @@ from suite import ALL_TESTS, Collected, hidden_twins, is_twin, never_run
 # Functions that run in make test-all alone, and the test that does the same in small in every run.
 PAIRS = [
     (
+        "check/frameworks/test_heads.py",
+        "test_twenty_drawn_rows_are_measured_again",
+        "test_drawn_rows_of_the_table_are_measured_again",
+    ),
+    (
         "training/saving/test_kills.py",
         "test_fifty_kills_leave_no_trace",
         "test_kills_at_places_leave_no_trace",

@@ -89,7 +89,7 @@ def surroundings_of(offers: Mapping[str, Any], epoch: int) -> dict[str, Any]:
     }
 
 
-def fresh_accelerator(accumulation_steps: int) -> Any:
+def fresh_accelerator(accumulation_steps: int = 1) -> Any:
     """A new Accelerator; its state is kept by the process, so what an earlier one left is cleared."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState

@@ -64,8 +64,14 @@ def add_to(commands: Any) -> None:
         "scoreboard",
         help="try the installed frameworks",
         description="Runs the installed Transformers Trainer, Accelerate, Lightning and Fabric on ragged "
-        "data, compares their updates with one big batch's in float64, and prints what the lens sees.",
+        "data, compares their updates with one big batch's in float64, and prints what the lens sees. With "
+        "--heads every class of the installed Transformers that takes labels, which takes a while.",
     )
+    board.add_argument("--heads", action="store_true", help="measure every head of Transformers, tiny")
+    board.add_argument("--only", metavar="PATTERN", help="classes or models such as 'Bert*' or whisper")
+    board.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
+    board.add_argument("--html", metavar="FILE", help="write a page to this file, too")
+    board.add_argument("--resume", metavar="FILE", help="note each row here, and skip what is there already")
     board.set_defaults(run=run_scoreboard)
 
 
@@ -148,10 +154,16 @@ def _write(arguments: argparse.Namespace, reports: "list[Report]", error: Except
         print(f"the page is {arguments.html}", file=sys.stderr)
 
 
-def run_scoreboard(_: argparse.Namespace) -> int:
+def run_scoreboard(arguments: argparse.Namespace) -> int:
     """Print the table; always 0, since a framework's fault is no failure of this command."""
     from accum_lib.extras import need
 
+    if arguments.heads:
+        need("accum scoreboard --heads", "frameworks", "transformers", "accelerate")
+        return _heads(arguments)
+    for option in ("only", "csv", "html", "resume"):
+        if getattr(arguments, option) is not None:
+            raise ValueError(f"--{option} is for the heads of Transformers: add --heads")
     need("accum scoreboard", "frameworks", "numpy", "sklearn", "transformers")
     from accum_lib.check.frameworks.scoreboard import ScoreRow, scoreboard, table
 
@@ -161,6 +173,30 @@ def run_scoreboard(_: argparse.Namespace) -> int:
     print("\n'scale': the gradient's length along the big batch's where it is furthest from 1 (right).")
     for name, remedy in {r.framework: r.remedy for r in tried if r.mended is not None}.items():
         print(f"{name}, mended: {remedy}.")
+    return 0
+
+
+def _heads(arguments: argparse.Namespace) -> int:
+    """Every head of Transformers: rows while they come, then the table and what it says."""
+    from datetime import date
+    from importlib.metadata import version
+
+    from accum_lib.check.frameworks.heads.run import heads, measured
+    from accum_lib.check.frameworks.heads.table import Board
+
+    chosen, rows = heads(arguments.only or "*"), []
+    resume = pathlib.Path(arguments.resume) if arguments.resume else None
+    for number, row in enumerate(measured(chosen, resume), start=1):
+        rows.append(row)
+        said = row.diagnosis or f"not measured: {row.reason}"
+        print(f"{number} of {len(chosen)}: {row.head}: {said}", file=sys.stderr, flush=True)
+    names = ", ".join(f"{name} {version(name)}" for name in ("transformers", "accelerate", "torch"))
+    board = Board(f"{names}, {date.today()}", sorted(rows, key=lambda row: (row.model_type, row.head)))
+    if arguments.csv:
+        board.write_csv(pathlib.Path(arguments.csv))
+    if arguments.html:
+        board.write_html(pathlib.Path(arguments.html))
+    print(f"{board.text()}\n\n{board.versions}\n{board.summary()}")
     return 0
 
 

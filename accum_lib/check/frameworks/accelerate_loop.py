@@ -1,14 +1,16 @@
 """Accelerate's ``accumulate()``, as its guide on gradient accumulation has it."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from accum_lib.accumulate import Count, LossSum, windows
+from accum_lib.accumulate import Count, LossSum
 from accum_lib.check.loop import Loop
 from accum_lib.check.strangers import fresh_accelerator
+from accum_lib.exact import accelerate_updates
 
 
 def accelerate_loop(mean_loss: Callable[[nn.Module, Any], Tensor]) -> Loop:
@@ -38,8 +40,8 @@ def accelerate_loop(mean_loss: Callable[[nn.Module, Any], Tensor]) -> Loop:
     return loop
 
 
-def accelerate_token_weighted_loop(loss_sum: LossSum, count: Count) -> Loop:
-    """The guide's recipe for batches of different sizes: count the window first, then undo the division by K.
+def exact_accelerate_loop(loss_sum: LossSum, count: Count) -> Loop:
+    """``accum_lib.exact.accelerate_updates`` in its place.
 
     Args:
         loss_sum, count: as ``accum_lib.accumulate`` takes them.
@@ -48,13 +50,8 @@ def accelerate_token_weighted_loop(loss_sum: LossSum, count: Count) -> Loop:
     def loop(
         model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[Any], accumulation_steps: int
     ) -> None:
-        accelerator = fresh_accelerator(accumulation_steps)
+        accelerator = fresh_accelerator()
         model, optimizer = accelerator.prepare(model, optimizer)
-        for window in windows(batches, accumulation_steps):
-            total = sum(count(batch) for batch in window)
-            for batch in window:
-                accelerator.backward(loss_sum(model, batch) * accumulation_steps / total)
-            optimizer.step()
-            optimizer.zero_grad()
+        deque(accelerate_updates(accelerator, model, optimizer, batches, accumulation_steps, loss_sum, count))
 
     return loop

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accum_lib.accumulate import Count, LossSum, accumulate, windows
+from accum_lib.accumulate import Count, LossSum, windows
 from accum_lib.check.loop import Loop
 from accum_lib.check.strangers import quietly
+from accum_lib.exact import WindowTraining
 
 MeanLoss = Callable[[nn.Module, Any], Tensor]
 
@@ -42,8 +43,8 @@ def lightning_loop(mean_loss: MeanLoss) -> Loop:
     return loop
 
 
-def lightning_window_loop(loss_sum: LossSum, count: Count) -> Loop:
-    """Manual optimization with a whole window as Lightning's batch: exact, since the window's count is known.
+def exact_lightning_loop(loss_sum: LossSum, count: Count) -> Loop:
+    """``accum_lib.exact.WindowTraining``, with a whole window as Lightning's batch.
 
     Args:
         loss_sum, count: as ``accum_lib.accumulate`` takes them.
@@ -55,17 +56,19 @@ def lightning_window_loop(loss_sum: LossSum, count: Count) -> Loop:
     ) -> None:  # fmt: skip
         import lightning
 
-        class Module(lightning.LightningModule):
+        class Module(WindowTraining, lightning.LightningModule):
             def __init__(self) -> None:
                 super().__init__()
                 self.model = model
-                self.automatic_optimization = False
 
-            def training_step(self, window: Any, _: int) -> None:
-                accumulate(self.model, window, loss_sum, count)
-                chosen: Any = self.optimizers()
-                chosen.step()
-                chosen.zero_grad()
+            def forward(self, *inputs: Any, **named: Any) -> Any:
+                return self.model(*inputs, **named)
+
+            def loss_sum(self, module: nn.Module, batch: Any) -> Tensor:
+                return loss_sum(module, batch)
+
+            def count(self, batch: Any) -> float:
+                return count(batch)
 
             def configure_optimizers(self) -> torch.optim.Optimizer:
                 return optimizer

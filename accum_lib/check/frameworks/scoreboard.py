@@ -15,6 +15,7 @@ from accum_lib.check.frameworks.cases import FrameworkCase, causal_lm, framework
 from accum_lib.check.loop import Loop
 from accum_lib.check.report import Report
 from accum_lib.check.strangers import quietly
+from accum_lib.exact import trainer_loss
 from accum_lib.words import N_, _, listed
 
 MakeLoop = Callable[[FrameworkCase], Loop | None]  # None: the framework has nothing for this case
@@ -80,29 +81,25 @@ def _trainer(subject: FrameworkCase) -> Loop | None:
 
 
 def _mended_trainer(subject: FrameworkCase) -> Loop | None:
-    if subject.head == "MLP":
-        return None
-    if "LM" in subject.head and "Masked" not in subject.head:
-        return transformers_trainer.trainer_loop(prepare=transformers_trainer.name_the_loss)
-    return transformers_trainer.trainer_loop(transformers_trainer.cross_entropy_over_the_window)
+    return None if subject.head == "MLP" else transformers_trainer.trainer_loop(trainer_loss)
 
 
 CONTESTANTS = [
     Contestant(
         "Transformers Trainer", "transformers", _trainer, _mended_trainer,
-        N_("compute_loss_func that divides by num_items_in_batch; loss_type set for a causal LM"),
+        "compute_loss_func=accum_lib.exact.trainer_loss(model)",
     ),
     Contestant(
         "Accelerate", "accelerate",
         lambda s: accelerate_loop.accelerate_loop(s.mean_loss),
-        lambda s: accelerate_loop.accelerate_token_weighted_loop(s.case.loss_sum, s.case.count),
-        N_("count the window first; backward(loss_sum * K / total)"),
+        lambda s: accelerate_loop.exact_accelerate_loop(s.case.loss_sum, s.case.count),
+        "accum_lib.exact.accelerate_updates",
     ),
     Contestant(
         "Lightning", "lightning",
         lambda s: lightning_loops.lightning_loop(s.mean_loss),
-        lambda s: lightning_loops.lightning_window_loop(s.case.loss_sum, s.case.count),
-        N_("manual optimization, one window as a batch"),
+        lambda s: lightning_loops.exact_lightning_loop(s.case.loss_sum, s.case.count),
+        "accum_lib.exact.WindowTraining",
     ),
     Contestant(
         "Lightning Fabric", "lightning",

@@ -12,15 +12,12 @@ from accum_lib.check.loop import Loop
 LossFunction = Callable[[Any, torch.Tensor, Any], torch.Tensor]
 
 
-def trainer_loop(
-    compute_loss_func: LossFunction | None = None, prepare: Callable[[nn.Module], None] | None = None
-) -> Loop:
+def trainer_loop(make_loss: Callable[[nn.Module], LossFunction] | None = None) -> Loop:
     """A loop that hands everything to ``Trainer.train()``.
 
     Args:
-        compute_loss_func: as the Trainer's own argument: ``(outputs, labels, num_items_in_batch)`` to a loss.
+        make_loss: makes the Trainer's ``compute_loss_func`` for the model: ``accum_lib.exact.trainer_loss``.
             None takes the model's own loss, as the Trainer does by default.
-        prepare: a setting to make on the model before training.
     """
 
     def loop(
@@ -35,8 +32,6 @@ def trainer_loop(
             def _get_train_sampler(self, *_: Any) -> SequentialSampler:
                 return SequentialSampler(batches)
 
-        if prepare is not None:
-            prepare(model)
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder, per_device_train_batch_size=1, num_train_epochs=epochs,
@@ -47,22 +42,9 @@ def trainer_loop(
             trainer = InOrder(
                 model=model, args=arguments, train_dataset=list(batches),
                 data_collator=lambda items: items[0], optimizers=(optimizer, scheduler),
-                compute_loss_func=compute_loss_func,
+                compute_loss_func=make_loss(model) if make_loss else None,
             )  # fmt: skip
             trainer.remove_callback(PrinterCallback)
             trainer.train()
 
     return loop
-
-
-def cross_entropy_over_the_window(
-    outputs: Any, labels: torch.Tensor, num_items_in_batch: Any
-) -> torch.Tensor:
-    """A ``compute_loss_func`` that uses the count which the Trainer has made of the whole window."""
-    logits = outputs.logits.flatten(0, -2)
-    return nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum") / num_items_in_batch
-
-
-def name_the_loss(model: Any) -> None:
-    """Tell the Trainer that this model's loss shifts its labels, so that it counts them shifted."""
-    model.loss_type = "ForCausalLM"

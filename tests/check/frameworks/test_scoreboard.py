@@ -12,6 +12,7 @@ from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.check import check_case
 from accum_lib.check.frameworks import cases, transformers_trainer
 from accum_lib.check.frameworks.scoreboard import CONTESTANTS, Contestant, NotRun, ScoreRow, scoreboard, table
+from accum_lib.exact import trainer_loss
 
 CHEAP = [cases.digits(), cases.token_classification()]
 
@@ -110,11 +111,14 @@ def test_each_framework_stands_alone_and_a_missing_one_is_a_row_with_its_reason(
 def test_the_trainer_hands_over_every_micro_batch_in_order() -> None:
     subject, seen = cases.token_classification(), []
 
-    def note(outputs, labels, num_items_in_batch):
-        seen.append((labels.shape, int(num_items_in_batch)))
-        return transformers_trainer.cross_entropy_over_the_window(outputs, labels, num_items_in_batch)
+    def noting(model):
+        def note(outputs, labels, num_items_in_batch):
+            seen.append((labels.shape, int(num_items_in_batch)))
+            return trainer_loss(model)(outputs, labels, num_items_in_batch)
 
-    report = check_case(transformers_trainer.trainer_loop(note), replace(subject.case, epochs=1))
+        return note
+
+    report = check_case(transformers_trainer.trainer_loop(noting), replace(subject.case, epochs=1))
     counts = [int(subject.case.count(b)) for b in subject.case.batches]
     assert [shape for shape, _ in seen] == [b["labels"].shape for b in subject.case.batches]
     assert [n for _, n in seen] == [sum(counts[:3])] * 3 + [sum(counts[3:6])] * 3 + [sum(counts[6:])] * 2
