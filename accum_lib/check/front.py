@@ -81,7 +81,7 @@ def reports_on(
 def _mixes_types(error: Exception) -> bool:
     """Whether it is one of PyTorch's about float32 data in a float64 model."""
     return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("same dtype", "scalar type", "same data type", "Float and Double")
+        words in str(error) for words in ("same dtype", "scalar type", "same data type", "Input type (")
     )
 
 

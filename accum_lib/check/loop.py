@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,11 @@ NAMES = {  # what the checker gives, and the names by which loops ask for it
     "arguments": {"args", "arguments", "config", "cfg", "hparams", "opts"},
 }  # fmt: skip
 
+OPTIMIZER = re.compile(  # and perhaps of which network
+    r"\w*(opt|optim|optimizer)(_?[a-z0-9]|_?(gen|disc|generator|discriminator|actor|critic|head|backbone))?",
+    re.IGNORECASE,
+)
+
 
 def wishes_of(loop: Loop) -> dict[str, str]:
     """Map each of the loop's parameters to one of the checker's offers.
@@ -67,7 +73,7 @@ def wishes_of(loop: Loop) -> dict[str, str]:
 
 def _is_optimizer(name: str) -> bool:
     """Whether a parameter's name says so: optimizer, opt_g, optimizerD, g_optim."""
-    return "opt" in name.lower() and "option" not in name.lower() and name.lower() not in NAMES["arguments"]
+    return bool(OPTIMIZER.fullmatch(name)) and name.lower() not in NAMES["arguments"]
 
 
 def two_optimizers(which: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from accum_lib.__main__ import main
+from accum_lib.check.loop import wishes_of
 
 FILE = """
 import torch
@@ -303,6 +304,20 @@ def test_two_optimizers_are_refused_with_what_to_check(gan) -> None:
     assert status == 1
     assert said.count("* two_optimizers: the loop has two optimizers that take turns (") == 1
     assert "unexplained" not in said
+
+
+@pytest.mark.parametrize("names", ["opt_g, opt_d", "g_optim, d_optim", "optimizer, optimizer_D", "optG, optD",
+                                   "actor_optimizer, critic_optimizer", "optim1, optim2"])  # fmt: skip
+def test_two_optimizers_are_known_by_their_names(names) -> None:
+    loop = eval(f"lambda a, b, {names}, loader, k: None")
+    with pytest.raises(TypeError, match=rf"take turns \({names}\)"):
+        wishes_of(loop)
+
+
+@pytest.mark.parametrize("name", ["optimizer_config", "options", "optimizer_idx"])
+def test_what_belongs_to_an_optimizer_is_none(name) -> None:
+    with pytest.raises(TypeError, match=f"the loop asks for '{name}'"):
+        wishes_of(eval(f"lambda model, optimizer, loader, k, {name}: None"))
 
 
 def test_two_that_step_together_are_one(gan) -> None:
