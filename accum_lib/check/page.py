@@ -54,11 +54,11 @@ def _tone(equal: bool) -> str:
 
 
 def _section(report: Report) -> str:
-    numbers = " ".join(line.strip() for line in numbers_of(report))
+    numbers = "<br>".join(escape(line.strip()) for line in numbers_of(report))
     remarks = "".join(f'<p class="soft">{escape(remark)}.</p>' for remark in report.remarks)
     return (
         f'\n<section><h2>{escape(report.case)}: <span class="{_tone(report.ok)}">{escape(verdict(report))}'
-        f"</span></h2><p>{escape(numbers)}</p>{_faults(report.diagnoses)}{remarks}{_picture(report)}</section>"
+        f"</span></h2><p>{numbers}</p>{_faults(report.diagnoses)}{remarks}{_picture(report)}</section>"
     )
 
 
@@ -113,8 +113,13 @@ def _row(update: UpdateCheck, number: int, base: int, second: int) -> list[str]:
             parts.append(f'<path class="axis" d="M{left} {base}h{BAR}"/>')
             if np.isfinite(value) and abs(value) > 1e-3:
                 kept = min(abs(value), MOST)
-                tall, cut = kept / MOST * (ROW - 10), " cut" if abs(value) > MOST else ""
+                tall, cut = kept / MOST * (ROW - 10), " cut" if abs(value) > 1.01 * MOST else ""
                 hint = f"<title>{value:.3f}</title>"
+                if cut:  # it says how long it is
+                    parts.append(
+                        f'<text x="{left + BAR / 2}" y="{base - tall - 1:.1f}" text-anchor="middle">'
+                        f"{value:.1f}</text>"
+                    )
                 parts.append(
                     f'<rect class="{kind}{cut}" x="{left}" y="{base - tall:.1f}" width="{BAR}" '
                     f'height="{tall:.1f}">{hint}</rect>'

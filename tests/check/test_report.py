@@ -225,6 +225,7 @@ def test_the_page_is_whole_by_itself_and_shows_the_weights(file, tmp_path, capsy
     assert len(set(right)) == 1
     by_hand = report.updates[0].weights[0] * right[0]
     assert found[0] == pytest.approx(by_hand, abs=0.06)
+    assert ">4.3</text>" in page("train", [report]), "a bar that is cut says how long it is"
 
 
 def test_a_right_loop_has_a_page_without_faults() -> None:
