@@ -22,14 +22,10 @@ from accum_lib.check.loop import Loop, wishes_of
 from accum_lib.check.strangers import quietly
 from accum_lib.losses import check_count, count_next_tokens, count_samples, count_tokens, sum_of_mean
 from accum_lib.vectors import IGNORE_INDEX
-from accum_lib.words import N_, _
+from accum_lib.words import _
 
 Batches = Sequence[Any]
 EPOCHS = 2
-NEEDED = N_(
-    "make_trainer must return a Transformers Trainer, a pair of a Lightning module and its Trainer (and "
-    "perhaps its training batches), or a function, the loop"
-)
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,13 @@ def _set_up(made: Any) -> SetUp:
         return _of_lightning(several)
     if len(several) == 1 and "Trainer" in kinds and hasattr(made, "args"):
         return _of_transformers(made)
-    raise TypeError(_("{needed}; it returned {made:.60}", needed=_(NEEDED), made=repr(made)))
+    raise TypeError(
+        _(
+            "make_trainer must return a Transformers Trainer, a pair of a Lightning module and its Trainer "
+            "(and perhaps its training batches), or a function, the loop; it returned {made:.60}",
+            made=repr(made),
+        )
+    )
 
 
 def _of_transformers(trainer: Any) -> SetUp:
