@@ -29,18 +29,29 @@ class Loader(list[Any]):
         self.drop_last, self.num_workers, self.pin_memory = False, 0, False
 
 
+SECTIONS = {"train", "training", "trainer", "optim", "optimization", "solver", "hparams", "params"}
+
+
 class Arguments(SimpleNamespace):
-    """A configuration that is read as ``args.accum_iter``, ``args["accum_iter"]`` or ``args.get(...)``."""
+    """A configuration: ``args.accum_iter``, ``args["accum_iter"]``, ``cfg.TRAIN.ACCUMULATION_STEPS``."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name.lower() not in {*vars(self), *SECTIONS}:
+            raise AttributeError(
+                f"the configuration that the check gives has no {name!r}: check a function around the loop that "
+                "passes one of your own"
+            )
+        return vars(self).get(name.lower(), self)
 
     def __getitem__(self, name: str) -> Any:
-        return vars(self)[name]
+        return getattr(self, name)
 
     def __contains__(self, name: str) -> bool:
         return name in vars(self)
 
     def get(self, name: str, other: Any = None) -> Any:
         """What has this name, or the other."""
-        return vars(self).get(name, other)
+        return getattr(self, name, other)
 
 
 class Quiet:
@@ -76,7 +87,7 @@ def surroundings_of(offers: Mapping[str, Any], epoch: int) -> dict[str, Any]:
     plain = {
         name: value
         for offer, value in {**offers, "device": device, "epoch": epoch}.items()
-        if isinstance(value, int | float | torch.device)
+        if isinstance(value, int | float | torch.device) or offer == "max_grad_norm"
         for name in NAMES[offer]
     }
     return {

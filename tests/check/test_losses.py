@@ -76,6 +76,15 @@ def of_a_config(model, optimizer, loader, cfg):
     every_k(model, optimizer, loader, cfg["accumulation_steps"], lambda m, b: F.cross_entropy(m(b[0]), b[1]))
     assert cfg.get("no such thing", 7) == 7 and "accum_iter" in cfg
 
+def of_sections(model, optimizer, loader, config):
+    assert config.training.accum_iter == config.train["gradient_accumulation_steps"]
+    assert not config.TRAIN.CLIP_GRAD
+    k = config.TRAIN.ACCUMULATION_STEPS
+    every_k(model, optimizer, loader, k, lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+
+def of_more(model, optimizer, loader, config):
+    config.TRAIN.WARMUP_EPOCHS
+
 def of_its_own_config(model, optimizer, loader):
     assert len(loader) != 2
     every_k(model, optimizer, loader, CONFIG["accumulate"], lambda m, b: F.cross_entropy(m(b[0]), b[1]))
@@ -169,9 +178,12 @@ def test_what_the_loop_raises_is_raised_if_nothing_fits(checked) -> None:
 
 
 def test_k_in_a_configuration(checked) -> None:
-    status, data = checked("of_a_config")
-    assert status == 1
-    assert {f["code"] for r in data["reports"] for f in r["faults"]} == {"mean_of_means", "tail_divided_by_k"}
+    for name in ("of_a_config", "of_sections"):
+        status, data = checked(name)
+        assert status == 1, data
+        found = {f["code"] for r in data["reports"] for f in r["faults"]}
+        assert found == {"mean_of_means", "tail_divided_by_k"}
+    assert "the check gives has no 'WARMUP_EPOCHS'" in checked("of_more")[1]["error"]
     data = checked("of_its_own_config")[1]
     assert data["reports"][0]["accumulation_steps"] == 4
     assert "makes windows of 4" in data["reports"][0]["remarks"][0]

@@ -325,7 +325,8 @@ def _ways(evidence: Evidence) -> list[Weighing]:
                  _("means are multiplied by their micro-batch's samples, and divided by K;"),
                  lambda w, i: rows[i] / (k * n[i])),
     ]  # fmt: skip
-    if len(evidence.recorder.passes) < evidence.case.epochs * len(n):  # some had no backward pass
+    done = evidence.case.epochs * int((n > 0).sum())
+    if len(evidence.recorder.passes) == done < evidence.case.epochs * len(n):  # a pass for those that count
         ways[1:1] = _with_skipped_ones(n, evidence)
     for name, other in _other_counts(evidence.case).items():
         if not np.allclose(other, n):
