@@ -38,8 +38,8 @@ class Arguments(SimpleNamespace):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name.lower() not in {*vars(self), *SECTIONS}:
             raise AttributeError(
-                f"the configuration that the check gives has no {name!r}: check a function around the loop that "
-                "passes one of your own"
+                f"the configuration that the check gives has no {name!r}: check a function around the loop "
+                "that passes one of your own"
             )
         return vars(self).get(name.lower(), self)
 
