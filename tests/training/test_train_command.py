@@ -509,6 +509,14 @@ def test_the_peak_is_that_of_each_micro_batch_at_its_place() -> None:
     assert [steps for _, steps in places(train, alone)] == [1]
 
 
+def test_by_tokens_any_pass_may_be_as_large_as_m_of_the_longest_text() -> None:
+    loaded, _, (train, _) = made(SORTED)
+    by_tokens = replace(SORTED, by_tokens=True)
+    everywhere = predict_memory(loaded.model, train, SORTED, "cpu").peak_bytes(8, 4)
+    assert predicted_peak(loaded.model, train, by_tokens, "cpu") == everywhere
+    assert predicted_peak(loaded.model, train, SORTED, "cpu") < everywhere
+
+
 def test_unsorted_windows_may_have_the_longest_text_anywhere() -> None:
     loaded, _, (train, _) = made(TrainingSettings())
     unsorted = TrainingSettings(micro_batch_size=1, accumulation_steps=32, length_pool=0)
