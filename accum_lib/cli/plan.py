@@ -1,6 +1,7 @@
 """``python -m accum_lib plan``: which M and K fit this model on this card, and does accumulation help?"""
 
 import argparse
+import os
 from typing import Any
 
 from accum_lib.cli.check import load, reported_if_it_exits
@@ -8,8 +9,9 @@ from accum_lib.cli.check import load, reported_if_it_exits
 DESCRIPTION = """\
 Predicts the memory of an update from a trace (nothing is allocated) and chooses the smallest number of
 accumulation steps that fits the card with a margin, in float32 and in 16 bits, with and without activation
-checkpointing. With --model MODULE:FUNCTION it plans for a model of your own: a function that returns an
-accum_lib Workload (see accum_lib/memory/workloads.py, of_model).
+checkpointing. A model of Transformers is known by its configuration alone: a folder, a config.json, or a name
+on the hub, of which nothing else is downloaded. With --model MODULE:FUNCTION it plans for a model of your
+own: a function that returns an accum_lib Workload (see accum_lib/memory/workloads.py, of_model).
 """
 
 
@@ -19,7 +21,11 @@ def add_to(commands: Any) -> None:
         "plan", help="choose M and K for a model and a GPU", description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--model", required=True, help="roberta-large, gpt2, ...; or MODULE:FUNCTION")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="roberta-large, gpt2, ...; a folder, a config.json, a hub's name; or MODULE:FUNCTION",
+    )
     parser.add_argument("--gpu", required=True, help="a card (T4), a size (16GB, 15.5GiB), or 'here'")
     parser.add_argument("--batch", required=True, type=int, help="B: examples in one update")
     parser.add_argument("--tokens", type=int, default=128, help="T: the sequences' length (128)")
@@ -48,10 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _workload(arguments: argparse.Namespace) -> Any:
-    from accum_lib.memory.workloads import Workload, named
+    from accum_lib.memory.pretrained import described
+    from accum_lib.memory.workloads import Workload
 
-    if ":" not in arguments.model:
-        return named(arguments.model, arguments.head, arguments.tokens)
+    if ":" not in arguments.model or os.path.exists(arguments.model):
+        return described(arguments.model, arguments.head, arguments.tokens)
     make = load(arguments.model)
     try:
         with reported_if_it_exits(arguments.model):

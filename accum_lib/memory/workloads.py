@@ -176,8 +176,8 @@ def named(
     return Workload(
         name=f"{model}, {head}, T = {tokens}",
         make_model=partial(_from_config, family, head, config),
-        make_batch=partial(_token_batch, head, tokens, vocabulary, padded),
-        loss_sum=_own_loss,
+        make_batch=partial(token_batch, head, tokens, vocabulary, padded),
+        loss_sum=own_loss,
         known=True,
     )
 
@@ -191,7 +191,7 @@ def _from_config(family: str, head: str, config: dict[str, Any]) -> nn.Module:
     return getattr(transformers, HEADS[head]).from_config(made)
 
 
-def _token_batch(head: str, tokens: int, vocabulary: int, padded: bool, micro_batch: int) -> Batch:
+def token_batch(head: str, tokens: int, vocabulary: int, padded: bool, micro_batch: int) -> Batch:
     """``input_ids`` and ``attention_mask`` (micro_batch, tokens); ``labels`` per sequence or per token."""
     ids = torch.full((micro_batch, tokens), min(5, vocabulary - 1))
     mask = torch.ones_like(ids)
@@ -201,7 +201,7 @@ def _token_batch(head: str, tokens: int, vocabulary: int, padded: bool, micro_ba
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def _own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+def own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     return model(**batch).loss
 
 
