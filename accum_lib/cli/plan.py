@@ -33,6 +33,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--precision", help="only fp32, bf16 or fp16; fp32 and 16 bits are tried by default")
     parser.add_argument("--optimizer", default="adamw", help="adamw, sgd, momentum or adafactor")
     parser.add_argument("--implementation", default="foreach", help="foreach, for-loop or fused")
+    parser.add_argument("--train", default="all", help="all of the model, lora, or the head alone (all)")
+    parser.add_argument("--rank", type=int, default=16, help="LoRA's (16)")
+    parser.add_argument("--weights", default="fp32", help="fp32, or bf16 for the model itself (fp32)")
+    parser.add_argument(
+        "--chunked-loss", action="store_true", help="a causal model's loss from some tokens' logits at a time"
+    )
     parser.add_argument("--margin", type=float, help="part of the memory to leave free (0.1)")
     parser.set_defaults(run=run)
 
@@ -74,7 +80,9 @@ def _settings(arguments: argparse.Namespace) -> Any:
     """What was asked for; None if everything is left to the planner."""
     from accum_lib.memory.settings import Settings
 
-    asked = Settings(optimizer=arguments.optimizer, implementation=arguments.implementation)
-    if arguments.precision is None and asked == Settings():
-        return None
-    return Settings(asked.optimizer, asked.implementation, arguments.precision or "fp32")
+    asked = Settings(
+        optimizer=arguments.optimizer, implementation=arguments.implementation, trained=arguments.train,
+        rank=arguments.rank, weights=arguments.weights, chunked=arguments.chunked_loss,
+        precision=arguments.precision or ("fp32" if arguments.weights == "fp32" else "bf16"),
+    )  # fmt: skip
+    return None if arguments.precision is None and asked == Settings() else asked

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from accum_lib.extras import need
+from accum_lib.memory.tuning import chunked_loss
 from accum_lib.memory.workloads import HEADS, MODELS, Batch, Workload, named, own_loss, token_batch
 from accum_lib.words import first_line
 
@@ -21,6 +22,7 @@ MAPPINGS = {
     "causal": "MODEL_FOR_CAUSAL_LM_MAPPING",
     "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
 }
+SCALES = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
 READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
@@ -61,7 +63,7 @@ def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str
     if not heads or not hasattr(text, "vocab_size"):
         raise ValueError(
             f"{name} is of the family {config.model_type}, of which Transformers has no model that "
-            "classifies texts or writes them: give a function of your own, MODULE:FUNCTION, that returns a Workload"
+            "classifies texts or writes them: give a function that returns a Workload, as MODULE:FUNCTION"
         )
     head = head or _usual(config, heads)
     if head not in heads:
@@ -74,7 +76,14 @@ def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str
         make_model=partial(_made, copy.deepcopy(config), head),
         make_batch=partial(_batch, head, tokens, text.vocab_size),
         loss_sum=own_loss,
+        chunked=chunked_loss if head == "causal" and not _scales_logits(text) else None,
+        logits=0 if head == "classification" else tokens * text.vocab_size,
     )
+
+
+def _scales_logits(text: Any) -> bool:
+    """Some models change their logits once more: those have no loss in chunks here."""
+    return any(getattr(text, key, None) for key in SCALES)
 
 
 def _usual(config: Any, heads: list[str]) -> str:

@@ -29,6 +29,8 @@ class Workload:
         loss_sum: as the core takes it.
         blocks: ``blocks(model)``, the parts that activation checkpointing recomputes one by one.
         known: tests have seen that its sizes are straight lines in M, so that two traces suffice.
+        chunked: the same loss, from some tokens' logits at a time; None if there is no such thing.
+        logits: of one example, tokens times vocabulary; 0 if that is not known.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Workload:
     loss_sum: LossSum
     blocks: Callable[[nn.Module], list[nn.Module]] | None = None
     known: bool = False
+    chunked: LossSum | None = None
+    logits: int = 0
 
     def can_checkpoint(self) -> bool:
         """Whether there are blocks to recompute; no weights are made to find out."""

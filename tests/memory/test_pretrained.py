@@ -10,10 +10,13 @@ from memory_cases import error
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from accum_lib.lessons.memory.measure import measure_apart
+from accum_lib.memory.planner import plan
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.pretrained import MAPPINGS, described, of_config
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import TraceMismatchError, UntraceableError
+from accum_lib.memory.tuning import prepared
+from accum_lib.memory.workloads import cnn_workload
 
 TOLERANCE = 0.01
 DECODER = {
@@ -84,6 +87,103 @@ def test_the_prediction_is_what_the_profiler_measures(family, number) -> None:
     workload = of_config(config(family), None, tokens)
     found = predict(workload, settings, "cpu").peak_bytes(m, k)
     assert abs(error(found, measure_apart(workload, m, k, settings))) < TOLERANCE
+
+
+WAYS = [
+    ("llama", {"trained": "lora", "weights": "bf16", "checkpointing": True}),
+    ("bert", {"trained": "head"}),
+    ("mistral", {"chunked": True}),
+    ("mixtral", {"trained": "lora", "precision": "bf16"}),
+    ("bert", {"trained": "lora", "rank": 4}),
+    ("bart", {"trained": "lora"}),
+    ("qwen2", {"trained": "head"}),
+    ("qwen2", {"chunked": True, "checkpointing": True}),
+    ("qwen3", {"weights": "bf16"}),
+    ("olmo2", {"chunked": True, "trained": "lora", "weights": "bf16", "precision": "bf16"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "how"), WAYS[:3] + [pytest.param(*way, marks=pytest.mark.slow) for way in WAYS[3:]]
+)
+def test_lora_frozen_parts_16_bit_weights_and_a_loss_in_chunks_are_measured_so_too(family, how) -> None:
+    workload, settings = of_config(config(family), None, 48), Settings(**how)
+    found = predict(workload, settings, "cpu").peak_bytes(6, 2)
+    assert abs(error(found, measure_apart(workload, 6, 2, settings))) < TOLERANCE
+
+
+def in_float64(family: str, **how):
+    torch.manual_seed(0)
+    workload = of_config(config(family), None, 48)
+    model, loss_sum = prepared(workload, Settings(**how))
+    return workload, model.double(), loss_sum
+
+
+def test_a_loss_in_chunks_is_the_models_own_and_so_is_its_gradient() -> None:
+    workload, model, in_chunks = in_float64("qwen2", chunked=True)
+    batch, found = workload.make_batch(3), []
+    batch["input_ids"], batch["labels"] = (
+        torch.arange(144).reshape(3, 48),
+        torch.arange(7, 151).reshape(3, 48),
+    )
+    batch["labels"][1, 20:] = -100
+    for loss_sum in (workload.loss_sum, in_chunks):
+        loss_sum(model, batch).backward()
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+        model.zero_grad()
+    assert float((found[0] - found[1]).norm() / found[0].norm()) < 1e-7  # the loss itself is in float32
+    assert of_config(config("gemma2")).chunked is None  # it changes its logits once more
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_lora_begins_as_the_model_itself_and_trains_nothing_else(family) -> None:
+    workload, adapted, loss_sum = in_float64(family, trained="lora", rank=2)
+    _, plain, _ = in_float64(family)
+    batch = workload.make_batch(2)
+    frozen = {k.replace(".layer.weight", ".weight").replace(".layer.bias", ".bias"): v
+              for k, v in adapted.state_dict().items()}  # fmt: skip
+    plain.load_state_dict({k: frozen.get(k, v) for k, v in plain.state_dict().items()})
+    adapted.eval(), plain.eval()
+    if family == "llama":
+        found, expected = (
+            loss.item() for loss in (loss_sum(adapted, batch), workload.loss_sum(plain, batch))
+        )
+        assert found == pytest.approx(expected, 1e-6)
+    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(".up." in name or ".down." in name or name.startswith("classifier") for name in trained)
+    assert any(name.startswith("classifier") for name in trained) == (family == "bert")
+
+
+def test_the_logits_are_named_where_they_are_the_peak() -> None:
+    large = {"vocab_size": 50_000, "num_hidden_layers": 1}
+    found = plan(of_config(config("qwen2", **large), None, 256), "8GB", 8)
+    assert "are the logits over the vocabulary" in found.verdict
+    assert "logits" not in plan(of_config(config("qwen2"), "classification", 64), "8GB", 8).verdict
+    assert (
+        "logits" not in plan(of_config(config("llama"), None, 64), "8GB", 8, Settings(chunked=True)).verdict
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"trained": "half"}, "trained must be one of all, lora, head; got 'half'"),
+        ({"weights": "int4"}, "weights must be one of fp32, bf16; got 'int4'"),
+        ({"rank": 0}, "LoRA's rank must be a whole number from 1 on; got 0"),
+        ({"weights": "bf16", "precision": "fp16"}, "weights in bf16 are not run in fp16"),
+    ],
+)
+def test_ways_that_there_are_not_are_refused(how, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**how)
+
+
+def test_what_has_no_layers_or_no_such_loss_says_so() -> None:
+    with pytest.raises(ValueError, match="has no loss in chunks"):
+        predict(of_config(config("bert")), Settings(chunked=True))
+    with pytest.raises(ValueError, match="has no list of layers to freeze: train all of it"):
+        predict(cnn_workload(), Settings(trained="head"))
 
 
 def test_grouped_queries_take_less_than_a_head_of_keys_for_each_query() -> None:
