@@ -81,8 +81,7 @@ def verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit:
 
 def logits_at_the_peak(prediction: Prediction, logits: int) -> list[str]:
     """A sentence if tensors as large as the logits are most of the peak: nothing else helps as much there."""
-    size = prediction.smallest()
-    part = prediction.part_at_peak(logits, size) if logits else 0.0
+    part = prediction.part_at_peak(logits, 2) if logits else 0.0
     if part < LOGITS_PART or prediction.settings.chunked:
         return []
     return [

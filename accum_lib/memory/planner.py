@@ -170,12 +170,12 @@ def largest_micro_batch(
     def fits(size: int) -> bool:
         return _fits(prediction, size, accumulation_steps, limit_bytes, card_bytes)
 
-    most, low = prediction.largest_micro_batch(limit_bytes, accumulation_steps), prediction.smallest()
+    most = prediction.largest_micro_batch(limit_bytes, accumulation_steps)
     if most == 0 or fits(most):
         return most
-    if not fits(low):
-        return 0
-    return last_that(fits, low, most)
+    if not fits(2):  # M = 1 needs a trace of its own, so it is asked last
+        return 1 if fits(1) else 0
+    return last_that(fits, 2, most)
 
 
 def reserved_bytes(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:

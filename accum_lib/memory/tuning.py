@@ -92,8 +92,9 @@ def _shape(layer: nn.Module) -> tuple[int, int] | None:
     """Inputs and outputs of a linear layer; Transformers has one of its own, for GPT-2."""
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
-    if type(layer).__name__ == "Conv1D":
-        return tuple(layer.weight.shape)  # type: ignore[return-value, union-attr]
+    if type(layer).__name__ == "Conv1D" and isinstance(layer.weight, Tensor):
+        inputs, outputs = layer.weight.shape
+        return inputs, outputs
     return None
 
 

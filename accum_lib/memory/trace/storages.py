@@ -99,6 +99,11 @@ class StorageFollower(TorchDispatchMode):
         self._zeros: Any = None  # what the last operator returned, if it made zeros
         self._tried: list[tuple[int, str]] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled in a trace, and PyTorch's guard against that takes a tenth of its time."""
+        return False
+
     # --- What the tracer says
 
     def reside(self, tensors: Iterable[Tensor], category: str) -> None:
