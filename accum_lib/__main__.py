@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from accum_lib import __version__
-from accum_lib.cli import check, classroom, plan, progress, train
+from accum_lib.cli import check, classroom, plan, predict, progress, train
 from accum_lib.words import STANDARD_ERROR, printable
 
 WHOLE = "ACCUM_TRACEBACK"  # of the environment: show the traceback of an error that was not foreseen
-COMMANDS = (check, plan, train, progress, classroom)  # each adds its parsers, with run(arguments)
+COMMANDS = (check, plan, train, predict, progress, classroom)  # each adds its parsers, with run(arguments)
 
 
 def main(words: Sequence[str] | None = None) -> int:

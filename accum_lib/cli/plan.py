@@ -46,7 +46,7 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; 0 if something fits, 1 if nothing does."""
-    gc.disable()  # to look for garbage among so many objects, of imports above all, took a seventh of the time
+    gc.disable()  # to look for garbage among so many objects, of imports above all, took a seventh of it
     try:
         return _run(arguments)
     finally:

@@ -259,6 +259,7 @@ def _train(run: "Run", arguments: argparse.Namespace) -> int:
 
     trainer = Trainer.of(run, show=not arguments.quiet, tensorboard=arguments.tensorboard)
     folder = run.output / MODEL
+    run.loaded.tokenizer.model_max_length = run.train.max_tokens  # a pipeline cuts where training did
     done = trainer.run(resume=arguments.resume, finish=lambda: export(run.loaded, folder))
     if not trainer.first:
         return 0

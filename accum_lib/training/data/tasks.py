@@ -108,6 +108,10 @@ class Task:
         groups = packed([self.lengths[i] for i in indices], micro_batch_size * self.longest)
         return [[indices[i] for i in group] for group in groups]
 
+    def inputs(self, indices: Sequence[int]) -> Batch:
+        """``input_ids`` and the like, (texts, longest), without labels."""
+        return self._padded([self.encoded[i] for i in indices])
+
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross-entropy in nats of the labels that count."""
         logits, labels = self.predict(model, batch)
@@ -154,7 +158,7 @@ class Classification(Task):
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
         labels = torch.tensor([self.examples[i].label for i in indices])
-        return {**self._padded([self.encoded[i] for i in indices]), "labels": labels}
+        return {**self.inputs(indices), "labels": labels}
 
 
 class MaskedLanguageModelling(Task):
