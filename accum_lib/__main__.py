@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add_to(commands)
     arguments = parser.parse_args(words)
+    arguments.command = shlex.join(["accum", *(sys.argv[1:] if words is None else words)])
     try:
         return arguments.run(arguments)
     except MemoryError as error:

@@ -122,8 +122,13 @@ def _configuration(model: str) -> Any:
     """
     import transformers
 
-    where = model
-    if _is_file(model) or os.path.isdir(model):
+    where, local = model, _is_file(model) or os.path.isdir(model)
+    if not local and "/" not in model:  # a slip of the hand would be asked for on the hub, again and again
+        raise ValueError(
+            f"no model {model!r} is known; there are {', '.join(MODELS)}, a folder with a config.json, that "
+            "file, or OWNER/NAME on the hub"
+        )
+    if local:
         file = Path(model) if _is_file(model) else Path(model, "config.json")
         if not file.is_file():
             raise ValueError(f"there is no file {file}: give a folder that has one, or a name on the hub")

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from accum_lib.losses import IGNORE_INDEX, evaluating
 from accum_lib.packing import packed
-from accum_lib.training.data.tasks import HELD_OUT, Task
+from accum_lib.training.data.tasks import HELD_OUT, Classification, Task
 from accum_lib.training.records import Evaluation
 from accum_lib.training.saving import random_state
 
@@ -34,6 +34,7 @@ def evaluate(
         ValueError: no label of all examples counts, so there is no mean.
     """
     loss, right, count = 0.0, 0, 0
+    tally = None  # (classes, 3), as ``Evaluation.classes``
     with random_state.preserved(), evaluating(model), torch.no_grad():
         for indices in packed(task.lengths, max_tokens, most=batch_size):
             logits, labels = (predict or task.predict)(model, task.batch(indices, HELD_OUT))
@@ -41,10 +42,16 @@ def evaluate(
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             loss += float(F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX))
             counts = labels != IGNORE_INDEX
-            right += int((logits.argmax(dim=1) == labels)[counts].sum())
+            given = logits.argmax(dim=1)
+            right += int((given == labels)[counts].sum())
+            if isinstance(task, Classification):
+                parts = (labels[counts], given[counts], labels[counts & (given == labels)])
+                here = torch.stack([torch.bincount(p, minlength=logits.shape[1]) for p in parts], dim=1)
+                tally = here if tally is None else tally + here
             count += int(counts.sum())
     if count == 0:
         raise ValueError(
             f"none of the {len(task)} held-out examples has a label that counts: hold out more, or others"
         )
-    return Evaluation(update, loss / count, right / count, count)
+    classes = () if tally is None else tuple(map(tuple, tally.tolist()))
+    return Evaluation(update, loss / count, right / count, count, classes)

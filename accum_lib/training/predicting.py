@@ -1,4 +1,4 @@
-"""A trained classifier's probabilities for new texts: what a Transformers pipeline gives, batched by tokens."""
+"""A trained classifier's probabilities for new texts: those of a Transformers pipeline, batched by tokens."""
 
 import os
 from collections.abc import Sequence

@@ -68,6 +68,29 @@ def test_held_out_data_in_which_nothing_counts_are_refused() -> None:
         evaluate(small_model(), data, 5, predict=predict)
 
 
+def test_results_by_class_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+    data, dice = held_out(), torch.Generator().manual_seed(1)
+    answers = torch.randn(len(data), 3, generator=dice)
+    labels = [example.label for example in data.examples]
+    turn = iter(range(100))
+
+    def predict(model, batch):
+        return answers[order[next(turn)]], batch["labels"]
+
+    order = packed(data.lengths, 1000, most=5)
+    found = evaluate(small_model(), data, 5, predict=predict, max_tokens=1000)
+    given = answers.argmax(dim=1).tolist()
+    _, recall, f1, have = precision_recall_fscore_support(labels, given, labels=[0, 1, 2], zero_division=0)
+    assert found.f1 == pytest.approx(f1)
+    assert [row[0] for row in found.classes] == have.tolist()
+    assert [row[2] / max(1, row[0]) for row in found.classes] == pytest.approx(recall)
+    assert found.macro_f1 == pytest.approx(f1_score(labels, given, average="macro", zero_division=0))
+    assert 0 < found.macro_f1 != found.accuracy  # what a mean over examples would be
+    assert evaluate(small_model("mlm"), held_out("mlm"), 5).classes == ()
+
+
 def test_longer_held_out_texts_take_no_more_tokens_at_a_time_than_training_does() -> None:
     lengths = (9, 40, 10, 11, 10, 39, 9)
     found = packed(lengths, 40, most=4)
