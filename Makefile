@@ -85,6 +85,7 @@ bench: $(VENV)/test
 	@$(BIN)/python benchmarks/noise_scale.py
 	@$(BIN)/python benchmarks/memory_prediction.py
 	@$(BIN)/python benchmarks/roberta_throughput.py
+	@$(BIN)/python benchmarks/windows_by_tokens.py
 
 # Both are run, whatever the first one finds; the committed results of another machine stay as they are.
 gpu: $(VENV)/lab

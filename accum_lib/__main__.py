@@ -2,15 +2,16 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 from accum_lib import __version__
-from accum_lib.cli import check, classroom, plan, progress, train
+from accum_lib.cli import check, classroom, plan, predict, progress, train
 from accum_lib.words import STANDARD_ERROR, printable
 
 WHOLE = "ACCUM_TRACEBACK"  # of the environment: show the traceback of an error that was not foreseen
-COMMANDS = (check, plan, train, progress, classroom)  # each adds its parsers, with run(arguments)
+COMMANDS = (check, plan, train, predict, progress, classroom)  # each adds its parsers, with run(arguments)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -21,6 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add_to(commands)
     arguments = parser.parse_args(words)
+    arguments.command = shlex.join(["accum", *(sys.argv[1:] if words is None else words)])
     try:
         return arguments.run(arguments)
     except MemoryError as error:

@@ -1,16 +1,22 @@
-"""How long a prediction of memory takes: the first of a model, and then every further M.
+"""How long a prediction of memory takes: a whole plan, the first of a model, and then every further M.
 
     python benchmarks/memory_prediction.py [--repeats 5]
 
+A plan is ``accum plan`` in a new process, imports included: wall-clock, processor time, most resident memory.
 Each first prediction is made from scratch (nothing is kept from the one before), on one thread; the table
 gives the median. Resident memory is this process's highest so far, with Python, PyTorch, Transformers loaded.
 """
 
 import argparse
+import json
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -22,6 +28,10 @@ from accum_lib.memory.workloads import Workload, named
 MODELS = ("roberta-base", "roberta-large")
 WAYS = (Settings(), Settings(precision="bf16"), Settings(precision="bf16", checkpointing=True))
 SIZES = range(3, 67)
+DECODER_7B = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "vocab_size": 32000, "max_position_embeddings": 4096,
+}  # fmt: skip
 
 
 def first(workload: Workload, settings: Settings) -> tuple[float, Prediction]:
@@ -40,6 +50,33 @@ def further(prediction: Prediction) -> float:
     return (time.perf_counter() - started) / len(SIZES)
 
 
+def cold_plan(name: str, *more: str) -> tuple[float, float]:
+    """Seconds of a new process on the clock, and of the processor."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "-m", "accum_lib", "plan", "--model", name, "--batch", "256", *more]
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - started, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def cold_plans(repeats: int) -> None:
+    print(
+        "| accum plan, from a new process | seconds | of the processor | resident GiB |\n|---|---:|---:|---:|"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "config.json")
+        file.write_text(json.dumps(DECODER_7B))
+        lora = ("--gpu", "24GB", "--tokens", "512", "--train", "lora", "--weights", "bf16")
+        for name, model, more in (
+            ("roberta-large", "roberta-large", ("--gpu", "16GB")), ("7 B decoder, LoRA", str(file), lora)
+        ):  # fmt: skip
+            found = [cold_plan(model, *more) for _ in range(repeats)]
+            wall, processor = (statistics.median(part) for part in zip(*found, strict=True))
+            most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+            print(f"| {name} | {wall:.1f} | {processor:.1f} | {most:.2f} |", flush=True)
+    print()
+
+
 def resident_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
 
@@ -48,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="first predictions of each kind")
     repeats = parser.parse_args().repeats
+    cold_plans(repeats)
     torch.set_num_threads(1)
     first(named("distilbert"), Settings())  # imports Transformers
     print("| model, T = 512 | precision | checkpointing | first, s | every further M, ms | resident GiB |")

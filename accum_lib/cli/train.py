@@ -254,12 +254,18 @@ def _warn(run: "Run", resumed: bool) -> None:
 
 
 def _train(run: "Run", arguments: argparse.Namespace) -> int:
+    from accum_lib.training.card import model_card
     from accum_lib.training.models import export
     from accum_lib.training.trainer import Trainer
 
     trainer = Trainer.of(run, show=not arguments.quiet, tensorboard=arguments.tensorboard)
     folder = run.output / MODEL
-    done = trainer.run(resume=arguments.resume, finish=lambda: export(run.loaded, folder))
+    run.loaded.tokenizer.model_max_length = run.train.max_tokens  # a pipeline cuts where training did
+
+    def finish() -> None:
+        export(run.loaded, folder, model_card(run, trainer.evaluations[-1], arguments.command))
+
+    done = trainer.run(resume=arguments.resume, finish=finish)
     if not trainer.first:
         return 0
     print(_summary(run, done))
@@ -280,12 +286,17 @@ def _noise(scale: float, interval: tuple[float, float], what: str) -> str:
 
 
 def _summary(run: "Run", done: "Training") -> str:
+    from accum_lib.training.card import by_class
+
     held_out = run.held_out
     lines = [f"{run.loaded.name} on {run.data.name}: {done.updates} updates, {done.seconds:.0f} s."]
     if done.evaluations:
         last = done.evaluations[-1]
         lines.append(f"Held out: loss {last.loss:.3f}, accuracy {last.accuracy:.1%} of {last.count}.")
     if held_out.name == "classification":
+        if done.evaluations:
+            lines.append(f"Macro-F1 {last.macro_f1:.3f}, the mean over the classes:")
+            lines += [f"  {line}" for line in by_class(run.data.labels, last)]
         most = max(Counter(example.label for example in held_out.examples).values())
         lines.append(f"The most frequent label alone would be right in {most / len(held_out):.1%}.")
     if done.noise_scale is not None:

@@ -72,6 +72,12 @@ def _add_update(group: Any) -> None:
     add("-M", "--micro-batch-size", type=int, metavar="M", help="examples in one forward pass (8)")
     add("-K", "--accumulation-steps", type=int, metavar="K", help="micro-batches in one update")
     add("-B", "--effective-batch-size", type=int, metavar="B", help="examples in one update, M K (32)")
+    add(
+        "--by-tokens",
+        action="store_true",
+        help="fill each pass up to M times the longest text's tokens, not up to M texts: fewer passes, "
+        "the same updates",
+    )
     add("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="by autocast (fp32)")
     add("--checkpointing", action="store_true", help="recompute activations: less memory, more time")
     add("--compile", action="store_true", help="use torch.compile; it takes a minute to begin")
@@ -126,7 +132,7 @@ def _add_run(group: Any) -> None:
         "--resume",
         action="store_true",
         help="go on from the newest whole checkpoint in the output folder, "
-        "with the same arguments; -M and -K may change if B stays, and so may --checkpointing",
+        "with the same arguments; -M, -K and --by-tokens may change if B stays, and so may --checkpointing",
     )
     add("--dry-run", action="store_true", help="print plan, memory, disk and time, and train nothing")
     add("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")

@@ -38,6 +38,9 @@ class CPU(Device):
         return {"scaled_dot_product_attention": self.attention, **RECURRENT, **IN_ONE_KERNEL}
 
     def tried(self, operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Kernel | None:
+        if operator is aten.histc.default and not args[0].dtype.is_floating_point:
+            # Transformers counts tokens by expert in whole numbers, but on a CPU, which can't, in float32.
+            args = torch.empty(args[0].shape, dtype=torch.float32, device="meta"), *args[1:]
         return None if _is_known(operator, args) else tried(operator, args, kwargs)
 
     def attention(

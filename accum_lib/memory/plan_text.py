@@ -15,6 +15,7 @@ from accum_lib.words import N_, _, listed, sentences
 def rank(option: Option) -> tuple[Any, ...]:
     """What fits comes first, the fastest of it before, then what changes least."""
     changes = option.checkpointing + (option.precision != "fp32") + (option.optimizer != "adamw")
+    changes += option.chunked + (option.weights != "fp32") + 2 * (option.trained != "all")
     if not option.fits:
         return True, not option.predicted, option.peak_bytes, changes
     if option.seconds is None:  # without a card's speed: recomputing costs a third, a micro-batch less
@@ -78,6 +79,20 @@ def verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit:
     return sentences(why, _sharding(min(predictions, key=leanest), limit))
 
 
+def logits_at_the_peak(prediction: Prediction, logits: int) -> list[str]:
+    """A sentence if tensors as large as the logits are most of the peak: nothing else helps as much there."""
+    part = prediction.part_at_peak(logits, 2) if logits else 0.0
+    if part < LOGITS_PART or prediction.settings.chunked:
+        return []
+    return [
+        _(
+            "At the peak, {part:.0%} are the logits over the vocabulary and what is made of them: a loss in "
+            "chunks, or a fused one, helps most.",
+            part=part,
+        )
+    ]
+
+
 def _sharding(prediction: Prediction, limit: int) -> str:
     """How many cards could share what is always there (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054)."""
     shared, least = prediction.resident_bytes(), leanest(prediction)
@@ -97,9 +112,17 @@ def describe(way: Option | Settings) -> str:
     """An option or settings in a few words."""
     how = "" if way.implementation == "foreach" else f" ({way.implementation})"
     words = [way.precision, f"{_(NAMES.get(way.optimizer, way.optimizer))}{how}"]
-    return listed([*words, *([_("checkpointing")] if way.checkpointing else [])])
+    more = {
+        _("checkpointing"): way.checkpointing,
+        "LoRA": way.trained == "lora",
+        _("the head alone"): way.trained == "head",
+        _("weights in bf16"): way.weights == "bf16",
+        _("loss in chunks"): way.chunked,
+    }
+    return listed([*words, *(word for word, said in more.items() if said)])
 
 
+LOGITS_PART = 0.3  # of the peak, from which it is said
 NAMES = {"adamw": "AdamW", "sgd": "SGD", "momentum": N_("SGD with momentum"), "adafactor": "Adafactor"}
 
 

@@ -12,16 +12,17 @@ third: an H200 ran out of memory at a peak of 83 percent.
 import math
 from dataclasses import replace
 from functools import cache, lru_cache
+from typing import Any
 
 from accum_lib.memory.caching_allocator import replay
 from accum_lib.memory.cards import LAUNCH_SECONDS, UTILISATION, Card, find_card
-from accum_lib.memory.plan_text import rank, reason, verdict
+from accum_lib.memory.plan_text import logits_at_the_peak, rank, reason, verdict
 from accum_lib.memory.prediction import LARGEST_M, Prediction, last_that, predict
 from accum_lib.memory.records import Option, Plan
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import TraceMismatchError, UntraceableError
 from accum_lib.memory.workloads import Workload, named
-from accum_lib.words import _
+from accum_lib.words import _, sentences
 
 # Of what a process can allocate, left free: for what else is on the card, and for other versions' kernels.
 MARGIN = 0.1
@@ -74,7 +75,7 @@ def plan(
         add(way)
     if not predictions:
         raise refused[0]
-    for leaner in _leaner(predictions[-1].settings):
+    for leaner in _leaner(predictions[-1].settings, workload):
         if any(o.fits for o in options):
             break
         add(leaner)
@@ -86,7 +87,9 @@ def plan(
         margin=margin,
         limit_bytes=limit,
         options=tuple(sorted(options, key=rank)),
-        verdict=verdict(options, predictions, limit),
+        verdict=sentences(
+            verdict(options, predictions, limit), *logits_at_the_peak(predictions[0], workload.logits)
+        ),
     )
 
 
@@ -95,6 +98,7 @@ def unpredicted(settings: Settings, why: str) -> Option:
     return Option(
         settings.precision, settings.checkpointing, settings.optimizer, settings.implementation,
         0, 0, 0, 0, 0, 0, None, _("it cannot be predicted: {why}", why=why), predicted=False,
+        **_tuning(settings),
     )  # fmt: skip
 
 
@@ -119,7 +123,12 @@ def option(prediction: Prediction, card: Card, limit_bytes: int, effective_batch
         floor_bytes=floor,
         seconds=estimated_seconds(prediction, card, m, k) if found else None,
         reason=reason(found, largest, peak, reserved, floor, limit_bytes),
+        **_tuning(settings),
     )
+
+
+def _tuning(settings: Settings) -> dict[str, Any]:
+    return {"trained": settings.trained, "weights": settings.weights, "chunked": settings.chunked}
 
 
 def smallest_steps(
@@ -161,12 +170,12 @@ def largest_micro_batch(
     def fits(size: int) -> bool:
         return _fits(prediction, size, accumulation_steps, limit_bytes, card_bytes)
 
-    most, low = prediction.largest_micro_batch(limit_bytes, accumulation_steps), prediction.smallest()
+    most = prediction.largest_micro_batch(limit_bytes, accumulation_steps)
     if most == 0 or fits(most):
         return most
-    if not fits(low):
-        return 0
-    return last_that(fits, low, most)
+    if not fits(2):  # M = 1 needs a trace of its own, so it is asked last
+        return 1 if fits(1) else 0
+    return last_that(fits, 2, most)
 
 
 def reserved_bytes(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:
@@ -237,10 +246,17 @@ def _ways(settings: Settings | None, workload: Workload, card: Card) -> list[Set
     return ways + [replace(s, checkpointing=True) for s in bases if _can_checkpoint(workload)]
 
 
-def _leaner(settings: Settings) -> list[Settings]:
-    """The same with optimizers that keep less."""
+def _leaner(settings: Settings, workload: Workload) -> list[Settings]:
+    """The same with a loss in chunks, with optimizers that keep less, with LoRA, then on 16-bit weights."""
     tried = settings.optimizer, settings.implementation
-    return [replace(settings, optimizer=o, implementation=i) for o, i in LEANER if (o, i) != tried]
+    ways = [replace(settings, chunked=True)] if workload.chunked and not settings.chunked else []
+    ways += [replace(settings, optimizer=o, implementation=i) for o, i in LEANER if (o, i) != tried]
+    if settings.trained == "all" and _can_checkpoint(workload):
+        adapted = replace(settings, trained="lora", chunked=workload.chunked is not None)
+        ways.append(adapted)
+        if settings.precision == "bf16":
+            ways.append(replace(adapted, weights="bf16"))
+    return ways
 
 
 _named = cache(named)

@@ -223,6 +223,15 @@ class Prediction:
         gradients = self.timeline(2, 2).bytes_by_category[CATEGORIES.index("gradients")].max()
         return int(sum(whole) + gradients)
 
+    def part_at_peak(self, numbers: int, micro_batch_size: int, accumulation_steps: int = 1) -> float:
+        """The part of the peak that is in tensors of so many numbers for each example, such as logits."""
+        lines = self._lines(micro_batch_size)
+        cut = self._cut(lines, accumulation_steps, short=True)
+        nbytes = lines.nbytes(micro_batch_size)
+        total = cut.levels(nbytes)
+        alike = np.isin(nbytes, [micro_batch_size * numbers * size for size in (2, 4)])
+        return float(cut.levels(np.where(alike, nbytes, 0))[int(total.argmax())] / total.max())
+
     def timeline(self, micro_batch_size: int, accumulation_steps: int = 1, moments: int = 160) -> Timeline:
         """Bytes by category over one update, at the fullest moment of each of ``moments`` slices."""
         _check(micro_batch_size, accumulation_steps)

@@ -70,6 +70,7 @@ class Option:
         seconds: an estimate for one update (see ``planner.estimated_seconds``), or None.
         reason: why this option, or why it does not fit, or why nothing is known about it, in words.
         predicted: False if there is no prediction of it: all sizes are 0 then.
+        trained, weights, chunked: as in ``Settings``.
     """
 
     precision: str
@@ -85,6 +86,9 @@ class Option:
     seconds: float | None
     reason: str
     predicted: bool = True
+    trained: str = "all"
+    weights: str = "fp32"
+    chunked: bool = False
 
     @property
     def fits(self) -> bool:

@@ -10,6 +10,8 @@ from torch import Tensor
 from accum_lib.memory.optimizers import AdamA, AdamWInBackward, AdamWWithBf16Gradients
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TRAINED = ("all", "lora", "head")
 IMPLEMENTATIONS = ("foreach", "for-loop", "fused")
 ATTENTION = ("auto", "flash", "efficient", "math")
 RATE = 1e-3
@@ -37,6 +39,10 @@ class Settings:
         checkpointing: recompute each block's activations in the backward pass and do not keep them.
         attention: on a GPU, the kernel that is pinned; "auto" takes the leanest that the types allow.
         set_to_none: False keeps the gradients of the last update until they are replaced.
+        trained: "all"; "lora": small matrices beside each linear layer, and a new head; "head": that alone.
+        rank: LoRA's, of those matrices.
+        weights: "fp32", or "bf16" for the model itself; its gradients and the optimizer's state follow.
+        chunked: a causal model's loss from the logits of some tokens at a time.
     """
 
     optimizer: str = "adamw"
@@ -45,6 +51,10 @@ class Settings:
     checkpointing: bool = False
     attention: str = "auto"
     set_to_none: bool = True
+    trained: str = "all"
+    rank: int = 16
+    weights: str = "fp32"
+    chunked: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -52,9 +62,15 @@ class Settings:
             ("implementation", self.implementation, IMPLEMENTATIONS),
             ("precision", self.precision, PRECISIONS),
             ("attention", self.attention, ATTENTION),
+            ("trained", self.trained, TRAINED),
+            ("weights", self.weights, WEIGHTS),
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
+            raise ValueError(f"LoRA's rank must be a whole number from 1 on; got {self.rank!r}")
+        if self.weights != "fp32" and self.precision == "fp16":
+            raise ValueError("weights in bf16 are not run in fp16: take precision='fp32' or 'bf16'")
         if self.implementation == "fused" and self.optimizer not in ("sgd", "momentum", "adamw"):
             raise ValueError(f"{self.optimizer} has no fused implementation: take 'foreach' or 'for-loop'")
 

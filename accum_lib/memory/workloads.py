@@ -29,6 +29,8 @@ class Workload:
         loss_sum: as the core takes it.
         blocks: ``blocks(model)``, the parts that activation checkpointing recomputes one by one.
         known: tests have seen that its sizes are straight lines in M, so that two traces suffice.
+        chunked: the same loss, from some tokens' logits at a time; None if there is no such thing.
+        logits: of one example, tokens times vocabulary; 0 if that is not known.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Workload:
     loss_sum: LossSum
     blocks: Callable[[nn.Module], list[nn.Module]] | None = None
     known: bool = False
+    chunked: LossSum | None = None
+    logits: int = 0
 
     def can_checkpoint(self) -> bool:
         """Whether there are blocks to recompute; no weights are made to find out."""
@@ -176,8 +180,8 @@ def named(
     return Workload(
         name=f"{model}, {head}, T = {tokens}",
         make_model=partial(_from_config, family, head, config),
-        make_batch=partial(_token_batch, head, tokens, vocabulary, padded),
-        loss_sum=_own_loss,
+        make_batch=partial(token_batch, head, tokens, vocabulary, padded),
+        loss_sum=own_loss,
         known=True,
     )
 
@@ -191,7 +195,7 @@ def _from_config(family: str, head: str, config: dict[str, Any]) -> nn.Module:
     return getattr(transformers, HEADS[head]).from_config(made)
 
 
-def _token_batch(head: str, tokens: int, vocabulary: int, padded: bool, micro_batch: int) -> Batch:
+def token_batch(head: str, tokens: int, vocabulary: int, padded: bool, micro_batch: int) -> Batch:
     """``input_ids`` and ``attention_mask`` (micro_batch, tokens); ``labels`` per sequence or per token."""
     ids = torch.full((micro_batch, tokens), min(5, vocabulary - 1))
     mask = torch.ones_like(ids)
@@ -201,7 +205,7 @@ def _token_batch(head: str, tokens: int, vocabulary: int, padded: bool, micro_ba
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def _own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+def own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     return model(**batch).loss
 
 

@@ -1,14 +1,15 @@
 """Measure on held-out data without leaving a trace: neither in random states nor in training mode."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.losses import IGNORE_INDEX, evaluating
-from accum_lib.training.data.tasks import HELD_OUT, Task
+from accum_lib.packing import packed
+from accum_lib.training.data.tasks import HELD_OUT, Classification, Task
 from accum_lib.training.records import Evaluation
 from accum_lib.training.saving import random_state
 
@@ -33,27 +34,24 @@ def evaluate(
         ValueError: no label of all examples counts, so there is no mean.
     """
     loss, right, count = 0.0, 0, 0
+    tally = None  # (classes, 3), as ``Evaluation.classes``
     with random_state.preserved(), evaluating(model), torch.no_grad():
-        for indices in _batches(task.lengths, batch_size, max_tokens):
+        for indices in packed(task.lengths, max_tokens, most=batch_size):
             logits, labels = (predict or task.predict)(model, task.batch(indices, HELD_OUT))
             # Autocast ends with the forward pass, and a sum in 16 bits would depend on the batch size.
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             loss += float(F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX))
             counts = labels != IGNORE_INDEX
-            right += int((logits.argmax(dim=1) == labels)[counts].sum())
+            given = logits.argmax(dim=1)
+            right += int((given == labels)[counts].sum())
+            if isinstance(task, Classification):
+                parts = (labels[counts], given[counts], labels[counts & (given == labels)])
+                here = torch.stack([torch.bincount(p, minlength=logits.shape[1]) for p in parts], dim=1)
+                tally = here if tally is None else tally + here
             count += int(counts.sum())
     if count == 0:
         raise ValueError(
             f"none of the {len(task)} held-out examples has a label that counts: hold out more, or others"
         )
-    return Evaluation(update, loss / count, right / count, count)
-
-
-def _batches(lengths: Sequence[int], batch_size: int, max_tokens: float) -> Iterator[list[int]]:
-    """Longest first: texts of like length are padded together, and memory runs out at once or never."""
-    longest_first, start = sorted(range(len(lengths)), key=lambda i: -lengths[i]), 0
-    while start < len(lengths):
-        fit = max_tokens // lengths[longest_first[start]]
-        end = start + int(max(1, min(batch_size, fit)))
-        yield longest_first[start:end]
-        start = end
+    classes = () if tally is None else tuple(map(tuple, tally.tolist()))
+    return Evaluation(update, loss / count, right / count, count, classes)

@@ -20,7 +20,7 @@ from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import Workload, checkpoint, longest_list, of_model
 from accum_lib.training import parallel
-from accum_lib.training.data.batches import cut, planned_order
+from accum_lib.training.data.batches import planned_order
 from accum_lib.training.data.tasks import Classification, Task
 from accum_lib.training.machinery import make_optimizer, planned_windows, windows_per_epoch
 from accum_lib.training.models import Loaded
@@ -143,6 +143,9 @@ def places(task: Task, settings: TrainingSettings) -> list[tuple[list[int], int]
     of a long run, the first ones, up to ``LOOKED_AT`` examples.
     """
     n, left = len(task), planned_windows(settings, len(task))
+    _, k = largest_window(settings, n)
+    if settings.by_tokens:  # any pass may have as many tokens as M of the longest text
+        return [(list(range(n)), k)]
     firsts, others = set[int](), set[int]()
     for epoch in range(max(1, min(settings.epochs, LOOKED_AT // n))):
         if not left:
@@ -152,7 +155,6 @@ def places(task: Task, settings: TrainingSettings) -> list[tuple[list[int], int]
         for window in windows:
             firsts.update(window[: settings.micro_batch_size])
             others.update(window[settings.micro_batch_size :])
-    _, k = largest_window(settings, n)
     return [(sorted(firsts), 1)] + ([(sorted(others), k)] if others else [])
 
 
@@ -203,12 +205,14 @@ def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> fl
     if settings.checkpointing:
         checkpoint(twin, longest_list(twin))
     optimizer = make_optimizer(twin, settings.learning_rate, settings.weight_decay)
-    examples = planned_order(task.lengths, settings, 0)[0]
+    examples, cutting = (
+        planned_order(task.lengths, settings, 0)[0], (settings.micro_batch_size, settings.by_tokens)
+    )  # fmt: skip
     loss_sum = in_precision(task.loss_sum, settings.dtype, "cpu")
     with random_state.preserved():
         for _ in range(2):
             started = time.perf_counter()
-            window = [task.batch(part) for part in cut(examples, settings.micro_batch_size)]
+            window = [task.batch(part) for part in task.passes(examples, *cutting)]
             accumulate(twin, window, loss_sum, task.count)
             apply_update(twin, optimizer, max_grad_norm=settings.max_grad_norm)
             seconds = time.perf_counter() - started
@@ -221,7 +225,8 @@ def extrapolated_window(model: nn.Module, task: Task, settings: TrainingSettings
     Without gradients, they need no more memory than the weights, and take a third of a micro-batch's time: a
     backward pass has two products for each of the forward pass.
     """
-    window = cut(planned_order(task.lengths, settings, 0)[0], settings.micro_batch_size)
+    first = planned_order(task.lengths, settings, 0)[0]
+    window = task.passes(first, settings.micro_batch_size, settings.by_tokens)
     loss_sum = in_precision(task.loss_sum, settings.dtype, "cpu")
     looked_at = window[:: -(-len(window) // PASSES)]
     with random_state.preserved(), torch.no_grad():

@@ -74,7 +74,8 @@ class Reporter:
                     self._board.add_scalar(f"training/{name}", value, done.update)
 
     def evaluation(self, found: Evaluation) -> None:
-        self.event("evaluation", **asdict(found))
+        known = {key: value for key, value in asdict(found).items() if key != "classes"}
+        self.event("evaluation", **known, **({"macro_f1": found.macro_f1} if found.classes else {}))
         self._held_out = f", held-out accuracy {found.accuracy:.1%}"
         if self._board:
             self._board.add_scalar("held_out/loss", found.loss, found.update)

@@ -107,7 +107,7 @@ def build(size: str, task: str, labels: tuple[str, ...], vocabulary: int, dropou
     return made.from_config(config).train()
 
 
-def export(loaded: Loaded, folder: Path) -> Path:
+def export(loaded: Loaded, folder: Path, card: str = "") -> Path:
     """Write model and tokenizer as ``from_pretrained`` reads them: whole, or not at all.
 
     An export from before makes room only when the new one is whole.
@@ -125,6 +125,8 @@ def export(loaded: Loaded, folder: Path) -> Path:
         saved: Any = loaded.model
         saved.save_pretrained(aside)
         loaded.tokenizer.save_pretrained(aside)
+        if card:
+            (aside / "README.md").write_text(card, encoding="utf-8")
         usual = (aside / "config.json").stat().st_mode  # as the user's umask has it; safetensors has its own
         for file in aside.iterdir():
             file.chmod(usual)

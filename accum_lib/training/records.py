@@ -44,12 +44,29 @@ class UpdateRecord:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out data after ``update`` updates: mean loss in nats, share of right answers, how many counted."""
+    """Held-out data after ``update`` updates: mean loss in nats, share of right answers, how many counted.
+
+    Attributes:
+        classes: of each class the examples that have it, those that were given it, and those of both; empty
+            for a task without classes.
+    """
 
     update: int
     loss: float
     accuracy: float
     count: int
+    classes: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def f1(self) -> tuple[float, ...]:
+        """Of each class, the harmonic mean of precision and recall; 0 if none was found."""
+        return tuple(2 * both / max(1, have + given) for have, given, both in self.classes)
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean over the classes that occur, each weighing alike however rare it is."""
+        found = [f1 for f1, (have, given, _) in zip(self.f1, self.classes, strict=True) if have + given]
+        return sum(found) / len(found)
 
 
 @dataclass(frozen=True)

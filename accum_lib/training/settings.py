@@ -13,6 +13,7 @@ ON_NON_FINITE = ("stop", "skip")
 # What a resumed run may change, since it does not touch the training: M and K at the same B only to rounding.
 MAY_DIFFER = ("evaluate_every", "save_every", "held_out_data", "checkpointing")
 SIZES = ("micro_batch_size", "accumulation_steps")
+CUT = (*SIZES, "by_tokens")  # how a window is cut into passes
 DATA_DIFFER = "the training data are not the same (another file, another tokenizer, or another --max-tokens)"
 
 
@@ -34,6 +35,8 @@ class TrainingSettings:
         precision: "fp32", or "bf16" or "fp16" by autocast around the forward pass.
         checkpointing: recompute each layer's activations in the backward pass and do not keep them.
         compile: let ``torch.compile`` translate the forward and backward pass.
+        by_tokens: fill each pass up to M times the longest text's tokens, padding included, and not up to M
+            texts. The windows, their gradients and the most memory stay the same; there are fewer passes.
         length_pool: sort examples by length within this many windows, which saves padding. 0 does not; 1 (the
             default) leaves every update as it is, since the order within a window does not matter. With
             ``noise_scale`` the windows stay the same and are not sorted.
@@ -57,6 +60,7 @@ class TrainingSettings:
     precision: str = "fp32"
     checkpointing: bool = False
     compile: bool = False
+    by_tokens: bool = False
     length_pool: int = 1
     seed: int = 0
     evaluate_every: int | None = None
@@ -87,6 +91,11 @@ class TrainingSettings:
             raise ValueError(f"max_grad_norm must be above 0, or None; got {self.max_grad_norm}")
         if self.noise_scale and self.accumulation_steps < 2:
             raise ValueError("noise_scale compares the micro-batches of a window: take K = 2 or more")
+        if self.noise_scale and self.by_tokens:
+            raise ValueError(
+                "noise_scale takes micro-batches for random samples, and by_tokens fills them with texts of "
+                "like length: leave one of the two out"
+            )
         if self.noise_scale and self.length_pool > 1:
             raise ValueError(
                 "noise_scale takes windows for random samples, and a length_pool of "
@@ -115,7 +124,7 @@ class TrainingSettings:
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What a resumed run would do otherwise than the saved one, each as "name: saved there, now here"."""
-    same = (*MAY_DIFFER, *SIZES) if _same_windows(saved, now) else MAY_DIFFER
+    same = (*MAY_DIFFER, *CUT) if _same_windows(saved, now) else MAY_DIFFER
     names = [name for name in sorted(saved.keys() | now.keys()) if name not in same]
     return [
         DATA_DIFFER

@@ -24,7 +24,7 @@ from accum_lib.machine import trim_heaps
 from accum_lib.noise import NoiseScaleMonitor
 from accum_lib.training import parallel, recovery
 from accum_lib.training.data import TextData
-from accum_lib.training.data.batches import cut, planned_order
+from accum_lib.training.data.batches import planned_order
 from accum_lib.training.data.tasks import Task
 from accum_lib.training.evaluation import evaluate
 from accum_lib.training.logs import Reporter
@@ -188,8 +188,8 @@ class Trainer:
         """Leave the window's gradient in ``.grad``, with a smaller M from here on if memory runs out."""
 
         def make_window(size: int) -> list[Any]:
-            mine = parallel.part(examples)
-            return [self.task.batch(part, epoch) for part in cut(mine, size)]
+            mine = self.task.passes(parallel.part(examples), size, self.settings.by_tokens)
+            return [self.task.batch(part, epoch) for part in mine]
 
         result, self.progress.micro_batch_size = recovery.accumulate_or_halve(
             self.distributed, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
@@ -255,7 +255,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         now = self.progress  # its M stays as it is: training has fitted
-        longest = max(self.task.lengths)  # longer held-out texts may take no more memory than training does
+        longest = self.task.longest  # longer held-out texts may take no more memory than training does
         found, _ = recovery.halve_until_it_fits(
             lambda size: evaluate(
                 self.model, self.held_out, size, now.updates, self._predict, max_tokens=size * longest

@@ -194,7 +194,7 @@ def test_help_is_complete() -> None:
 def test_a_plan_that_fits_exits_with_0_and_one_that_does_not_with_1(capsys) -> None:
     assert main(["plan", "--model", "distilbert", "--gpu", "T4", "--batch", "64"]) == 0
     assert "Take fp16, AdamW: micro-batches of M = 64, K = 1." in capsys.readouterr().out
-    asked = ["plan", "--model", "distilbert", "--gpu", "1GB", "--batch", "64", "--optimizer", "sgd"]
+    asked = ["plan", "--model", "roberta-base", "--gpu", "1GB", "--batch", "64", "--optimizer", "sgd"]
     assert main(asked) == 1
     assert "Nothing fits." in capsys.readouterr().out
 

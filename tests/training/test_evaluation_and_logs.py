@@ -9,6 +9,7 @@ import torch
 from small_training import made_data, made_tokenizer, make_trainer, parameters, same_bits, small_model
 from torch.nn import functional as F
 
+from accum_lib.packing import packed
 from accum_lib.training import evaluation
 from accum_lib.training.data.tasks import TASKS
 from accum_lib.training.evaluation import evaluate
@@ -67,12 +68,35 @@ def test_held_out_data_in_which_nothing_counts_are_refused() -> None:
         evaluate(small_model(), data, 5, predict=predict)
 
 
+def test_results_by_class_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+    data, dice = held_out(), torch.Generator().manual_seed(1)
+    answers = torch.randn(len(data), 3, generator=dice)
+    labels = [example.label for example in data.examples]
+    turn = iter(range(100))
+
+    def predict(model, batch):
+        return answers[order[next(turn)]], batch["labels"]
+
+    order = packed(data.lengths, 1000, most=5)
+    found = evaluate(small_model(), data, 5, predict=predict, max_tokens=1000)
+    given = answers.argmax(dim=1).tolist()
+    _, recall, f1, have = precision_recall_fscore_support(labels, given, labels=[0, 1, 2], zero_division=0)
+    assert found.f1 == pytest.approx(f1)
+    assert [row[0] for row in found.classes] == have.tolist()
+    assert [row[2] / max(1, row[0]) for row in found.classes] == pytest.approx(recall)
+    assert found.macro_f1 == pytest.approx(f1_score(labels, given, average="macro", zero_division=0))
+    assert 0 < found.macro_f1 != found.accuracy  # what a mean over examples would be
+    assert evaluate(small_model("mlm"), held_out("mlm"), 5).classes == ()
+
+
 def test_longer_held_out_texts_take_no_more_tokens_at_a_time_than_training_does() -> None:
     lengths = (9, 40, 10, 11, 10, 39, 9)
-    found = list(evaluation._batches(lengths, 4, 40))
-    assert found == [[1], [5], [3, 2, 4], [0, 6]]
-    assert list(evaluation._batches(lengths, 2, 12)) == [[1], [5], [3], [2], [4], [0], [6]]
-    assert [len(batch) for batch in evaluation._batches(lengths, 4, math.inf)] == [4, 3]
+    found = packed(lengths, 40, most=4)
+    assert found == [[1], [5], [3], [2, 4, 0, 6]]  # 40, 39, 11, 40: 33 and 18 would be more
+    assert packed(lengths, 12, most=2) == [[1], [5], [3], [2], [4], [0], [6]]
+    assert [len(batch) for batch in packed(lengths, 1000, most=4)] == [3, 4]  # least padding
     trainer, seen = make_trainer(max_updates=1, micro_batch_size=4), []
     predict = trainer.held_out.predict
 
@@ -81,7 +105,7 @@ def test_longer_held_out_texts_take_no_more_tokens_at_a_time_than_training_does(
         return predict(model, batch)
 
     trainer.held_out.predict = watched
-    trainer.task.lengths = [2] * len(trainer.task)  # all that it is told of training's texts
+    trainer.task.longest = 2  # all that it is told of training's texts
     trainer.run()
     assert seen
     assert all(rows * tokens <= 8 or rows == 1 for rows, tokens in seen)

@@ -95,6 +95,18 @@ def test_odd_sizes_are_halved_upwards(size, smaller, micro_batches) -> None:
     assert distance(found, window_gradient(8, dropout=0.0)[0]) < ROUNDING
 
 
+def test_a_budget_of_tokens_is_halved_with_m(monkeypatch) -> None:
+    """Bit for bit the update of half the budget from the beginning, dropout included."""
+    how = {"by_tokens": True, "max_updates": 1}
+    expected, small = make_trainer(micro_batch_size=2, accumulation_steps=16, **how), []
+    expected.run()
+    trainer = make_trainer(micro_batch_size=4, accumulation_steps=8, on_update=small.append, **how)
+    monkeypatch.setattr(trainer.task, "loss_sum", OutOfMemoryOnce(trainer.task.loss_sum, 1, "backward"))
+    trainer.run()
+    assert [u.micro_batch_size for u in small] == [2]
+    assert same_bits(parameters(trainer), parameters(expected))
+
+
 def test_a_recovery_that_counts_twice_or_forgets_the_dropout_is_seen(monkeypatch) -> None:
     """The deliberately wrong ones: gradients of the failed attempt stay, or the random state goes on."""
     expected, *_ = window_gradient(1)

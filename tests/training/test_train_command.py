@@ -1,5 +1,6 @@
 """``python -m accum_lib train``: trains, resumes, plans; and says what is wrong in one line."""
 
+import json
 import math
 import os
 import re
@@ -65,6 +66,24 @@ def test_it_trains_and_what_it_leaves_can_be_used(file, tmp_path, capsys) -> Non
     more = ["--model", str(tmp_path / "a" / "model"), "--max-updates", "1"]
     assert main(words(file, tmp_path / "b", *more)) == 0
     assert main(words(file, tmp_path / "c", *more, "--task", "mlm")) == 0
+
+
+@pytest.mark.parametrize("task", ["classification", "mlm"])
+def test_the_model_comes_with_a_card_and_its_length(file, tmp_path, capsys, task) -> None:
+    more = ["--max-updates", "2", "--by-tokens", "--max-tokens", "20", "--task", task]
+    assert main(words(file, tmp_path, *more)) == 0
+    said, card = capsys.readouterr().out, (tmp_path / "model" / "README.md").read_text()
+    assert f"accum train --data {file}" in card
+    assert "--by-tokens --max-tokens 20" in card
+    assert "- by_tokens: True" in card
+    last = read_log(tmp_path / "log.jsonl")[-2]
+    assert f"loss {last['loss']:.4f}, accuracy {last['accuracy']:.2%} of {last['count']} held out" in card
+    of_classes = [line.strip() for line in said.splitlines() if "precision" in line]
+    assert len(of_classes) == (2 if task == "classification" else 0)
+    assert all(f"- {line}" in card for line in of_classes)
+    assert ("macro-F1" in card) == ("Macro-F1" in said) == (task == "classification")
+    written = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    assert written["model_max_length"] == 20
 
 
 @pytest.mark.parametrize(("task", "unit"), [("classification", "examples"), ("mlm", "hidden tokens")])
@@ -135,7 +154,7 @@ def test_a_folder_that_another_run_writes_to_is_left_alone(file, tmp_path, capsy
 def test_the_folder_is_held_while_the_model_is_written(file, tmp_path, monkeypatch) -> None:
     written = []
 
-    def export(loaded, folder):
+    def export(loaded, folder, card):
         with pytest.raises(FolderInUseError), only_run_in(folder.parent):
             pass
         written.append(folder)
@@ -507,6 +526,14 @@ def test_the_peak_is_that_of_each_micro_batch_at_its_place() -> None:
     assert nowhere <= plan.peak_bytes < everywhere
     alone = TrainingSettings(micro_batch_size=32, accumulation_steps=1)
     assert [steps for _, steps in places(train, alone)] == [1]
+
+
+def test_by_tokens_any_pass_may_be_as_large_as_m_of_the_longest_text() -> None:
+    loaded, _, (train, _) = made(SORTED)
+    by_tokens = replace(SORTED, by_tokens=True)
+    everywhere = predict_memory(loaded.model, train, SORTED, "cpu").peak_bytes(8, 4)
+    assert predicted_peak(loaded.model, train, by_tokens, "cpu") == everywhere
+    assert predicted_peak(loaded.model, train, SORTED, "cpu") < everywhere
 
 
 def test_unsorted_windows_may_have_the_longest_text_anywhere() -> None:

@@ -36,6 +36,19 @@ def test_m_and_k_do_not_change_the_parameters(runs) -> None:
         assert 0 < distance(trained[sizes], trained[32, 1]) < ROUNDING
 
 
+def test_passes_by_tokens_are_fewer_and_change_no_parameter(runs) -> None:
+    task, trained = runs
+    updates = []
+    how = {"micro_batch_size": 4, "accumulation_steps": 8, "by_tokens": True}
+    trainer = make_trainer(task=task, dropout=0.0, on_update=updates.append, **how)
+    trainer.run()
+    assert 0 < distance(parameters(trainer), trained[32, 1]) < ROUNDING
+    assert {u.accumulation_steps for u in updates} <= set(range(2, 8))
+    for indices, _ in zip(trainer._epoch[1], updates, strict=False):
+        parts = trainer.task.passes(indices, 4, by_tokens=True)
+        assert max(len(part) * trainer.task.lengths[part[0]] for part in parts) <= 4 * trainer.task.longest
+
+
 def test_a_mean_of_means_is_seen(runs, monkeypatch) -> None:
     """The deliberately wrong one: each micro-batch's mean loss, weighed alike."""
     task, trained = runs

@@ -20,12 +20,13 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from accum_lib.accumulate import accumulate, apply_update
+from accum_lib.accumulate import LossSum, accumulate, apply_update
 from accum_lib.losses import in_precision
 from accum_lib.machine import copies, one_thread
 from accum_lib.memory.guard import guard
 from accum_lib.memory.records import Pace
 from accum_lib.memory.settings import Settings
+from accum_lib.memory.tuning import prepared
 from accum_lib.memory.workloads import Workload
 
 MARK = "the update that is measured"
@@ -86,25 +87,25 @@ def _one_thread_measure() -> int:
 
 def _two_updates(workload: Workload, micro_batch_size: int, steps: int, settings: Settings) -> None:
     torch.manual_seed(0)
-    model = workload.model(settings.checkpointing)
+    model, loss_sum = prepared(workload, settings)
     optimizer = settings.make_optimizer(model.parameters())
     window = [workload.make_batch(micro_batch_size) for _ in range(steps)]
-    _update(model, window, workload, optimizer, settings)
+    _update(model, window, loss_sum, optimizer, settings)
     if not settings.set_to_none:
         for p in model.parameters():
             p.grad = torch.zeros_like(p)
     gc.collect()
     gc.disable()
     with record_function(MARK):
-        _update(model, window, workload, optimizer, settings)
+        _update(model, window, loss_sum, optimizer, settings)
     gc.enable()
 
 
 def _update(
-    model: nn.Module, window: list[Any], workload: Workload, optimizer: torch.optim.Optimizer,
+    model: nn.Module, window: list[Any], loss_sum: LossSum, optimizer: torch.optim.Optimizer,
     settings: Settings,
 ) -> None:  # fmt: skip
-    accumulate(model, window, in_precision(workload.loss_sum, settings.dtype, "cpu"), lambda batch: 1.0)
+    accumulate(model, window, in_precision(loss_sum, settings.dtype, "cpu"), lambda batch: 1.0)
     apply_update(model, optimizer)
 
 
@@ -135,13 +136,13 @@ def pace(
     order = random.Random(0)
     seconds = np.zeros((len(pairs), rounds + 1))
     with one_thread(), torch.random.fork_rng(devices=[]):
-        model = workload.model(settings.checkpointing)
+        model, loss_sum = prepared(workload, settings)
         optimizer = settings.make_optimizer(model.parameters())
         data = [[workload.make_batch(m) for _ in range(k)] for m, k in pairs]
         for turn in range(rounds + 1):
             for i in order.sample(range(len(pairs)), len(pairs)):
                 started = time.perf_counter()
-                accumulate(model, data[i], workload.loss_sum, lambda batch: 1.0)
+                accumulate(model, data[i], loss_sum, lambda batch: 1.0)
                 apply_update(model, optimizer)
                 seconds[i, turn] = time.perf_counter() - started
     sizes, steps = np.array(pairs).T

@@ -42,7 +42,7 @@ class Shapes:
             return operator(*args, **kwargs)
         if key in self._outputs:
             return rebuild(self._outputs[key])
-        outputs = operator(*args, **kwargs)
+        outputs = OWN.get(operator, operator)(*args, **kwargs)
         if shares_storage(outputs, args):
             self._kinds[operator] = "other"  # a view that its declaration does not tell of
         elif all(t.is_meta for t in tensors_in(outputs)):
@@ -62,6 +62,18 @@ class Shapes:
             kind = "fresh"
         self._kinds[operator] = kind
         return kind
+
+
+def _grouped_product(
+    a: Tensor, b: Tensor, offsets: Tensor | None = None, bias: Tensor | None = None, dtype: Any = None
+) -> Tensor:
+    """The product of each expert's rows with its own weights; PyTorch's own for meta takes bfloat16 alone."""
+    if a.dim() == b.dim():  # one product for each expert: what the weights' gradient is made of
+        batch = a.shape[:1] if a.dim() == 3 or offsets is None else offsets.shape
+        shape = (*batch, a.shape[-2], b.shape[-1])
+    else:
+        shape = (a.shape[-2], b.shape[-1])
+    return torch.empty(shape, dtype=dtype or a.dtype, device="meta")
 
 
 def _name(operator: Operator) -> str:
@@ -140,7 +152,10 @@ def tensors_in(value: Any) -> list[Tensor]:
 ATTRIBUTE = "_accum_value"
 LARGEST = 2**25  # elements; a mask of 16 x 1024 x 1024 has half as many
 aten = torch.ops.aten
-ALSO_FLOATS = (aten.detach.default, aten.stack.default, aten.cat.default, aten._to_copy.default)
+ALSO_FLOATS = (
+    aten.ones.default, aten.detach.default, aten.stack.default, aten.cat.default, aten._to_copy.default,
+)  # fmt: skip
+OWN = {aten._grouped_mm.default: _grouped_product}
 
 
 class UnknownValueError(Exception):

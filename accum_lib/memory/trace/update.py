@@ -21,6 +21,7 @@ from accum_lib.memory.trace import autocast, shapes
 from accum_lib.memory.trace.autocast import answering
 from accum_lib.memory.trace.device import Device
 from accum_lib.memory.trace.storages import StorageFollower, Tape
+from accum_lib.memory.tuning import prepared
 from accum_lib.memory.workloads import Workload
 from accum_lib.ranks import Ranks
 
@@ -72,7 +73,7 @@ def trace_update(
         UntraceableError: the model reads values, or runs an operator whose memory is not known.
     """
     with torch.device("meta"):
-        model = workload.model(settings.checkpointing)
+        model, loss_sum = prepared(workload, settings)
     follower, optimizer = StorageFollower(device), settings.make_optimizer(model.parameters(), fused=False)
     batches = [to_meta(workload.make_batch(micro_batch_size)) for _ in range(accumulation_steps)]
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
@@ -80,7 +81,7 @@ def trace_update(
     follower.reside((t for t in tree_leaves(batches) if isinstance(t, Tensor)), INPUTS)
     if not settings.set_to_none:
         _keep_gradients(model, follower)
-    loss_sum = in_precision(workload.loss_sum, settings.dtype, autocast.CARRIER)
+    loss_sum = in_precision(loss_sum, settings.dtype, autocast.CARRIER)
     with _everything_open(follower, settings, device):
         watched, ranks = _watched(loss_sum, follower), _EndOfPasses(follower)
         accumulate(model, batches, watched, lambda batch: 1.0, ranks=ranks)

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accum_lib.losses import IGNORE_INDEX, count_tokens
+from accum_lib.packing import packed
 from accum_lib.training.data import Example
+from accum_lib.training.data.batches import cut
 
 MASKED, AS_MASK, AS_OTHER = 0.15, 0.8, 0.1
 
@@ -88,6 +90,7 @@ class Task:
             self.encoded.append(encoded)
             self.shortened += cut
         self.lengths = [len(e["input_ids"]) for e in self.encoded]
+        self.longest = max(self.lengths)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -95,6 +98,19 @@ class Task:
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
         """``input_ids`` and ``attention_mask`` (micro_batch, longest), and ``labels``."""
         raise NotImplementedError
+
+    def passes(
+        self, indices: Sequence[int], micro_batch_size: int, by_tokens: bool = False
+    ) -> list[Sequence[int]]:
+        """A window's examples, cut in M texts each, or in as many tokens as M of the longest have."""
+        if not by_tokens:
+            return cut(indices, micro_batch_size)
+        groups = packed([self.lengths[i] for i in indices], micro_batch_size * self.longest)
+        return [[indices[i] for i in group] for group in groups]
+
+    def inputs(self, indices: Sequence[int]) -> Batch:
+        """``input_ids`` and the like, (texts, longest), without labels."""
+        return self._padded([self.encoded[i] for i in indices])
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross-entropy in nats of the labels that count."""
@@ -142,7 +158,7 @@ class Classification(Task):
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Batch:
         labels = torch.tensor([self.examples[i].label for i in indices])
-        return {**self._padded([self.encoded[i] for i in indices]), "labels": labels}
+        return {**self.inputs(indices), "labels": labels}
 
 
 class MaskedLanguageModelling(Task):

@@ -66,6 +66,7 @@ def test_sizes_are_whole_numbers() -> None:
         ({"on_non_finite": "hope"}, "on_non_finite must be one of stop, skip"),
         ({"max_updates": 0}, "max_updates must be 1 or more"),
         ({"length_pool": -1}, "length_pool must be 0 or more"),
+        ({"by_tokens": True, "noise_scale": True}, "by_tokens fills them with texts of like length"),
         ({"noise_scale": True, "accumulation_steps": 1}, "take K = 2 or more"),
     ],
 )

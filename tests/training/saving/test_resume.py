@@ -43,7 +43,9 @@ def resumed(folder, **settings):
     return trainer
 
 
-@pytest.fixture(scope="module", params=["classification", "mlm", "fp16", "noise scale", "long pool"])
+@pytest.fixture(
+    scope="module", params=["classification", "mlm", "fp16", "noise scale", "long pool", "by tokens"]
+)
 def settings(request) -> dict:
     return {
         "classification": {},
@@ -51,6 +53,7 @@ def settings(request) -> dict:
         "fp16": {"precision": "fp16"},
         "noise scale": {"noise_scale": True},
         "long pool": {"length_pool": 2, "evaluate_every": 1},
+        "by tokens": {"by_tokens": True, "micro_batch_size": 4, "accumulation_steps": 8},
     }[request.param]
 
 
@@ -291,14 +294,17 @@ def test_other_settings_are_refused_by_name(tmp_path, other, message) -> None:
         resumed(tmp_path, **other)
 
 
-@pytest.mark.parametrize("m", [4, 16, 32])
-def test_another_m_and_k_at_the_same_b_end_with_the_same_parameters(tmp_path, m) -> None:
+@pytest.mark.parametrize(("m", "by_tokens"), [(4, False), (16, True), (32, False)])
+def test_another_m_and_k_at_the_same_b_end_with_the_same_parameters(tmp_path, m, by_tokens) -> None:
     """To rounding, in float64 and without dropout; other settings in between would show."""
     same = {"dropout": 0.0, "dtype": torch.float64}
     whole = make_trainer(**{**SETTINGS, **same})
     whole.run()
     broken_off(tmp_path, 4, **same)
-    trainer = resumed(tmp_path, **same, micro_batch_size=m, accumulation_steps=32 // m, checkpointing=True)
+    trainer = resumed(
+        tmp_path, **same, micro_batch_size=m, accumulation_steps=32 // m, checkpointing=True,
+        by_tokens=by_tokens,
+    )  # fmt: skip
     assert trainer.progress.micro_batch_size == m
     updates = [e for e in read_log(tmp_path / "log.jsonl") if e["event"] == "update"]
     assert {e["micro_batch_size"] for e in updates} == {8, m}

@@ -1,0 +1,143 @@
+"""Models of Transformers, from a configuration alone: a folder, a config.json, or a name on the hub.
+
+Nothing but the configuration is read, no code of a repository's own is run, and no weights are made.
+"""
+
+import copy
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from accum_lib.extras import need
+from accum_lib.memory.tuning import chunked_loss
+from accum_lib.memory.workloads import HEADS, MODELS, Batch, Workload, named, own_loss, token_batch
+from accum_lib.words import first_line
+
+MAPPINGS = {
+    "classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+    "mlm": "MODEL_FOR_MASKED_LM_MAPPING",
+    "causal": "MODEL_FOR_CAUSAL_LM_MAPPING",
+    "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
+}
+SCALES = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
+READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+
+
+def described(model: str, head: str | None = None, tokens: int = 128) -> Workload:
+    """A model by one of ``workloads.MODELS``' names, or by its configuration.
+
+    Args:
+        model: a name, a folder with a config.json, that file, or a name on the hub.
+        head: see ``of_config``.
+        tokens: T, the length of every sequence.
+
+    Raises:
+        ValueError: there is no such model, or it has no such head, or T is out of its range.
+    """
+    if model in MODELS:
+        return named(model, head, tokens)
+    need(f"the model {model}", "train", "transformers")
+    return of_config(
+        _configuration(model), head, tokens, Path(model).parent.name if _is_file(model) else model
+    )
+
+
+def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str | None = None) -> Workload:
+    """A model of Transformers from its configuration, which stays as it is.
+
+    Args:
+        config: of any family that has one of the heads.
+        head: "classification", "mlm", "causal" or "seq2seq"; None takes seq2seq for encoder-decoders,
+            classification for encoders, causal for decoders.
+        tokens: T, the length of every sequence.
+        name: of the model, in words.
+    """
+    import transformers
+
+    name = name or config.model_type
+    heads = [h for h in HEADS if type(config) in getattr(transformers, MAPPINGS[h])]
+    text = config.get_text_config(decoder=True)
+    if not heads or not hasattr(text, "vocab_size"):
+        raise ValueError(
+            f"{name} is of the family {config.model_type}, of which Transformers has no model that "
+            "classifies texts or writes them: give a function that returns a Workload, as MODULE:FUNCTION"
+        )
+    head = head or _usual(config, heads)
+    if head not in heads:
+        raise ValueError(f"{name} has no head {head!r}; it has {', '.join(heads)}")
+    longest = next((n for n in (getattr(text, key, None) for key in READS) if type(n) is int and n > 1), None)
+    if tokens < 2 or tokens > (longest or tokens):
+        raise ValueError(f"{name} reads 2 to {longest or 'any number of'} tokens; got {tokens}")
+    return Workload(
+        name=f"{name}, {head}, T = {tokens}",
+        make_model=partial(_made, copy.deepcopy(config), head),
+        make_batch=partial(_batch, head, tokens, text.vocab_size),
+        loss_sum=own_loss,
+        chunked=chunked_loss if head == "causal" and not _scales_logits(text) else None,
+        logits=0 if head == "classification" else tokens * text.vocab_size,
+    )
+
+
+def _scales_logits(text: Any) -> bool:
+    """Some models change their logits once more: those have no loss in chunks here."""
+    return any(getattr(text, key, None) for key in SCALES)
+
+
+def _usual(config: Any, heads: list[str]) -> str:
+    if config.is_encoder_decoder and "seq2seq" in heads:
+        return "seq2seq"
+    encoder = "mlm" in heads or "causal" not in heads
+    order = ("classification", "mlm", "causal") if encoder else ("causal", "classification")
+    return next((h for h in order if h in heads), heads[0])
+
+
+def _made(config: Any, head: str) -> nn.Module:
+    """On the default device. Each model gets a configuration of its own: some write into it."""
+    import transformers
+
+    config = copy.deepcopy(config)
+    for part in (config, config.get_text_config(decoder=True)):
+        part.use_cache = False
+        if getattr(part, "pad_token_id", None) is None or part.pad_token_id >= part.vocab_size:
+            part.pad_token_id = 0
+    return getattr(transformers, HEADS[head]).from_config(config)
+
+
+def _batch(head: str, tokens: int, vocabulary: int, micro_batch: int) -> Batch:
+    return token_batch(head, tokens, vocabulary, False, micro_batch)
+
+
+def _is_file(model: str) -> bool:
+    return model.endswith(".json")
+
+
+def _configuration(model: str) -> Any:
+    """What config.json says; of a name on the hub it alone is downloaded.
+
+    Raises:
+        ValueError: there is none, or it is of a family that Transformers does not have.
+    """
+    import transformers
+
+    where, local = model, _is_file(model) or os.path.isdir(model)
+    if not local and "/" not in model:  # a slip of the hand would be asked for on the hub, again and again
+        raise ValueError(
+            f"no model {model!r} is known; there are {', '.join(MODELS)}, a folder with a config.json, that "
+            "file, or OWNER/NAME on the hub"
+        )
+    if local:
+        file = Path(model) if _is_file(model) else Path(model, "config.json")
+        if not file.is_file():
+            raise ValueError(f"there is no file {file}: give a folder that has one, or a name on the hub")
+        where = str(file)
+    try:
+        config: Any = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
+    except Exception as error:  # of many kinds, depending on what is wrong with the file or the network
+        raise ValueError(
+            f"no configuration of {model!r} can be read ({first_line(error)}): give {', '.join(MODELS)}, a "
+            "folder with a config.json, that file, or a name on the hub"
+        ) from error
+    return config
