@@ -71,7 +71,8 @@ explorer.show()
 # ## 3. A checker for any loop
 #
 # It runs the loop, watches gradients, weights and the optimizer, and compares each update with one big batch's
-# at the same weights. It never reads the loop's source. Here is a loop that could be anybody's:
+# at the same weights. The verdict comes from what the loop *does*; the source is read only to show you the line.
+# Here is a loop that could be anybody's:
 
 # %%
 from torch.nn.functional import cross_entropy
@@ -92,7 +93,8 @@ from accum_lib.check import check, explain
 print(explain(check(train)[0]))
 
 # %% [markdown]
-# The lines with a star name the faults, with the numbers that show them. In your own tests it is one line,
+# The lines with a star name the faults, with the numbers that show them; below each, the line where it arises, and
+# what would be right there. In your own tests it is one line,
 #
 # > `assert_equivalent(train)`
 #
