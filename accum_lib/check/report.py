@@ -271,7 +271,9 @@ def _placed(found: Diagnosis) -> list[str]:
     place = found.place
     if place is None:
         return []
-    at = f"    {pathlib.PurePath(place.file).name}:{place.line}: "
+    file = pathlib.PurePath(place.file)
+    in_cell = file.parent.name.startswith("ipykernel_")  # where a Jupyter kernel keeps cells
+    at = f"    {_('line {line}', line=place.line) if in_cell else f'{file.name}:{place.line}'}: "
     if not place.instead:
         return [f"{at}{place.source}"]
     right = _("right: ")

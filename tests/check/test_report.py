@@ -3,6 +3,7 @@
 import html.parser
 import importlib
 import json
+import linecache
 import re
 import sys
 import unittest
@@ -290,3 +291,18 @@ def test_another_profiler_keeps_its_place() -> None:
     assert report.codes == ("mean_of_means",)
     assert report.diagnoses[0].place is None
     assert "loops.py" not in explain(report)
+
+
+def test_a_cell_of_a_notebook_has_lines_and_no_file() -> None:
+    """A Jupyter kernel compiles each cell as a file of its own, such as /tmp/ipykernel_31/364206958.py."""
+    name = "/tmp/ipykernel_31/364206958.py"
+    linecache.cache[name] = (len(FILE), None, FILE.splitlines(keepends=True), name)
+    names: dict = {}
+    try:
+        exec(compile(FILE, name, "exec"), names)
+        said = explain(check_case(names["tail"], standard_cases()[0]))
+    finally:
+        linecache.cache.pop(name)
+    assert f"    line {line_of('tail', 'if (i + 1)')}: if (i + 1) % k == 0:\n" in said
+    assert "ipykernel" not in said
+    assert "364206958" not in said
