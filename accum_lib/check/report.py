@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from accum_lib.words import _, clauses, listed
+from accum_lib.words import _, clauses, columns, listed
 
 
 @dataclass(frozen=True)
@@ -277,9 +277,10 @@ def _placed(found: Diagnosis) -> list[str]:
     if not place.instead:
         return [f"{at}{place.source}"]
     right = _("right: ")
-    first = f"{right:>{len(at)}}"
-    return [f"{at}{place.source}", *(f"{first if n == 0 else ' ' * len(first)}{line}"
-                                     for n, line in enumerate(place.instead))]  # fmt: skip
+    shift = max(columns(at) - columns(right), 0)
+    first, *others = place.instead
+    return [f"{at}{place.source}", f"{' ' * shift}{right}{first}",
+            *(" " * (shift + columns(right)) + line for line in others)]  # fmt: skip
 
 
 def as_data(report: Report) -> dict[str, Any]:
