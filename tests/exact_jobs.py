@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from accum_lib.accumulate import windows
 from accum_lib.check.frameworks import cases
-from accum_lib.check.frameworks.lightning_loops import quiet
 from accum_lib.check.frameworks.transformers_trainer import trainer_loop
+from accum_lib.check.strangers import quietly
 from accum_lib.distributed import process_group
 from accum_lib.exact import WindowTraining, accelerate_updates, evened, trainer_loss
 from accum_lib.vectors import gradient_of
@@ -79,7 +79,7 @@ def by_lightning(k: int) -> list:
 
     mine = list(windows(shard(), k))
     mine += [[]] * (-(-CUT // k) - len(mine))  # Lightning needs as many windows everywhere; some are empty
-    with quiet():
+    with quietly():
         trainer = lightning.Trainer(
             accelerator="cpu", devices=2, strategy="ddp", precision="64-true", max_epochs=1, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

@@ -15,6 +15,7 @@ from torch import nn
 
 from accum_lib.check.case import rows_of
 from accum_lib.check.loop import NAMES
+from accum_lib.extras import need
 from accum_lib.vectors import IGNORE_INDEX
 
 
@@ -102,6 +103,7 @@ def surroundings_of(offers: Mapping[str, Any], epoch: int) -> dict[str, Any]:
 
 def fresh_accelerator(accumulation_steps: int = 1) -> Any:
     """A new Accelerator; its state is kept by the process, so what an earlier one left is cleared."""
+    need("an Accelerator", "frameworks", "accelerate")
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState
 

@@ -8,6 +8,7 @@ DESCRIPTION = """\
 accum class student            student.zip: the course without solutions, tests and tools
 accum class collect FOLDER     class.csv and class.html from the progress files that were handed in
 accum class quiz 00 01         the notebooks' questions for Moodle (quiz.gift) and Canvas (quiz.zip, QTI 2.1)
+accum class scorm 00 01        lessons of the built site as SCORM 1.2 packages: lesson_00.zip, lesson_01.zip
 
 Everything stays on this machine; progress files are for conversations, not for grades: anybody can edit one.
 """
@@ -31,6 +32,11 @@ def add_to(commands: Any) -> None:
     quiz.add_argument("notebooks", nargs="+", metavar="NN", help="their numbers, such as 00 01; or: all")
     quiz.add_argument("--out", type=pathlib.Path, default=pathlib.Path(), help="a folder; this one")
     quiz.set_defaults(run=run_quiz)
+    scorm = kinds.add_parser("scorm", help="lessons as SCORM 1.2 packages, from their pages")
+    scorm.add_argument("notebooks", nargs="+", metavar="NN", help="their numbers, such as 00 01")
+    scorm.add_argument("--site", type=pathlib.Path, default=pathlib.Path("build/site"), help="the built site")
+    scorm.add_argument("--out", type=pathlib.Path, default=pathlib.Path(), help="a folder; this one")
+    scorm.set_defaults(run=run_scorm)
 
 
 def run_student(arguments: argparse.Namespace) -> int:
@@ -87,4 +93,19 @@ def run_quiz(arguments: argparse.Namespace) -> int:
     (arguments.out / "quiz.gift").write_text(gift(found, "Gradient accumulation"), encoding="utf-8")
     write_qti(found, "Gradient accumulation", arguments.out / "quiz.zip")
     print(f"questions: {len(found)}, in {arguments.out / 'quiz.gift'} and {arguments.out / 'quiz.zip'}")
+    return 0
+
+
+def run_scorm(arguments: argparse.Namespace) -> int:
+    """Write a package for each lesson; 0."""
+    from accum_lib.classroom.scorm import write
+    from accum_lib.words import folder_for, language
+
+    folder = folder_for(language(), arguments.site)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for number in arguments.notebooks:
+        page = next(iter(sorted(folder.glob(f"{number}_*.html"))), folder / f"{number}_*.html")
+        out = arguments.out / f"lesson_{number}.zip"
+        write(page, out)
+        print(f"wrote {out}: {out.stat().st_size / 1e6:.1f} MB, from {page}")
     return 0

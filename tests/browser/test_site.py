@@ -6,6 +6,8 @@ By default one lesson in English and its front page; ``make test-all`` opens all
 import json
 import pathlib
 import random
+import re
+import zipfile
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,6 +16,7 @@ from accessibility import axe
 from driving import Expected, check, check_fit
 from site_page import SitePage, recorded, with_a_number_altered
 
+from accum_lib.classroom import scorm
 from accum_lib.lessons.kit import progress
 from accum_lib.lessons.kit.grid import GridExplorer
 from accum_lib.lessons.when_it_breaks.explorer import BugHunt
@@ -336,3 +339,74 @@ def test_the_hunt_tells_a_loops_story_after_the_guess(browser, tmp_path) -> None
     assert lesson.complaints == []
     assert axe(lesson.page) == []
     lesson.close()
+
+
+RUN_TIME = """<!doctype html><script>
+// As a platform has it, after the SCORM 1.2 run-time environment: every call is answered with a string, what
+// is not in the data model is an error, and nothing is taken before it began or after its end.
+const MODEL = {
+  "cmi.core.lesson_status": /^(passed|completed|failed|incomplete|browsed|not attempted)$/,
+  "cmi.core.score.raw": /^(100|[0-9]{1,2})$/, "cmi.core.score.min": /^0$/, "cmi.core.score.max": /^100$/,
+  "cmi.suspend_data": /^[\\s\\S]{0,4096}$/,
+};
+window.said = { "cmi.suspend_data": SUSPENDED }; window.kept = null; window.errors = []; window.state = "new";
+const running = (answer) => (state === "running" ? answer() : (errors.push("not running"), "false"));
+window.API = {
+  LMSInitialize: (text) => (state === "new" && text === "" ? (state = "running", "true") : "false"),
+  LMSGetValue: (name) => running(() => (name in MODEL ? said[name] ?? "" : (errors.push(name), ""))),
+  LMSSetValue: (name, value) => running(() => {
+    if (typeof value !== "string" || !MODEL[name]?.test(value)) errors.push(`${name}: ${value}`);
+    said[name] = value;
+    return "true";
+  }),
+  LMSCommit: () => running(() => { kept = { ...said }; return "true"; }),
+  LMSFinish: () => running(() => { state = "ended"; return "true"; }),
+};
+</script><iframe src="index.html" style="width: 100%; height: 90vh"></iframe>"""
+
+
+def test_a_learning_platform_hears_how_much_is_done_and_the_lesson_goes_on_there(
+    browser, built, tmp_path
+) -> None:
+    out = tmp_path / "lesson.zip"
+    scorm.write(built.page, out)
+    with zipfile.ZipFile(out) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    named = re.findall(r'<file href="([^"]+)"', files["imsmanifest.xml"].decode())
+    assert sorted([*named, "imsmanifest.xml"]) == sorted(files)
+    kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+
+    def play(suspended: str):
+        files["host.html"] = RUN_TIME.replace("SUSPENDED", json.dumps(suspended)).encode()
+
+        def answer(route) -> None:
+            name = route.request.url.removeprefix("http://platform.test/").partition("?")[0]
+            kind = kinds.get(name.rpartition(".")[2], "application/octet-stream")
+            assert name in files, name
+            route.fulfill(body=files[name], content_type=kind)
+
+        page = browser.new_page()
+        page.route("**/*", answer)
+        page.goto("http://platform.test/host.html")
+        page.wait_for_function("kept !== null")
+        return page, page.frames[1]
+
+    page, lesson = play("")
+    asked = lesson.locator(".quiz").count()
+    parts = asked + lesson.locator(".exercise textarea").count()
+    assert page.evaluate("said['cmi.core.lesson_status']") == ("incomplete" if parts else "completed")
+    for number in range(asked):
+        quiz = lesson.locator(".quiz").nth(number)
+        quiz.locator("input").first.check()
+        quiz.locator("button").click()
+    assert page.evaluate("kept['cmi.core.score.raw']") == str(round(100 * asked / parts) if parts else 100)
+    kept = page.evaluate("kept")
+    assert page.evaluate("errors") == []
+    page.close()
+
+    again, lesson = play(kept["cmi.suspend_data"])
+    assert again.evaluate("kept") == kept, "on another machine it goes on where it was"
+    assert again.evaluate("errors") == []
+    again.evaluate("API.LMSSetValue('cmi.core.score.raw', 101)")
+    assert again.evaluate("errors") != [], "this run-time is strict"
+    again.close()

@@ -26,7 +26,7 @@ async function unpack(text) {
   return { ...state, numbers: all.subarray(end + 1), status: "", complete: true, computing: false };
 }
 
-const NARROW = 600, FRAME = 36; // px: a phone; what an explorer has around it
+const NARROW = 600, AROUND = 36; // px: a phone; what an explorer has around its figure
 
 async function draw(place) {
   if (place.dataset.begun) return;
@@ -42,7 +42,7 @@ async function draw(place) {
     const rendered = FrontEnd.render({ model, el: box });
     if (box.clientWidth < NARROW) {
       const above = box.querySelector(".accum-plot").offsetTop - box.offsetTop;
-      place.style.setProperty("--plot", `${stack(model.state, box.clientWidth, innerHeight - above - FRAME)}px`);
+      place.style.setProperty("--plot", `${stack(model.state, box.clientWidth, innerHeight - above - AROUND)}px`);
     }
     await rendered; // it draws when plotly.js is there, which is never at once
     place.dataset.drawn = "yes";

@@ -1,6 +1,6 @@
 // On a phone a figure's panels stand one below the other, each as wide as the screen and as high as fits.
 const TOP = 4, RIGHT = 8, HEADING = 18, LEAST = 84, MOST = 260, SMALL = { size: 10.5 };
-const LINE = 19, SYMBOL = 41, BETWEEN = 5; // of a legend, as plotly.js draws it
+const LINE = 19, SYMBOL = 41, BETWEEN = 5, FRAME = 11; // of a legend, as plotly.js draws it
 const keys = (layout, kind) => Object.keys(layout).filter((key) => RegExp(`^${kind}\\d*$`).test(key));
 const within = (value, [from, to]) => value >= from && value <= to;
 const outside = (value, [from, to]) => Math.max(from - value, value - to, 0);
@@ -29,7 +29,7 @@ function legendsOf({ layout, data }, panels, room) {
   for (const [key, names] of used) {
     const own = used.size > 1 && panels.findLast((p) => within(layout[key].x, p.across));
     const columns = Math.max(1, Math.floor(room / (widest(names) + SYMBOL)));
-    (own || panels[0]).legends.push({ key, columns, height: Math.ceil(names.length / columns) * LINE + 6 });
+    (own || panels[0]).legends.push({ key, columns, height: Math.ceil(names.length / columns) * LINE + FRAME });
   }
 }
 
