@@ -121,7 +121,7 @@ def write(folder: pathlib.Path, names: list[str], parts: Parts) -> None:
         site = Site(language, there, place(), "explainer" in parts)
         own = folder_for(language, folder)
         own.mkdir(parents=True, exist_ok=True)
-        pages = site.teachers()
+        pages = site.plain()
         for lesson in site.lessons:
             blocks = json.loads(parts[lesson["name"]].read_text(encoding="utf-8"))[language]
             pages[lesson["name"]] = site.lesson(lesson["name"], blocks)

@@ -23,6 +23,7 @@ from web import exercises
 from web.record import NOTEBOOKS, Block
 
 HERE = pathlib.Path(__file__).resolve().parent
+MEASURED = HERE.parent / "docs" / "heads.md"  # of Transformers, by `accum scoreboard --heads`
 SHOWN = ("explorer", "text", "image", "html")  # what may give an answer away
 
 
@@ -109,8 +110,8 @@ class Site:
             explorers=bool(taste),
         )  # fmt: skip
 
-    def teachers(self) -> dict[str, str]:
-        """The teachers' page, and the words that it explains, by the name of the page's file."""
+    def plain(self) -> dict[str, str]:
+        """The teachers' page, the words that it explains, and what was measured, by the page's file."""
         folder = folder_for(self.language, NOTEBOOKS)
         text = (folder / "README.md").read_text(encoding="utf-8")
         text = re.sub(r"^(\*\*|\[)(English|简体中文).*\n", "", text, count=1, flags=re.MULTILINE)
@@ -118,20 +119,23 @@ class Site:
         words = re.search(heading, text, re.MULTILINE | re.DOTALL)
         if not words:
             raise ValueError(f"{folder / 'README.md'} has no section '## {self.t['words']}'")
-        pages = {"teachers": text, "words": f"# {words[1]}\n{words[2]}"}
+        measured = self.prose(MEASURED.read_text(encoding="utf-8"))
+        pages = {
+            "teachers": self.prose(text),
+            "words": self.prose(f"# {words[1]}\n{words[2]}"),
+            "heads": f'{self.prose(self.t["in_english"])}<div lang="en">{measured}</div>',
+        }
         return {name: self._plain_page(name, said) for name, said in pages.items()}
 
-    def _plain_page(self, name: str, text: str) -> str:
+    def _plain_page(self, name: str, said: str) -> str:
         title = f"{self.t[name]} · {self.t['site']}"
-        return self._page(
-            "plain.html", page=name, title=title, description=title, html=self.prose(text), sections=[]
-        )
+        return self._page("plain.html", page=name, title=title, description=title, html=said, sections=[])
 
     def _page(self, template: str, **more: Any) -> str:
         said = {"sections": [], "exercises": {}, "explorers": False, **more}
         file = f"{said['page']}.html"
         languages = [(code, name, self._other(code) + file) for code, name in LANGUAGES.items()]
-        menu = [("words", self.t["words"]), ("teachers", self.t["teachers"])]
+        menu = [(name, self.t[name]) for name in ("words", "heads", "teachers")]
         return self._jinja.get_template(template).render(
             t=SimpleNamespace(**self.t), texts=self.t, language=self.language, up=self.up, here="",
             menu=menu, languages=languages, lessons=self.lessons, version=accum_lib.__version__, **said,

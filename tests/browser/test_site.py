@@ -216,7 +216,13 @@ def test_nothing_is_wider_than_the_screen_and_a_figure_fits_it(opened) -> None:
 
 def test_no_page_has_a_serious_violation(opened, built) -> None:
     lesson = built.name
-    for name, scheme in ((lesson, "light"), (lesson, "dark"), ("index", "light"), ("teachers", "light")):
+    for name, scheme in (
+        (lesson, "light"),
+        (lesson, "dark"),
+        ("index", "light"),
+        ("teachers", "light"),
+        ("heads", "light"),
+    ):
         shown = opened(name, color_scheme=scheme)
         shown.unveil()
         for details in shown.page.locator("details").all():
