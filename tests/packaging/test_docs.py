@@ -104,14 +104,14 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line.partition("#")[0]) for line in lines]
 
 
-QUICKER = {  # what a test adds, so that it takes seconds; None: tests/check/frameworks runs it on cheap loops
-    "check": [], "plan": [], "train": ["--max-updates", "1"], "scoreboard": None,
+QUICKER = {  # what a test adds, so that it takes seconds; None: tests/check/frameworks and tests/training run it
+    "check": [], "plan": [], "train": ["--max-updates", "1"], "predict": None, "scoreboard": None,
 }  # fmt: skip
 
 
 def test_every_command_of_the_front_page_is_known() -> None:
     found = commands(README)
-    assert len(found) == 6
+    assert len(found) == 7
     for words in found:
         if words[:2] == ["python", "start.py"]:
             assert words[2] in start.TASKS
