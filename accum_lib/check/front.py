@@ -75,7 +75,11 @@ def reports_on(
                 return
         given = True
         yield replace(report, remarks=(*report.remarks, remark)) if remark else report
-        left = left[1:]
+        done, *left = left
+        if (
+            own := report.accumulation_steps
+        ) != done.accumulation_steps:  # fixed in the loop, so in each case
+            left = [replace(case, accumulation_steps=own) for case in left]
 
 
 def _mixes_types(error: Exception) -> bool:

@@ -330,3 +330,26 @@ def test_each_half_can_be_checked_as_the_sentence_says(gan) -> None:
     status, said = gan("wrong_half", *case)
     assert status == 1
     assert "* mean_of_means: " in said
+
+
+FIXED = """
+import torch
+
+def fit(model, loader, optimizer, criterion):
+    for step, (x, y) in enumerate(loader, 1):
+        (criterion(model(x).flatten(0, -2), y.flatten()) / 4).backward()
+        if step % 4 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+"""
+
+
+def test_a_k_that_is_fixed_in_the_loop_is_that_of_every_case(tmp_path, capsys) -> None:
+    """With another K the second case would have windows that are cut at the wrong places."""
+    file = tmp_path / "with_four.py"
+    file.write_text(FIXED)
+    assert main(["check", f"{file}:fit", "--json"]) == 1
+    reports = json.loads(capsys.readouterr().out)["reports"]
+    assert {report["accumulation_steps"] for report in reports} == {4}
+    codes = {fault["code"] for report in reports for fault in report["faults"]}
+    assert codes == {"mean_of_means", "leaked_tail"}
