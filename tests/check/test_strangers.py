@@ -1,11 +1,15 @@
 """Loops with the signatures that people have, from files as a stranger would write them."""
 
+import itertools
 import json
 import sys
 
 import pytest
+import torch
 
 from accum_lib.__main__ import main
+from accum_lib.accumulate import windows
+from accum_lib.check import check_case, standard_cases
 from accum_lib.check.loop import wishes_of
 
 FILE = """
@@ -353,3 +357,31 @@ def test_a_k_that_is_fixed_in_the_loop_is_that_of_every_case(tmp_path, capsys) -
     assert {report["accumulation_steps"] for report in reports} == {4}
     codes = {fault["code"] for report in reports for fault in report["faults"]}
     assert codes == {"mean_of_means", "leaked_tail"}
+
+
+def test_a_rate_that_the_loop_sets_by_progress_is_no_scheduler_that_ticks_too_often() -> None:
+    case = standard_cases()[0]
+
+    def run(model, optimizer, loader, k, after_each_pass):
+        for window in windows(loader, k):
+            total = sum(case.count(batch) for batch in window)
+            for batch in window:
+                (case.loss_sum(model, batch) / total).backward()
+                after_each_pass()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def by_progress(model, optimizer, loader, k):
+        seen = itertools.count()
+
+        def set_rate():
+            for group in optimizer.param_groups:
+                group["lr"] = 0.05 * 0.9 ** (next(seen) / len(loader))
+
+        run(model, optimizer, loader, k, set_rate)
+
+    def ticks(model, optimizer, loader, k):
+        run(model, optimizer, loader, k, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9).step)
+
+    assert list(check_case(by_progress, case).codes) == []
+    assert list(check_case(ticks, case).codes) == ["scheduler_per_micro_batch"]

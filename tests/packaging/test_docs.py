@@ -104,7 +104,7 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line.partition("#")[0]) for line in lines]
 
 
-QUICKER = {  # what a test adds, so that it takes seconds; None: tests/check/frameworks and tests/training run it
+QUICKER = {  # what a test adds, so that it takes seconds; None: tests/check and tests/training run it
     "check": [], "plan": [], "train": ["--max-updates", "1"], "predict": None, "scoreboard": None,
 }  # fmt: skip
 

@@ -103,14 +103,18 @@ def _weighs_rightly(update: UpdateCheck) -> bool:
 
 
 def _scheduler(report: Report, evidence: Evidence) -> Diagnosis | None:
-    """The learning rate changes between two passes of a window, or there are several ticks for an update."""
+    """A scheduler changes the learning rate within a window, or ticks several times for an update.
+
+    A rate that the loop itself sets in each pass, as a function of progress, is right: the last one counts.
+    """
     updates, passes = evidence.recorder.updates, evidence.recorder.passes
     pairs = [(passes[a], passes[b]) for _window, js in evidence.inner_passes() for a, b in pairwise(js)]
     changed = [
         (a.learning_rate, b.learning_rate) for a, b in pairs if _differ(a.learning_rate, b.learning_rate)
     ]
     most = int(np.diff([u.ticks for u in updates]).max(initial=0))
-    if not changed and most < 2:
+    ticking = report.ticks is not None or evidence.recorder.calls.of("tick")
+    if most < 2 and not (changed and ticking):
         return None
     ticks = (
         _("up to {most} ticks for one update", most=most)
