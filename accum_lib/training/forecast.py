@@ -31,7 +31,8 @@ from accum_lib.training.settings import TrainingSettings
 
 SMALL = 5_000_000  # parameters; up to there a window is timed, beyond that it would take too long
 LOOKED_AT = 2_000_000  # examples of all epochs, to find where long texts stand: some seconds
-PASSES, TOKENS = 4, 1024  # forward passes that are timed, and the tokens of each, at most
+PASSES, TOKENS = 4, 256  # forward passes that are timed at once, and the tokens of each, at most
+ALIKE, WITHIN, MOST_SECONDS = 3, 1.15, 10.0  # so many times in a row agree to 15 %, or it took so long
 UPDATED = 4_000_000  # parameters of an update that is timed
 MOST_CLASSES = 8  # that are named one by one
 SIDE = 1024  # of the matrices whose product is timed
@@ -45,17 +46,23 @@ def forecast(
     beside = interpreter_bytes(loaded) if device == "cpu" else 0  # before anything runs
     n, b = len(train), settings.effective_batch_size
     updates = planned_windows(settings, n)
+    window, threads = typical_window(train, settings), torch.get_num_threads()
     if loaded.parameters <= SMALL and device == "cpu":
-        seconds = updates * timed_window(loaded.model, train, settings)
-        source = "measured: one window, times the number of updates"
+        seconds = until_stable(timed_window(loaded.model, train, settings, window), threads)
+        source = (
+            "measured now: windows, times the number of updates; the least on a machine without other work"
+        )
         source += " (without --compile)" * settings.compile
     elif device == "cpu" and peak <= room(loaded):
         give_freed_blocks_back()  # as the run will, which costs it time
-        seconds = updates * extrapolated_window(loaded.model, train, settings)
-        source = "an estimate: forward passes measured, a backward pass counted as two of them"
+        seconds = until_stable(extrapolated_window(loaded.model, train, settings, window), threads)
+        source = (
+            "an estimate: forward passes measured now, a backward pass counted as two of them; the least "
+        )
+        source += "on a machine without other work"
     else:
         prediction = predict_memory(loaded.model, train, settings, device)
-        seconds = updates * estimated_window(prediction, train, settings, device)
+        seconds = until_stable(estimated_window(prediction, train, settings, device))
         source = "an estimate, not measured: its arithmetic at the speed of a matrix product here"
     return TrainingPlan(
         data=data, model=loaded.name, num_samples=n, held_out=len(held_out),
@@ -68,7 +75,8 @@ def forecast(
         resident_bytes=resident_bytes(loaded) if device == "cpu" else 0,
         interpreter_bytes=beside,
         processes=parallel.on_this_machine() if device == "cpu" else 1,
-        disk_bytes=run_disk_bytes(loaded.model, settings, n), seconds=seconds, seconds_source=source,
+        disk_bytes=run_disk_bytes(loaded.model, settings, n),
+        seconds=(updates * seconds[0], updates * seconds[1]), seconds_source=source,
     )  # fmt: skip
 
 
@@ -199,40 +207,72 @@ def interpreter_bytes(loaded: Loaded) -> int:
     return psutil.Process().memory_info().rss - resident_bytes(loaded)
 
 
-def timed_window(model: nn.Module, task: Task, settings: TrainingSettings) -> float:
-    """Seconds of one window and its update, after one to warm up, on a copy of the model on the CPU."""
+def until_stable(times: Iterator[float], threads: int | None = None) -> tuple[float, float]:
+    """The least and the most of the last ``ALIKE`` times, once they agree; else of all but the first.
+
+    The first ones are slow: code, weights and threads come into use. On a busy machine times may never agree.
+
+    Args:
+        times: each is measured when it is asked for.
+        threads: that compute. The least then is what it would be if they had their processors for themselves:
+            a machine that is busy now need not be so later.
+    """
+    seen, started, used = list[float](), time.perf_counter(), time.process_time()
+    for seconds in times:
+        seen.append(seconds)
+        last = seen[-ALIKE:]
+        if len(last) == ALIKE and max(last) <= WITHIN * min(last):
+            break
+        if len(seen) >= ALIKE and time.perf_counter() - started > MOST_SECONDS:
+            last = seen[1:]
+            break
+    had = (time.process_time() - used) / max(time.perf_counter() - started, 1e-9)
+    return min(last) * (min(1.0, had / threads) if threads else 1.0), max(last)
+
+
+def typical_window(task: Task, settings: TrainingSettings) -> list[int]:
+    """The window whose texts have closest to as many tokens as those of the windows' mean."""
+    windows = windows_read(task, settings)
+    tokens = [sum(task.lengths[i] for i in window) for window in windows]
+    mean = sum(tokens) / len(tokens)
+    return min(zip(windows, tokens, strict=True), key=lambda each: abs(each[1] - mean))[0]
+
+
+def timed_window(
+    model: nn.Module, task: Task, settings: TrainingSettings, examples: Sequence[int]
+) -> Iterator[float]:
+    """Again and again, seconds of one window and its update, on a copy of the model on the CPU."""
     twin = copy.deepcopy(model)
     if settings.checkpointing:
         checkpoint(twin, longest_list(twin))
     optimizer = make_optimizer(twin, settings.learning_rate, settings.weight_decay)
-    examples, cutting = (
-        planned_order(task.lengths, settings, 0)[0], (settings.micro_batch_size, settings.by_tokens)
-    )  # fmt: skip
     loss_sum = in_precision(task.loss_sum, settings.dtype, "cpu")
-    with random_state.preserved():
-        for _ in range(2):
+    while True:
+        with random_state.preserved():
             started = time.perf_counter()
-            window = [task.batch(part) for part in task.passes(examples, *cutting)]
-            accumulate(twin, window, loss_sum, task.count)
+            passes = task.passes(examples, settings.micro_batch_size, settings.by_tokens)
+            accumulate(twin, [task.batch(part) for part in passes], loss_sum, task.count)
             apply_update(twin, optimizer, max_grad_norm=settings.max_grad_norm)
             seconds = time.perf_counter() - started
-    return seconds
+        yield seconds
 
 
-def extrapolated_window(model: nn.Module, task: Task, settings: TrainingSettings) -> float:
-    """Seconds of one window and its update on the CPU, from forward passes over parts of its micro-batches.
+def extrapolated_window(
+    model: nn.Module, task: Task, settings: TrainingSettings, examples: Sequence[int]
+) -> Iterator[float]:
+    """Again and again, seconds of one window and its update on the CPU, from forward passes over parts of it.
 
     Without gradients, they need no more memory than the weights, and take a third of a micro-batch's time: a
     backward pass has two products for each of the forward pass.
     """
-    first = planned_order(task.lengths, settings, 0)[0]
-    window = task.passes(first, settings.micro_batch_size, settings.by_tokens)
+    window = task.passes(examples, settings.micro_batch_size, settings.by_tokens)
     loss_sum = in_precision(task.loss_sum, settings.dtype, "cpu")
     looked_at = window[:: -(-len(window) // PASSES)]
-    with random_state.preserved(), torch.no_grad():
-        forward = [seconds_of(model, task, loss_sum, examples) for examples in looked_at]
     passes = 4 if settings.checkpointing else 3
-    return passes * sum(forward) / len(forward) * len(window) + update_seconds(model, settings)
+    while True:
+        with random_state.preserved(), torch.no_grad():
+            forward = [seconds_of(model, task, loss_sum, part) for part in looked_at]
+        yield passes * sum(forward) / len(forward) * len(window) + update_seconds(model, settings)
 
 
 def seconds_of(model: nn.Module, task: Task, loss_sum: LossSum, examples: Sequence[int]) -> float:
@@ -259,12 +299,16 @@ def update_seconds(model: nn.Module, settings: TrainingSettings) -> float:
     return seconds * total / matrix.numel()
 
 
-def estimated_window(prediction: Prediction, task: Task, settings: TrainingSettings, device: str) -> float:
-    """Seconds of one window, from its operations and how fast this device multiplies matrices."""
+def estimated_window(
+    prediction: Prediction, task: Task, settings: TrainingSettings, device: str
+) -> Iterator[float]:
+    """Again and again, seconds of one window from its operations and how fast this device multiplies."""
     operations = prediction.flops(*largest_window(settings, len(task)))
     read = [task.lengths[i] for i in examples_read(task, settings)]
     shorter = sum(read) / len(read) / max(read)  # the prediction is for the longest text
-    return operations * shorter / operations_per_second(device, settings.dtype or torch.float32)
+    dtype = settings.dtype or torch.float32
+    while True:
+        yield operations * shorter / operations_per_second(device, dtype)
 
 
 def operations_per_second(device: str, dtype: torch.dtype) -> float:
@@ -273,7 +317,7 @@ def operations_per_second(device: str, dtype: torch.dtype) -> float:
         a = torch.ones(SIDE, SIDE, device=device, dtype=dtype)
         _synchronize(a @ a)
         started, products = time.perf_counter(), 0
-        while time.perf_counter() - started < 0.2:
+        while time.perf_counter() - started < 0.1:
             _synchronize(a @ a)
             products += 1
     return 2 * SIDE**3 * products / (time.perf_counter() - started)
@@ -307,7 +351,7 @@ def explain_run(plan: TrainingPlan, free: float, free_on_disk: float) -> str:
             f"{max(0, free) / GIB:.2f} GiB are free for tensors: it {fits}",
             f"disk     up to {plan.disk_bytes / GIB:.2f} GiB for checkpoints and the model; "
             f"{free_on_disk / GIB:.2f} GiB are free{lacking}",
-            f"time     about {_duration(plan.seconds)} ({plan.seconds_source})",
+            f"time     {_range(*map(_duration, plan.seconds))} ({plan.seconds_source})",
         ]
     )
 
@@ -319,6 +363,10 @@ def _classes(classes: dict[str, int]) -> str:
     if len(shown) > MOST_CLASSES:
         shown = [*shown[: MOST_CLASSES // 2], "...", *shown[-MOST_CLASSES // 2 :]]
     return f"{len(classes)}, with these numbers of examples to train on: {', '.join(shown)}"
+
+
+def _range(least: str, most: str) -> str:
+    return f"about {least}" if least == most else f"{least} to {most}"
 
 
 def _duration(seconds: float) -> str:

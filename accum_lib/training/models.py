@@ -11,7 +11,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from accum_lib.training.data import TextData
+from accum_lib.training.data.packaged import files_of
 from accum_lib.training.data.tokenizer import load_tokenizer, train_tokenizer
 from accum_lib.words import _, first_line
 
@@ -76,8 +77,9 @@ def load_model(
     """A model for the task, with its tokenizer.
 
     Args:
-        source: "tiny", "base" or "large" (untrained RoBERTa, with a tokenizer trained on the data), a folder
-            that ``save_pretrained`` has written, or a name on the hub such as "FacebookAI/roberta-base".
+        source: "tiny", "base" or "large" (untrained RoBERTa, with a tokenizer trained on the data), "minilm"
+            (all-MiniLM-L6-v2, fetched once), a folder that ``save_pretrained`` has written, or a name on the
+            hub such as "FacebookAI/roberta-base".
         task: "classification" or "mlm".
         data: its labels make the classifier's classes; its training texts the tokenizer of untrained models.
         dropout: probability everywhere; None keeps the model's own (0.1 for RoBERTa).
@@ -85,7 +87,7 @@ def load_model(
 
     Raises:
         ValueError: the task is unknown, the data have no labels, or the checkpoint does not suit them.
-        OSError: there is no such checkpoint, or it has no safetensors.
+        OSError: there is no such checkpoint, or it has no safetensors, or "minilm" cannot be fetched.
     """
     _check(task, data, dropout)
     name = os.fspath(source)
@@ -93,6 +95,9 @@ def load_model(
         torch.manual_seed(seed)
         if name in SIZES:
             return _untrained(name, task, data, dropout)
+        if name == "minilm":
+            loaded = _from_checkpoint(os.fspath(files_of(name)), task, data, dropout)
+            return replace(loaded, name="all-MiniLM-L6-v2")
         return _from_checkpoint(name, task, data, dropout)
 
 

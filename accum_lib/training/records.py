@@ -114,7 +114,7 @@ class TrainingPlan:
         interpreter_bytes: what the process holds besides, measured before it begins; 0 on a GPU.
         processes: that share the memory, each of which needs as much; 1 on GPUs, of which each has its own.
         disk_bytes: that checkpoints and the trained model take at most.
-        seconds: for all updates, without evaluations.
+        seconds: the least and the most for all updates, without evaluations.
         seconds_source: how that number came about.
     """
 
@@ -138,7 +138,7 @@ class TrainingPlan:
     interpreter_bytes: int
     processes: int
     disk_bytes: int
-    seconds: float
+    seconds: tuple[float, float]
     seconds_source: str
 
     @property

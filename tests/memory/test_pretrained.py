@@ -209,16 +209,14 @@ def one_of(kind):
     return None
 
 
-def test_one_family_after_another_is_predicted_or_refused_in_a_sentence() -> None:
-    every_family_or_refused(("deberta", "gpt_neox", "llama", "mixtral", "opt"))
-
-
-@pytest.mark.slow
-def test_every_family_of_transformers_is_predicted_or_refused_in_a_sentence() -> None:
-    every_family_or_refused(sorted(CONFIG_MAPPING))
-
-
-def every_family_or_refused(families) -> None:
+@pytest.mark.parametrize(
+    "families",
+    [
+        pytest.param(("deberta", "llama", "opt"), id="three"),
+        pytest.param(sorted(CONFIG_MAPPING), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_every_family_of_transformers_is_predicted_or_refused_in_a_sentence(families) -> None:
     kinds = set().union(*(getattr(transformers, mapping) for mapping in MAPPINGS.values()))
     predicted, refused = [], {}
     for family in families:

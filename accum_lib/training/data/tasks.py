@@ -12,6 +12,7 @@ import hashlib
 import json
 import random
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -90,7 +91,11 @@ class Task:
             self.encoded.append(encoded)
             self.shortened += cut
         self.lengths = [len(e["input_ids"]) for e in self.encoded]
-        self.longest = max(self.lengths)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest example."""
+        return max(self.lengths)
 
     def __len__(self) -> int:
         return len(self.examples)
