@@ -13,6 +13,11 @@ PAIRS = [
         "test_drawn_rows_of_the_table_are_measured_again",
     ),
     (
+        "check/frameworks/test_apart.py",
+        "test_in_its_environment_a_framework_does_what_the_stored_table_says",
+        "test_an_adapter_gets_the_case_and_its_answer_is_a_row",
+    ),
+    (
         "training/saving/test_kills.py",
         "test_fifty_kills_leave_no_trace",
         "test_kills_at_places_leave_no_trace",

@@ -65,9 +65,12 @@ def add_to(commands: Any) -> None:
         help="try the installed frameworks",
         description="Runs the installed Transformers Trainer, Accelerate, Lightning and Fabric on ragged "
         "data, compares their updates with one big batch's in float64, and prints what the lens sees. With "
-        "--heads every class of the installed Transformers that takes labels, which takes a while.",
+        "--heads every class of the installed Transformers that takes labels, which takes a while. With "
+        "--framework others, each in an environment of its own, which is made at the first use.",
     )
     board.add_argument("--heads", action="store_true", help="measure every head of Transformers, tiny")
+    board.add_argument("--framework", metavar="NAME", help="one in an environment of its own; '*' takes all")
+    board.add_argument("--remove-environments", action="store_true", help="remove all these environments")
     board.add_argument("--only", metavar="PATTERN", help="classes or models such as 'Bert*' or whisper")
     board.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
     board.add_argument("--html", metavar="FILE", help="write a page to this file, too")
@@ -158,12 +161,16 @@ def run_scoreboard(arguments: argparse.Namespace) -> int:
     """Print the table; always 0, since a framework's fault is no failure of this command."""
     from accum_lib.extras import need
 
+    if arguments.framework or arguments.remove_environments:
+        need("accum scoreboard --framework", "check", "numpy")
+        return _apart(arguments)
     if arguments.heads:
         need("accum scoreboard --heads", "frameworks", "transformers", "accelerate")
         return _heads(arguments)
     for option in ("only", "csv", "html", "resume"):
         if getattr(arguments, option) is not None:
-            raise ValueError(f"--{option} is for the heads of Transformers: add --heads")
+            more = " or --framework" if option == "csv" else ""
+            raise ValueError(f"--{option} is for the heads of Transformers: add --heads{more}")
     need("accum scoreboard", "frameworks", "numpy", "sklearn", "transformers")
     from accum_lib.check.frameworks.scoreboard import ScoreRow, scoreboard, table
 
@@ -197,6 +204,27 @@ def _heads(arguments: argparse.Namespace) -> int:
     if arguments.html:
         board.write_html(pathlib.Path(arguments.html))
     print(f"{board.text()}\n\n{board.versions}\n{board.summary()}")
+    return 0
+
+
+def _apart(arguments: argparse.Namespace) -> int:
+    """Frameworks in environments of their own: the table of every case, then a line for each framework."""
+    from datetime import date
+
+    from accum_lib.check.frameworks.apart import board
+    from accum_lib.check.frameworks.apart.environments import remove_environments
+
+    rows: list[board.Row] = []
+    for framework in board.chosen(arguments.framework) if arguments.framework else []:
+        print(f"{framework.name}: {', '.join(framework.requirements)}", file=sys.stderr, flush=True)
+        rows += board.rows(framework)
+    if rows:
+        print(f"{board.text(rows)}\n\n{board.summary(rows)}")
+    if arguments.csv:
+        board.write_csv(pathlib.Path(arguments.csv), str(date.today()), rows)
+    if arguments.remove_environments:
+        removed = remove_environments()
+        print(f"removed: {', '.join(removed)}" if removed else "there is no environment to remove")
     return 0
 
 

@@ -1,0 +1,169 @@
+"""An environment for each framework, made with ``uv`` at the first use, and its adapter run in it."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from accum_lib.check.frameworks.apart.cases import ArrayCase
+
+FOLDER = "ACCUM_ENVIRONMENTS"  # of the environment: where they are, other than in the user's cache
+ADAPTERS = pathlib.Path(__file__).with_name("adapters")
+PYTHON, TORCH, NUMPY = "3.11", "torch==2.13.0", "numpy==2.4.6"
+LIMIT_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A framework in an environment of its own.
+
+    Attributes:
+        name: as it is shown.
+        adapter: the script that runs its loop.
+        requirements: pinned; the first is the framework.
+        remedy: in a few words, or "none, because ...".
+    """
+
+    name: str
+    adapter: str
+    requirements: tuple[str, ...]
+    remedy: str
+
+    @property
+    def package(self) -> str:
+        """The framework's name in a requirement."""
+        return self.requirements[0].partition("==")[0]
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where its environment is, made or not; another version has another."""
+        return environments() / self.requirements[0].replace("==", "-")
+
+    @property
+    def python(self) -> pathlib.Path:
+        """Its interpreter."""
+        inside = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+        return self.folder / inside
+
+    def make(self) -> None:
+        """Make the environment, if it is not there.
+
+        Raises:
+            RuntimeError: something can't be installed.
+        """
+        done = self.folder / "made"
+        if done.exists():
+            return
+        self.remove()
+        uv = shutil.which("uv") or shutil.which("uv", path=str(pathlib.Path(sys.executable).parent))
+        if uv is None:
+            raise RuntimeError("environments of frameworks are made with uv: pip install uv")
+        packages = ["pip", "install", "-q", "--python", str(self.python)]
+        if links := os.environ.get("PIP_FIND_LINKS"):
+            packages += ["--find-links", links]
+        for command in (
+            ["venv", "-q", "--python", PYTHON, str(self.folder)],
+            [*packages, *self.requirements],
+        ):
+            ran = subprocess.run([uv, *command], capture_output=True, text=True)
+            if ran.returncode:
+                why = (ran.stderr.strip().splitlines() or ["uv says nothing"])[0]
+                self.remove()
+                raise RuntimeError(f"{self.requirements[0]} can't be installed: {why}")
+        done.touch()
+
+    def remove(self) -> None:
+        """Remove the environment, if there is one."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def run(self, cases: Sequence[ArrayCase]) -> list[dict[str, Any]]:
+        """What the adapter gives back for each case: ``documented``, and ``mended`` where it can be.
+
+        Raises:
+            RuntimeError: the adapter has failed as a whole.
+        """
+        return run_adapter(self.python, ADAPTERS / self.adapter, cases)
+
+
+def run_adapter(
+    python: pathlib.Path, adapter: pathlib.Path, cases: Sequence[ArrayCase]
+) -> list[dict[str, Any]]:
+    """Run an adapter with this interpreter, in a folder of its own.
+
+    Raises:
+        RuntimeError: it has failed as a whole.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = pathlib.Path(folder, "cases.json"), pathlib.Path(folder, "found.json")
+        given.write_text(json.dumps([case.as_dict() for case in cases]))
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        quiet = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
+        ran = subprocess.run(
+            [str(python), str(adapter), str(given), str(found)], cwd=folder, env={**kept, **quiet},
+            capture_output=True, text=True, timeout=LIMIT_SECONDS,
+        )  # fmt: skip
+        if ran.returncode:
+            why = (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]
+            raise RuntimeError(f"{adapter.name} failed: {why}")
+        answers: list[dict[str, Any]] = json.loads(found.read_text())
+        return answers
+
+
+def environments() -> pathlib.Path:
+    """The folder of all environments: ``ACCUM_ENVIRONMENTS``, or in the user's cache."""
+    if given := os.environ.get(FOLDER):
+        return pathlib.Path(given).expanduser().resolve()
+    if os.name == "nt":
+        cache = pathlib.Path(os.environ.get("LOCALAPPDATA", "~"))
+    else:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    return cache.expanduser() / "accum" / "environments"
+
+
+def remove_environments() -> list[str]:
+    """Remove those of the table, whatever their version; the names of the folders that were there."""
+    packages = {each.package for each in FRAMEWORKS}
+    root = environments()
+    found = [
+        each for each in (root.iterdir() if root.exists() else [])
+        if each.is_dir() and each.name.rpartition("-")[0] in packages
+    ]  # fmt: skip
+    for each in found:
+        shutil.rmtree(each)
+    return sorted(each.name for each in found)
+
+
+FRAMEWORKS = [
+    Apart(
+        "optax MultiSteps", "with_optax.py", ("optax==0.2.8", "jax==0.10.2", NUMPY),
+        "MultiSteps(use_grad_mean=False), a schedule of the windows' lengths; shares of the window's rows",
+    ),
+    Apart(
+        "PyTorch Ignite", "with_ignite.py", ("pytorch-ignite==0.5.5", TORCH, NUMPY),
+        "an Engine whose batch is a window; each loss sum over the window's rows",
+    ),
+    Apart(
+        "Keras on torch", "with_keras.py", ("keras==3.15.1", TORCH, NUMPY),
+        "reduction='sum', sample weights of K / rows of the window, batches of no weight at the end; "
+        "the average in a callback",
+    ),
+    Apart(
+        "fastai", "with_fastai.py", ("fastai==2.8.12", TORCH, NUMPY),
+        "a callback instead of GradientAccumulation: shares of the window's rows, a step at its end",
+    ),
+    Apart(
+        "MMEngine", "with_mmengine.py", ("mmengine-lite==0.10.7", TORCH, NUMPY),
+        "OptimWrapper's backward, step and zero_grad by window; each loss sum over the window's rows",
+    ),
+    Apart(
+        "PaddlePaddle", "with_paddle.py", ("paddlepaddle==3.3.1", "setuptools==80.10.2", NUMPY),
+        "a loop of one's own in place of Model.fit; each loss sum over the window's rows",
+    ),
+]  # fmt: skip

@@ -1,0 +1,190 @@
+"""Frameworks in environments of their own: the comparison on loops of ours, right and wrong, and theirs."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accum_lib.__main__ import main
+from accum_lib.check.frameworks.apart import board, environments
+from accum_lib.check.frameworks.apart import compare as comparing
+from accum_lib.check.frameworks.apart.cases import array_case, array_cases
+from accum_lib.check.frameworks.apart.compare import compare
+from accum_lib.check.frameworks.apart.environments import FRAMEWORKS, run_adapter
+
+STORED = Path(__file__).resolve().parents[3] / "docs" / "frameworks.csv"
+PAGE = STORED.with_suffix(".md")
+RAGGED = array_case("ragged, tail", 3, 8, ragged=True)
+EVEN = array_case("even, tail", 3, 8, ragged=False)
+
+
+def trained(case, weigh, carry=False, drop=False):
+    """The updates of a loop whose micro-batches count as ``weigh(window)`` says."""
+    parameters, updates, total, kept = case.start(), [], len(case.labels), []
+    for epoch in range(case.epochs):
+        for window in case.windows():
+            short = len(window) < case.accumulation_steps
+            if short and (drop or carry):
+                kept = list(window) if carry else []
+                continue
+            weights = np.zeros(total)
+            weights[list(window)] = weigh(case, window)
+            weights[kept] += 1 / case.accumulation_steps
+            kept = []
+            parameters = parameters - case.rate * weights @ case.means(parameters)
+            updates.append((epoch * total + window.stop, parameters.tolist()))
+    return {"dtype": "float64", "updates": updates}
+
+
+def shares(case, window):
+    return case.counts[list(window)] / case.counts[list(window)].sum()
+
+
+WRONG = {
+    comparing.MEAN_OF_MEANS: dict(weigh=lambda case, w: 1 / len(w)),
+    comparing.SUM_OF_MEANS: dict(weigh=lambda case, w: 1.0),
+    comparing.TAIL_BY_K: dict(weigh=lambda case, w: 1 / case.accumulation_steps),
+    f"3 {comparing.TIMES}": dict(weigh=lambda case, w: 3 * shares(case, w)),
+    comparing.OTHER_WEIGHTS: dict(weigh=lambda case, w: np.arange(1.0, len(w) + 1)),
+    comparing.CARRIED: dict(weigh=shares, carry=True),
+    comparing.DROPPED: dict(weigh=shares, drop=True),
+    comparing.NEVER_STEPS: dict(weigh=shares, drop=True),
+}
+
+
+def test_a_right_loop_is_exact() -> None:
+    for case in array_cases():
+        verdict = compare(case, trained(case, shares))
+        assert verdict.exact
+        assert verdict.error < 1e-12
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_named(name) -> None:
+    verdict = compare(RAGGED, trained(RAGGED, **WRONG[name]))
+    assert name in verdict.wrong
+    assert comparing.NO_SUM not in verdict.wrong
+
+
+def test_a_step_by_something_else_than_gradients_is_no_sum_of_them() -> None:
+    found = trained(RAGGED, shares)
+    found["updates"][1][1][0] += 0.01
+    assert comparing.NO_SUM in compare(RAGGED, found).wrong
+
+
+def test_a_loop_without_an_update_is_not_exact() -> None:
+    assert compare(EVEN, {"dtype": "float64", "updates": []}).wrong == (comparing.NO_UPDATE,)
+
+
+def test_an_average_of_every_micro_batch_is_told_from_one_of_every_update() -> None:
+    found = {**trained(EVEN, shares), "momentum": 0.9}
+    for turns, wrong in ((1, ()), (3, (comparing.AVERAGE,))):
+        average = np.array(found["updates"][0][1])
+        for _, after in found["updates"][1:]:
+            for _ in range(turns):
+                average = 0.9 * average + 0.1 * np.array(after)
+        assert compare(EVEN, {**found, "average": average.tolist()}).wrong == wrong
+
+
+def test_the_written_out_gradient_is_that_of_the_loss() -> None:
+    def loss(parameters) -> float:
+        logits = np.array(EVEN.inputs[0]) @ parameters[:60].reshape(15, 4) + parameters[60:]
+        return float(np.mean(np.log(np.exp(logits).sum(1)) - logits[range(4), EVEN.labels[0]]))
+
+    start, nudge = EVEN.start(), np.eye(64)[5] * 1e-5
+    slope = (loss(start + nudge) - loss(start - nudge)) / 2e-5
+    assert abs(slope - EVEN.means(start)[0][5]) < 1e-9
+
+
+ADAPTER = """
+import json
+from adapter import serve
+
+def documented(case):
+    if case["name"].startswith("even"):
+        raise ValueError("no even data")
+    return {"updates": json.load(open(__file__ + ".json"))}
+
+serve(documented)
+"""
+
+
+def test_an_adapter_gets_the_case_and_its_answer_is_a_row(tmp_path) -> None:
+    source = environments.ADAPTERS / "adapter.py"
+    (tmp_path / "adapter.py").write_text(source.read_text())
+    script = tmp_path / "with_fake.py"
+    script.write_text(ADAPTER)
+    Path(f"{script}.json").write_text(
+        json.dumps(trained(RAGGED, WRONG[comparing.MEAN_OF_MEANS]["weigh"])["updates"])
+    )
+    answers = run_adapter(Path(sys.executable), script, [RAGGED, EVEN])
+    rows = [board.row_of("fake", "1", c, a) for c, a in zip([RAGGED, EVEN], answers, strict=True)]
+    assert comparing.MEAN_OF_MEANS in rows[0].wrong
+    assert rows[1].reason == "ValueError: no even data"
+    assert "not run: ValueError: no even data" in board.text(rows)
+    assert "| fake 1 | 0 of 1 |" in board.summary(rows)
+    script.write_text("raise SystemExit('broken')")
+    with pytest.raises(RuntimeError, match=r"with_fake\.py failed: broken"):
+        run_adapter(Path(sys.executable), script, [RAGGED])
+
+
+def test_what_can_not_be_installed_is_a_row_with_the_reason(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv(environments.FOLDER, str(tmp_path))
+    monkeypatch.setattr(environments.shutil, "which", lambda *_, **__: None)
+    (row,) = board.rows(FRAMEWORKS[0])
+    assert row.reason == "environments of frameworks are made with uv: pip install uv"
+    assert "not run" in board.text([row])
+
+
+def test_all_environments_are_removed_and_nothing_else(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv(environments.FOLDER, str(tmp_path))
+    for name in ("optax-0.2.8", "optax-0.1", "mine-1"):
+        (tmp_path / name).mkdir()
+    assert main(["scoreboard", "--remove-environments"]) == 0
+    assert capsys.readouterr().out == "removed: optax-0.1, optax-0.2.8\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["mine-1"]
+    assert main(["scoreboard", "--remove-environments"]) == 0
+
+
+def test_a_framework_that_is_not_in_the_table_is_named(capsys) -> None:
+    with pytest.raises(ValueError, match="'nope' names none of optax, "):
+        board.chosen("nope")
+    assert [each.name for each in board.chosen("KERAS")] == ["Keras on torch"]
+
+
+def stored() -> list[dict[str, str]]:
+    """The committed table."""
+    return list(csv.DictReader(STORED.read_text().splitlines()[1:]))
+
+
+def test_the_stored_table_has_every_framework_and_every_case() -> None:
+    for each in FRAMEWORKS:
+        rows = [r for r in stored() if r["framework"] == each.name]
+        assert {r["version"] for r in rows} == {each.requirements[0].partition("==")[2]}
+        assert len(rows) >= 20 or rows[0]["reason"]
+
+
+def test_the_page_has_the_stored_table_in_short() -> None:
+    rows = [
+        board.Row(**{
+            **r, **{k: float(r[k]) if r[k] else None for k in ("factor", "error", "mended")}
+        })
+        for r in stored()
+    ]  # fmt: skip
+    assert board.summary(rows) in PAGE.read_text()
+    assert board.summary(rows[:-1]) not in PAGE.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("each", FRAMEWORKS, ids=lambda each: each.requirements[0])
+def test_in_its_environment_a_framework_does_what_the_stored_table_says(each) -> None:
+    rows = list(board.rows(each))
+    if rows[0].reason and "can't be installed" in rows[0].reason:
+        pytest.skip(rows[0].reason)
+    then = [r for r in stored() if r["framework"] == each.name]
+    assert [(r.case, r.wrong, r.still_wrong) for r in rows] == [
+        (r["case"], r["wrong"], r["still_wrong"]) for r in then
+    ]
