@@ -38,8 +38,12 @@ BROUGHT_BY = {  # belongs to a package that is named, and to whose interface
 
 
 def imported(folder: pathlib.Path) -> set[str]:
-    """The packages that the code names in an import, at the top of a module or within a function."""
-    nodes = [node for file in folder.rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
+    """The packages that the code names in an import, at the top of a module or within a function.
+
+    Adapters are left out: each runs in an environment of its framework's, which pins what it imports.
+    """
+    files = [file for file in folder.rglob("*.py") if file.parent.name != "adapters"]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [str(n.module) for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 0]
     return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {folder.name}
