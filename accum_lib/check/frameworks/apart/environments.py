@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accum_lib.check.frameworks.apart.cases import ArrayCase
+from accum_lib.machine import cache_folder
 
 FOLDER = "ACCUM_ENVIRONMENTS"  # of the environment: where they are, other than in the user's cache
 ADAPTERS = pathlib.Path(__file__).with_name("adapters")
@@ -120,11 +121,7 @@ def environments() -> pathlib.Path:
     """The folder of all environments: ``ACCUM_ENVIRONMENTS``, or in the user's cache."""
     if given := os.environ.get(FOLDER):
         return pathlib.Path(given).expanduser().resolve()
-    if os.name == "nt":
-        cache = pathlib.Path(os.environ.get("LOCALAPPDATA", "~"))
-    else:
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
-    return cache.expanduser() / "accum" / "environments"
+    return cache_folder() / "environments"
 
 
 def remove_environments() -> list[str]:
