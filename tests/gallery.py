@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from made_races import races
+from made_races import claim_races, races
 from made_trials import trial
 
 from accum_lib.check.faults import FAULTS
@@ -37,14 +37,14 @@ from accum_lib.lessons.roberta.explorer import fixed_batch_explorer
 from accum_lib.lessons.three_descents import questions as descents
 from accum_lib.lessons.three_descents.explorer import descents_explorer, moments_explorer
 from accum_lib.lessons.three_descents.measure import DescentComparison
+from accum_lib.lessons.two_claims.explorer import claims_explorer
+from accum_lib.lessons.two_claims.measure import ClaimRaces
 from accum_lib.lessons.variance import questions as variance  # fmt: skip
 from accum_lib.lessons.variance.explorer import (
-    claims_explorer,
     races_explorer,
     variance_explorer,
 )
 from accum_lib.lessons.variance.measure import VarianceLab
-from accum_lib.lessons.variance.record import Races
 from accum_lib.lessons.when_it_breaks import questions as pitfalls
 from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, sightings_explorer
 from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, UNITS
@@ -80,10 +80,10 @@ def traffic() -> Lab:
     return Lab(2, tuple(every), np.ones(1), np.ones(1), (), 0.0)
 
 
-def claimed() -> Races:
+def claimed() -> ClaimRaces:
     """Three recipes each, whose names are the same in every language."""
-    named = dict(zip("αβγ", races().scaling.values(), strict=True))
-    return replace(races(), scaling=named, small=named)
+    named = dict(zip("αβγ", claim_races().scaling.values(), strict=True))
+    return replace(claim_races(), scaling=named, small=named)
 
 
 def trials() -> Trials:

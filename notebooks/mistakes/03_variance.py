@@ -31,19 +31,17 @@ WRONG = {
         (lambda m, k, s, w: 1.7, "two expectations"),
         (lambda m, k, s, w: 1 / 0, "raised ZeroDivisionError"),
     ],
-    "check_beta2": [
-        (lambda beta2, base, batch: ..., "returns nothing yet"),
-        (lambda beta2, base, batch: beta2, "as many updates as before"),
+    "check_fall": [
+        (lambda b, large, n: ..., "returns nothing yet"),
+        (lambda b, large, n: large / b, "N without end"),
+        (lambda b, large, n: (large / b) ** 0.5, "the standard deviation falls"),
+        (lambda b, large, n: b / large * (n - large) / (n - b), "Upside down"),
         (
-            lambda beta2, base, batch: beta2 ** (base / batch),
-            "fewer updates to forget, not more",
+            lambda b, large, n: (large / b * (n - b) / (n - large)) ** 0.5,
+            "the standard deviation falls",
         ),
-        (lambda beta2, base, batch: 1 - (1 - beta2) * batch / base, "but only close"),
-        (
-            lambda beta2, base, batch: 1 - (1 - beta2) * (batch / base) ** 0.5,
-            "forgets half within",
-        ),
-        (lambda beta2, base, batch: beta2 * batch, "not between 0 and 1"),
-        (lambda beta2: beta2, "raised TypeError"),
+        (lambda b, large, n: (n - b) / (n - large), "now those of 1/B"),
+        (lambda b, large, n: large - b, "at the smaller batch by that"),
+        (lambda b, large: large / b, "raised TypeError"),
     ],
 }

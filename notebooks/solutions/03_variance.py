@@ -12,5 +12,5 @@ def noise_scale(micro_batch_size, steps, mean_square, whole):
     return trace / squared_norm
 
 
-def beta2(reference, reference_batch, batch):
-    return reference ** (batch / reference_batch)
+def fall(batch_size, larger, num_samples):
+    return larger / batch_size * (num_samples - batch_size) / (num_samples - larger)

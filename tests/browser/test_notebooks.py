@@ -22,26 +22,21 @@ from accum_lib.lessons.equivalence.explorer import microscope_explorer
 from accum_lib.lessons.memory.explorer import memory_explorer, planner_explorer
 from accum_lib.lessons.roberta.explorer import fixed_batch_explorer
 from accum_lib.lessons.three_descents.explorer import descents_explorer, moments_explorer
-from accum_lib.lessons.variance.claims import race_all
-from accum_lib.lessons.variance.explorer import (
-    claims_explorer,
-    races_explorer,
-    variance_explorer,
-)
+from accum_lib.lessons.two_claims.explorer import claims_explorer
+from accum_lib.lessons.variance.explorer import races_explorer, variance_explorer
 from accum_lib.lessons.variance.measure import VarianceLab
 from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, sightings_explorer
 
 pytestmark = pytest.mark.browser
 
-LAB, RACES = cache(VarianceLab), cache(race_all)  # once for all explorers of a notebook
+LAB = cache(VarianceLab)  # once for all explorers of a notebook
 EXPLORERS = {
     "00_start_here": [moments_explorer],
     "01_three_descents": [descents_explorer],
     "02_equivalence": [microscope_explorer],
     "03_variance": [
         lambda: variance_explorer(LAB()),
-        lambda: races_explorer(RACES()),
-        lambda: claims_explorer(RACES()),
+        races_explorer,
     ],
     "04_memory": [memory_explorer, planner_explorer],
     "05_when_it_breaks": [clues_explorer, sightings_explorer],
@@ -49,6 +44,7 @@ EXPLORERS = {
     "07_beyond_text": [norm_explorer, weighting_explorer, speech_explorer],
     "08_distributed": [lambda: traffic_explorer(measure_here()), forecast_explorer],
     "09_choose_k": [choose_k_explorer, trial_explorer],
+    "11_two_claims": [claims_explorer],
 }
 # Curves that are errors of rounding: another process rounds otherwise.
 SHOWS_ROUNDING = {"02_equivalence", "06_roberta", "07_beyond_text"}

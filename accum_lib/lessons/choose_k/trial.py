@@ -19,9 +19,9 @@ import torch
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.lessons.choose_k.record import Trial, Trials
 from accum_lib.lessons.choose_k.subjects import HELD_OUT, TEXTS, TOKENS, pilot, subject
-from accum_lib.lessons.variance.claims import to_target
 from accum_lib.lessons.variance.races import Recipe, Replicas, Tell, evaluations, race
 from accum_lib.lessons.variance.record import Race
+from accum_lib.lessons.variance.targets import to_target
 from accum_lib.machine import one_thread
 from accum_lib.memory.records import Clause
 from accum_lib.noise.records import NoiseScale

@@ -22,6 +22,7 @@ TOPICS = {  # under which name the reader's progress keeps a notebook's predicti
     "07_beyond_text": "beyond",
     "08_distributed": "communication",
     "09_choose_k": "advice",
+    "11_two_claims": "claims",
 }
 CHECKED = re.compile(r"^(check_\w+)\(", re.MULTILINE)
 NAMED = re.compile(r"[0-9][0-9]_\w+\.ipynb")  # 00_start_here.ipynb: not a copy that the reader has made

@@ -1,10 +1,9 @@
-"""Notebook 03: what B does to the noise of a gradient, and two published claims, tested."""
+"""Notebook 03: what B does to the noise of a gradient, and what it buys."""
 
 from accum_lib.lessons.variance import questions
-from accum_lib.lessons.variance.exercises import check_beta2, check_noise_scale, check_variance
+from accum_lib.lessons.variance.exercises import check_fall, check_noise_scale, check_variance
 from accum_lib.lessons.variance.explorer import (
     RaceTrack,
-    claims_explorer,
     races_explorer,
     variance_explorer,
 )
@@ -14,10 +13,9 @@ __all__ = [
     "RaceTrack",
     "VarianceLab",
     "accumulated_means",
-    "check_beta2",
+    "check_fall",
     "check_noise_scale",
     "check_variance",
-    "claims_explorer",
     "draw",
     "questions",
     "races_explorer",

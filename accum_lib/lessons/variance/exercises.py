@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cache
 
-import numpy as np
 import torch
 
 from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
@@ -82,7 +81,7 @@ def _variance_hint(given: float, b: int, n: int) -> str | None:
 
 @runs
 def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) -> Feedback:
-    """Exercise 2: ``noise_scale(micro_batch_size, steps, mean_square, whole)``, from norms alone.
+    """Exercise 3: ``noise_scale(micro_batch_size, steps, mean_square, whole)``, from norms alone.
 
     ``mean_square`` is the mean of the K micro-batch gradients' squared norms, ``whole`` that of their mean.
     The data are endless. Checked on the mean norms of 400 windows of real digits, drawn with replacement.
@@ -120,67 +119,57 @@ def check_noise_scale(noise_scale: Callable[[int, int, float, float], float]) ->
 
 
 @runs
-def check_beta2(beta2: Callable[[float, int, int], float]) -> Feedback:
-    """Exercise 3: ``beta2(reference, reference_batch, batch)`` with the same half-life in examples."""
-    given = beta2(0.95, 64, 64)
+def check_fall(fall: Callable[[int, int, int], float]) -> Feedback:
+    """Exercise 2: ``fall(batch_size, larger, num_samples)``: how many times as small the variance becomes.
+
+    Without replacement. Compared with 2,000 mini-batches each of 8 and of 32 out of 64 digits.
+    """
+    given = fall(8, 32, 64)
     if is_blank(given):
         return not_yet(_(BLANK))
-    for reference, base, batch in ((0.95, 64, 64), (0.95, 64, 1), (0.999, 8, 1024)):
-        given = beta2(reference, base, batch)
-        wanted = np.log(0.5) / np.log(reference) * base
-        if not 0 < given < 1:
-            return not_yet(
-                _(
-                    "for {reference} at B = {base}, at B = {batch} you say {given:.4g}: not between 0 and 1.",
-                    reference=reference,
-                    base=base,
-                    batch=batch,
-                    given=given,
-                )
-            )
-        found = np.log(0.5) / np.log(given) * batch
-        if abs(found / wanted - 1) > 1e-6:
+    for b, larger, n in ((8, 32, 64), (64, 256, 512), (1, 2, 1000)):
+        given, expected = fall(b, larger, n), larger / b * (n - b) / (n - larger)
+        if not abs(given / expected - 1) <= 1e-6:
             return not_yet(
                 sentences(
                     _(
-                        "{reference} at B = {base} forgets half within {wanted:,.0f} examples. Your "
-                        "{given:.5g} at B = {batch} does so within {found:,.0f}.",
-                        reference=reference,
-                        base=base,
-                        wanted=wanted,
+                        "from B = {b} to {larger} of N = {n} you say {given:.4g}.",
+                        b=b,
+                        larger=larger,
+                        n=n,
                         given=given,
-                        batch=batch,
-                        found=found,
                     ),
-                    _half_life_hint(given, reference, base, batch),
+                    _fall_hint(given, expected, larger / b),
                 )
             )
+    measured = _measured(8)[1] / _measured(32)[1]
     return right(
         _(
-            "At B = 1 it is {beta2:.5f}: the second moment forgets after as many examples.",
-            beta2=beta2(0.95, 64, 1),
+            "From B = 8 to 32 of N = 64: 7 times. On 2,000 measured mini-batches of each it is "
+            "{measured:.2f}.",
+            measured=measured,
         )
     )
 
 
-def _half_life_hint(given: float, reference: float, base: int, batch: int) -> str:
+def _fall_hint(given: float, expected: float, ratio: float) -> str:
     near = [
-        (reference, _("It forgets after as many updates as before; but each of them has other examples.")),
-        (reference ** (base / batch), _("A larger batch needs fewer updates to forget, not more.")),
-        (
-            1 - (1 - reference) * batch / base,
-            _("Scaling 1 - beta2 is close while it is small; but only close."),
-        ),
+        (ratio, _("So it is for N without end. Here the larger batch leaves fewer examples to chance.")),
+        (1 / expected, _("Upside down: it falls, and the question is how many times.")),
+        (expected**0.5, _("That is how the standard deviation falls.")),
+        (ratio**0.5, _("That is how the standard deviation falls.")),
+        (expected / ratio, _("The factors (1 - B/N) are right; now those of 1/B.")),
     ]
-    return next((hint for value, hint in near if abs(given - value) < 1e-12), "")
+    hint = next((hint for value, hint in near if abs(given / value - 1) < 1e-9), None)
+    return hint or _("Divide the formula of exercise 1 at the smaller batch by that at the larger.")
 
 
 @cache
-def _measured() -> tuple[float, float]:
-    """The trace of 64 digits' gradients, and how far 2,000 mini-batches of 32 are from their mean."""
+def _measured(batch_size: int = 32) -> tuple[float, float]:
+    """The trace of 64 digits' gradients, and how far 2,000 mini-batches are from their mean."""
     problem = Digits("mlp", torch.float64, 64)
     gradients = example_gradients(problem, problem.make_model())
-    batches = means(gradients, draw(64, 32, 2000))
+    batches = means(gradients, draw(64, batch_size, 2000))
     return from_gradients(gradients).trace, float((batches - gradients.mean(0)).square().sum(1).mean())
 
 

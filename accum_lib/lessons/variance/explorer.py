@@ -1,4 +1,4 @@
-"""The explorers of notebook 03: gradients under M, K and the way of sampling; the races and the claims."""
+"""The explorers of notebook 03: gradients under M, K and the way of sampling; the races."""
 
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -9,9 +9,9 @@ from IPython.display import display
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.variance import figure, race_figure
-from accum_lib.lessons.variance.claims import BASE_RATES, race_all, to_target
 from accum_lib.lessons.variance.measure import SAMPLINGS, VarianceLab
 from accum_lib.lessons.variance.record import Races
+from accum_lib.lessons.variance.targets import race_all, to_target
 from accum_lib.words import N_, _
 
 WORDS = (
@@ -52,7 +52,6 @@ RACE_CONTROLS = [
         "choice",
     ),
 ]
-CLAIMS: tuple[tuple[str, int | None], ...] = (("scaling", 1), ("scaling", 0), ("small", None))
 
 
 class Timed(Protocol):
@@ -126,16 +125,3 @@ def races_explorer(races: Races | None = None) -> GridExplorer:
         return race_figure.picture(races.plain, to_target(races.plain, target, rate), races.noise, rate)
 
     return GridExplorer(RACE_CONTROLS, picture_of)
-
-
-def claims_explorer(races: Races | None = None) -> GridExplorer:
-    """Two published claims: final held-out loss against B for three recipes each."""
-    races = races or race_all()
-
-    def picture_of(claim: tuple[str, int | None]) -> Picture:
-        name, rate = claim
-        return race_figure.claims_picture(getattr(races, name), rate)
-
-    words = [_("scaling from {rate} (Goyal)", rate=rate) for rate in reversed(BASE_RATES)]
-    words.append(_("small batches (Marek)"))
-    return GridExplorer([Control("claim", N_("Claim:"), CLAIMS, CLAIMS[0], words, "choice")], picture_of)

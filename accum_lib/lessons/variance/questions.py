@@ -3,10 +3,10 @@
 import numpy as np
 
 from accum_lib.lessons.kit.quiz import Quiz
-from accum_lib.lessons.variance.claims import to_target
 from accum_lib.lessons.variance.figure import GUESSES
 from accum_lib.lessons.variance.measure import VarianceLab
 from accum_lib.lessons.variance.record import Races
+from accum_lib.lessons.variance.targets import to_target
 from accum_lib.words import _, listed
 
 SMALL, LARGE, TARGET = 64, 1024, 0.6

@@ -1,4 +1,4 @@
-"""Races between batch sizes: loss against updates and examples, what a target took, published claims."""
+"""Races between batch sizes: loss against updates and examples, and what a target took."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.variance.record import NoiseOverTraining, Race, ToTarget
-from accum_lib.words import _, clauses, listed
+from accum_lib.words import _, clauses
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP, BOTTOM = (0.49, 0.8), (0.0, 0.31)
@@ -44,9 +44,9 @@ def picture(
         height=580,
         top=8,
         xaxis=theme.axis(_("optimizer updates"), LEFT, type="log", range=[0, 3.0], dtick=1),
-        yaxis=_loss_axis(TOP, "x"),
+        yaxis=loss_axis(TOP, "x"),
         xaxis2=theme.axis(_("examples seen"), LEFT, anchor="y2", type="log", range=[0.8, 4.8], dtick=1),
-        yaxis2=_loss_axis(BOTTOM, "x2"),
+        yaxis2=loss_axis(BOTTOM, "x2"),
         xaxis3=_size_axis(found.batch_sizes),
         yaxis3=theme.axis(_("examples to target"), TOP, anchor="x3", type="log", range=[1.7, 5.1], dtick=1),
         xaxis4=theme.axis(_("held-out loss (training goes right), nats"), RIGHT, anchor="y4", type="log",
@@ -83,53 +83,6 @@ def summary(found: ToTarget, noise: NoiseOverTraining, rate: float | None) -> st
         critical=critical,
         scale=noise_at(noise, found.target),
     )
-
-
-def claims_picture(recipes: dict[str, tuple[Race, ...]], rate: int | None) -> Picture:
-    """Draw the final held-out loss against B for three recipes; strokes show the spread of the seeds.
-
-    Args:
-        recipes: for each recipe, in words, a race for each batch size.
-        rate: which of each race's rates; None: the one that is best at the end.
-    """
-    data: list[dict[str, Any]] = []
-    for (name, races), (colour, dash, symbol) in zip(recipes.items(), STYLES[1:], strict=False):
-        sizes = [race.batch_size for race in races]
-        ends = [_end(race, rate) for race in races]
-        data.append(_strokes(sizes, ends, "", colour))
-        means = [float(e.mean()) for e in ends]
-        data.append(theme.line(sizes, means, "", _(name), colour, dash, "lines+markers", symbol, 9))
-    ticks = sorted({race.batch_size for races in recipes.values() for race in races})
-    examples = next(iter(recipes.values()))[-1].examples[-1]
-    layout = theme.layout(
-        height=330,
-        top=8,
-        xaxis=theme.axis(_("effective batch size B, examples"), (0.0, 1.0), type="log",
-                         range=[float(np.log10(ticks[0])) - 0.1, float(np.log10(ticks[-1])) + 0.1],
-                         tickvals=ticks, ticktext=[str(t) for t in ticks]),
-        yaxis=_loss_axis((0.0, 0.84), "x"),
-    )  # fmt: skip
-    return Picture(data, layout, claims_summary(recipes, rate, int(examples)))
-
-
-def claims_summary(recipes: dict[str, tuple[Race, ...]], rate: int | None, examples: int) -> str:
-    """The final losses in words."""
-    words = []
-    for name, races in recipes.items():
-        ends = listed([_("{loss:.2f} at B = {b}", loss=_end(r, rate).mean(), b=r.batch_size) for r in races])
-        words.append(_("{name}: {ends}", name=_(name), ends=ends))
-    at = _("each at its best rate, ") if rate is None else ""
-    return _(
-        "Held-out loss after about {examples:,} examples, {at}mean of the seeds. {recipes}.",
-        examples=examples,
-        at=at,
-        recipes=_(". ").join(words),
-    )
-
-
-def _end(race: Race, rate: int | None) -> np.ndarray:
-    """The final losses of the seeds, at one rate or at the best."""
-    return np.minimum(race.losses[-1, race.best if rate is None else rate], HIGHEST)
 
 
 def noise_at(noise: NoiseOverTraining, loss: float) -> float:
@@ -175,7 +128,7 @@ def _to_target(found: ToTarget, noise: NoiseOverTraining) -> list[dict[str, Any]
         theme.line(
             found.batch_sizes, found.fitted_examples, "3", _("fit: Eₘᵢₙ + Sₘᵢₙ·B"), theme.SKY, "solid"
         ),
-        _strokes(list(found.batch_sizes), seeds, "3", theme.PURPLE),
+        strokes(list(found.batch_sizes), seeds, "3", theme.PURPLE),
         theme.line(
             found.batch_sizes,
             examples,
@@ -204,7 +157,7 @@ def _noise(noise: NoiseOverTraining, target: float) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _strokes(sizes: list[Any], seeds: list[np.ndarray], panel: str, colour: str) -> dict[str, Any]:
+def strokes(sizes: list[Any], seeds: list[np.ndarray], panel: str, colour: str) -> dict[str, Any]:
     """A vertical stroke at each size, from the lowest seed to the highest."""
     x = np.repeat(np.asarray(sizes, dtype=float), 3)
     y = np.array([[s.min(), s.max(), np.nan] for s in seeds]).ravel()
@@ -218,7 +171,8 @@ def _size_axis(sizes: np.ndarray) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _loss_axis(domain: tuple[float, float], anchor: str) -> dict[str, Any]:
+def loss_axis(domain: tuple[float, float], anchor: str) -> dict[str, Any]:
+    """A logarithmic axis of held-out loss, the same in every picture of a race."""
     return theme.axis(
         _("held-out loss, nats"), domain, anchor=anchor, type="log", range=LOSS_RANGE, tickvals=LOSS_TICKS,
         ticktext=[str(t) for t in LOSS_TICKS],

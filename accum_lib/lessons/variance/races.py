@@ -4,8 +4,9 @@ A copy meets its own weights and its own examples only: the summed loss is a sum
 gradient that ``accumulate`` leaves for a copy is the one that it would have alone.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -150,6 +151,9 @@ class Recipe:
         return min(1.0, (update + 1) / self.warm_up) if self.warm_up else 1.0
 
 
+Job = tuple[Replicas, int, Recipe, int]  # what ``race`` takes
+
+
 def race(
     replicas: Replicas, batch_size: int, recipe: Recipe, updates: int, tell: Tell | None = None,
     micro_batch_size: int = LARGEST_MICRO_BATCH,
@@ -197,3 +201,34 @@ def evaluations(updates: int) -> int:
 
 def _looks(updates: int) -> set[int]:
     return set(np.geomspace(1, updates, EVALUATIONS).round().astype(int).tolist())
+
+
+def race_each(groups: Mapping[str, Sequence[Job]], tell: Tell | None = None) -> dict[str, tuple[Race, ...]]:
+    """Run named groups of races; one that several groups contain is run once, under each group's recipe."""
+    known: dict[tuple, Race] = {}
+
+    def run(job: Job) -> Race:
+        if _key(job) not in known:
+            known[_key(job)] = race(*job, tell=tell)
+        return replace(known[_key(job)], recipe=job[2].name)
+
+    return {name: tuple(map(run, jobs)) for name, jobs in groups.items()}
+
+
+def total_evaluations(groups: Mapping[str, Sequence[Job]]) -> int:
+    """How often ``race_each`` calls ``tell``."""
+    return sum(
+        evaluations(updates) for *_, updates in {_key(job) for jobs in groups.values() for job in jobs}
+    )
+
+
+def counted(tell: Callable[[float], None] | None, total: int) -> Tell:
+    """What to call ``total`` times, so that ``tell`` hears the share that is done."""
+    done = itertools.count(1)
+    return lambda: tell(next(done) / total) if tell else None
+
+
+def _key(job: Job) -> tuple:
+    """What decides a race, whatever it is called; the number of updates comes last."""
+    replicas, batch_size, recipe, updates = job
+    return replicas.rates, replicas.seeds, batch_size, replace(recipe, name=""), updates

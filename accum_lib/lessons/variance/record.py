@@ -182,14 +182,10 @@ class Races:
 
     Attributes:
         plain: SGD at every batch size, until well trained.
-        scaling: the claim of linear scaling: for each recipe, a race for each batch size.
-        small: the claim that small batches train well: the same.
         noise: along one run.
         seconds: what it all took.
     """
 
     plain: tuple[Race, ...]
-    scaling: dict[str, tuple[Race, ...]]
-    small: dict[str, tuple[Race, ...]]
     noise: NoiseOverTraining
     seconds: float

@@ -1,15 +1,16 @@
-"""Notebook 03's figures: they draw what the records hold, name their axes, and say the same in words."""
+"""Figures of the races: they draw what the records hold, name their axes, and say the same in words."""
 
 import numpy as np
 import pytest
-from made_races import races
+from made_races import claim_races, races
 from stills import seen
 
 from accum_lib.lessons.kit.still import png
+from accum_lib.lessons.two_claims import figure as claims_figure
 from accum_lib.lessons.variance import figure
 from accum_lib.lessons.variance import race_figure as races_figure
-from accum_lib.lessons.variance.claims import to_target
 from accum_lib.lessons.variance.measure import VarianceLab
+from accum_lib.lessons.variance.targets import to_target
 
 LAB = VarianceLab(num_samples=64, draws=60)
 
@@ -28,7 +29,7 @@ PICTURES = {
     "all": (cloud(64), 6),
     "sorted": (cloud(8, "sorted by class"), 6),
     "races": (race_picture(), 8),
-    "claims": (races_figure.claims_picture(races().small, None), 2),
+    "claims": (claims_figure.picture(claim_races().small, None), 2),
 }
 by_picture = pytest.mark.parametrize(("picture", "axes"), PICTURES.values(), ids=PICTURES)
 
@@ -92,10 +93,10 @@ def test_the_noise_scale_between_two_looks_is_on_the_line() -> None:
 
 
 def test_the_claims_ends_are_said() -> None:
-    picture = races_figure.claims_picture(races().small, None)
-    last = races().small["one"][0]
+    picture = claims_figure.picture(claim_races().small, None)
+    last = claim_races().small["one"][0]
     assert f"one: {last.losses[-1, last.best].mean():.2f} at B = 4" in picture.summary
     assert "at its best rate" in picture.summary
-    fixed = races_figure.claims_picture(races().small, 0).summary
+    fixed = claims_figure.picture(claim_races().small, 0).summary
     assert f"one: {last.losses[-1, 0].mean():.2f} at B = 4" in fixed
     assert "best rate" not in fixed

@@ -6,10 +6,10 @@ import torch
 from reference import relative_error
 
 from accum_lib.accumulate import accumulate
-from accum_lib.lessons.variance import claims as module
-from accum_lib.lessons.variance.claims import critical_batch, held_in_examples, race_all, to_target
+from accum_lib.lessons.variance import targets as module
 from accum_lib.lessons.variance.races import Recipe, Replicas, race
 from accum_lib.lessons.variance.record import Race
+from accum_lib.lessons.variance.targets import critical_batch, race_all, to_target
 from accum_lib.machine import one_thread
 from accum_lib.problems.digits import Digits
 
@@ -151,21 +151,12 @@ def test_the_fit_finds_the_hyperbola_that_made_the_numbers() -> None:
     assert only_updates == pytest.approx((0, 30))
 
 
-def test_the_half_life_is_held_in_examples() -> None:
-    halves = [np.log(0.5) / np.log(held_in_examples(b)) * b for b in (1, 8, 64)]
-    assert halves == pytest.approx([halves[-1]] * 3)
-    assert held_in_examples(64) == 0.95
-
-
 @pytest.fixture(scope="module")
 def quick():
     """All races of the notebook, far shorter."""
     patch = pytest.MonkeyPatch()
     patch.setattr(module, "PLAIN", {16: 30, 64: 20, 256: 10})
     patch.setattr(module, "PLAIN_SEEDS", 2)
-    patch.setattr(module, "SCALING", (16, 704))
-    patch.setattr(module, "SCALING_EPOCHS", 1)
-    patch.setattr(module, "ADAM_RATES", {8: (1e-2,), 64: (3e-2,)})
     patch.setattr(module, "LOOKS", (8, 16))
     shares = []
     yield race_all(shares.append), shares
@@ -175,15 +166,9 @@ def quick():
 def test_all_races_are_run_and_the_bar_goes_from_nothing_to_full(quick) -> None:
     races, shares = quick
     assert [r.batch_size for r in races.plain] == [16, 64, 256]
-    assert {len(each) for each in (races.scaling | races.small).values()} == {2}
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert 0 < shares[0] < 0.1
-    plain, scaled = races.scaling["rate unchanged"][0], races.scaling["rate × B/16"][0]
-    assert plain.losses is scaled.losses, "a scaling of 1 is the same race"
-    assert (plain.recipe, scaled.recipe) == ("rate unchanged", "rate × B/16")
-    scaled = races.scaling["rate × B/16"][1]
-    assert scaled.rates == pytest.approx([44 * rate for rate in module.BASE_RATES])
 
 
 def test_the_noise_scale_along_a_run_is_that_of_the_population(quick) -> None:

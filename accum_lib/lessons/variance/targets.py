@@ -1,45 +1,38 @@
-"""The races of notebook 03: three published claims, at the scale of two processor cores.
+"""The races of notebook 03: what each batch size takes to a target, at the scale of two processor cores.
 
 McCandlish et al. (2018), arXiv 1812.06162: with E examples and S updates to a target,
 ``(S / S_min - 1) (E / E_min - 1) = 1`` (equation 2.11), hence ``E = E_min + S_min B`` and
 ``S = S_min + E_min / B``, and the critical batch size ``E_min / S_min`` is about the gradient noise scale.
-
-Goyal et al. (2017), arXiv 1706.02677: a batch k times as large with a rate k times as high, after a warm-up,
-trains as well.
-
-Marek et al. (2025), arXiv 2507.07101: small batches train well, down to 1, if the half-life of Adam's second
-moment is held in examples (there: tokens) and not in updates; and then even plain SGD does.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import torch
 
 from accum_lib.accumulate import accumulate, apply_update, windows
-from accum_lib.lessons.variance.races import TRAIN, Batch, Recipe, Replicas, evaluations, race
+from accum_lib.lessons.variance.races import (
+    TRAIN,
+    Batch,
+    Job,
+    Recipe,
+    Replicas,
+    counted,
+    race_each,
+    total_evaluations,
+)
 from accum_lib.lessons.variance.record import NoiseOverTraining, Race, Races, ToTarget
 from accum_lib.machine import one_thread
 from accum_lib.noise import NoiseScaleMonitor, population
 from accum_lib.problems.base import micro_batches
 from accum_lib.problems.digits import Digits
-from accum_lib.words import N_
 
 PLAIN = {4: 450, 16: 250, 64: 120, 256: 60, 1024: 40}  # batch size: updates
 PLAIN_RATES, PLAIN_SEEDS = (0.1, 0.2, 0.4, 0.8, 1.6), 4
-SCALING, SCALING_SEEDS, SCALING_EPOCHS, WARM_UP_EPOCHS = (16, 64, 256, 704), 6, 8, 2
-BASE_BATCH, BASE_RATES = 16, (0.02, 0.05)  # both do well at the base batch, the second only just
-SMALL_SEEDS, SMALL_EXAMPLES = 4, 960
-ADAM_RATES = {1: (1e-3, 3e-3, 1e-2), 8: (3e-3, 1e-2, 3e-2), 64: (1e-2, 3e-2, 1e-1)}  # batch size: rates
-SGD_RATES = {1: (0.02, 0.05, 0.1), 8: (0.1, 0.3, 0.6), 64: (0.5, 1.0, 2.0)}
-BETA2, BETA2_BATCH = 0.95, 64  # the half-life is what this gives at that batch
 LOOKS, NOISE_M, NOISE_K, NOISE_RATE = (8, 16, 32, 64, 128, 256), 16, 4, 0.2
 CONFIDENCE = 0.9
-
-Job = tuple[Replicas, int, Recipe, int]  # what ``race`` takes
 
 
 def race_all(tell: Callable[[float], None] | None = None) -> Races:
@@ -48,80 +41,16 @@ def race_all(tell: Callable[[float], None] | None = None) -> Races:
     Args:
         tell: called with the share that is done, from 0 to 1; what it raises ends them.
     """
-    started, done = time.perf_counter(), 0
-    plain, scaling, small = _plain(), _scaling(), _small()
-    jobs = [*plain, *(j for js in (scaling | small).values() for j in js)]
-    total = sum(evaluations(updates) for *_, updates in {_key(job) for job in jobs}) + len(LOOKS)
-    known: dict[tuple, Race] = {}  # a scaling of 1 is no scaling: the same race under two names
-
-    def one_more() -> None:
-        nonlocal done
-        done += 1
-        if tell:
-            tell(done / total)
-
-    def run(these: Sequence[Job]) -> tuple[Race, ...]:
-        for job in these:
-            known[_key(job)] = known.get(_key(job)) or race(*job, tell=one_more)
-        return tuple(replace(known[_key(job)], recipe=job[2].name) for job in these)
-
+    started, jobs = time.perf_counter(), {"plain": _plain()}
+    one_more = counted(tell, total_evaluations(jobs) + len(LOOKS))
     with one_thread():
-        return Races(
-            noise=noise_over_training(one_more),
-            plain=run(plain),
-            scaling={name: run(these) for name, these in scaling.items()},
-            small={name: run(these) for name, these in small.items()},
-            seconds=time.perf_counter() - started,
-        )
-
-
-def _key(job: Job) -> tuple:
-    """What decides a race, whatever it is called; the number of updates comes last."""
-    replicas, batch_size, recipe, updates = job
-    return replicas.rates, replicas.seeds, batch_size, replace(recipe, name=""), updates
+        noise = noise_over_training(one_more)
+        return Races(race_each(jobs, one_more)["plain"], noise, time.perf_counter() - started)
 
 
 def _plain() -> list[Job]:
     replicas = Replicas(PLAIN_RATES, PLAIN_SEEDS)
     return [(replicas, b, Recipe("SGD"), updates) for b, updates in PLAIN.items()]
-
-
-def _scaling() -> dict[str, list[Job]]:
-    """The same number of examples at every batch size; SGD with momentum 0.9, as in the paper."""
-    jobs: dict[str, list[Job]] = {
-        N_("rate unchanged"): [], N_("rate × B/16"): [], N_("rate × B/16, warm-up"): [],
-    }  # fmt: skip
-    for b in SCALING:
-        epoch = TRAIN // b
-        for name, these in jobs.items():
-            factor = 1 if name == "rate unchanged" else b / BASE_BATCH
-            rates = tuple(rate * factor for rate in BASE_RATES)
-            warm_up = WARM_UP_EPOCHS * epoch if "warm-up" in name else 0
-            recipe = Recipe(name, momentum=0.9, warm_up=warm_up)
-            these.append((Replicas(rates, SCALING_SEEDS), b, recipe, SCALING_EPOCHS * epoch))
-    return jobs
-
-
-def _small() -> dict[str, list[Job]]:
-    """The same few examples at every batch size, each seen once."""
-    fixed, held, plain = (
-        N_("Adam, β₂ = 0.95 at every B"),
-        N_("Adam, β₂ held in examples"),
-        N_("SGD, no momentum"),
-    )
-    jobs: dict[str, list[Job]] = {fixed: [], held: [], plain: []}
-    for b in ADAM_RATES:
-        adam, sgd = (Replicas(rates[b], SMALL_SEEDS) for rates in (ADAM_RATES, SGD_RATES))
-        updates = SMALL_EXAMPLES // b
-        jobs[fixed].append((adam, b, Recipe(fixed, "Adam", beta2=BETA2), updates))
-        jobs[held].append((adam, b, Recipe(held, "Adam", beta2=held_in_examples(b)), updates))
-        jobs[plain].append((sgd, b, Recipe(plain), updates))
-    return jobs
-
-
-def held_in_examples(batch_size: int) -> float:
-    """Adam's beta2 whose half-life in examples is that of ``BETA2`` at ``BETA2_BATCH`` (Marek et al.)."""
-    return float(BETA2 ** (batch_size / BETA2_BATCH))
 
 
 def noise_over_training(tell: Callable[[], None] | None = None) -> NoiseOverTraining:
