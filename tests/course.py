@@ -7,7 +7,7 @@ from accum_lib.lessons.kit.contents import TOPICS
 
 NAMES = [
     "three_descents", "equivalence", "variance", "memory", "when_it_breaks", "roberta", "beyond_text",
-    "distributed", "choose_k", "two_claims",
+    "distributed", "choose_k", "capstone", "two_claims",
 ]  # fmt: skip
 # The topic under which progress is kept, and the module with its questions.
 QUESTIONS = {

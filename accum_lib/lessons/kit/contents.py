@@ -22,6 +22,7 @@ TOPICS = {  # under which name the reader's progress keeps a notebook's predicti
     "07_beyond_text": "beyond",
     "08_distributed": "communication",
     "09_choose_k": "advice",
+    "10_capstone": "capstone",
     "11_two_claims": "claims",
 }
 CHECKED = re.compile(r"^(check_\w+)\(", re.MULTILINE)

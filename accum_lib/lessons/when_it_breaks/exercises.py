@@ -64,8 +64,11 @@ def check_logged_repair(loop: Loop) -> Feedback:
         return not_yet(_("keep the parameter scheduler, and tick it once for each update."))
     case = token_case(COUNTS, 3, _("ragged labels"))
     report = check_case(loop, case)
-    if (hint := _hint(report)) is not None:
-        return hint
+    return _hint(report) or grade_schedule_and_log(report, case)
+
+
+def grade_schedule_and_log(report: Report, case: Case) -> Feedback:
+    """One tick after each update, and one loss: what is left to get wrong when all gradients are right."""
     if report.ticks != len(report.updates):
         return not_yet(
             _(
