@@ -8,13 +8,17 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from made_races import claim_races, races
+import torch
+from made_races import claim_races, race_of, races
 from made_trials import trial
 
 from accum_lib.check.faults import FAULTS
 from accum_lib.lessons.beyond_text import measure
 from accum_lib.lessons.beyond_text import questions as beyond
 from accum_lib.lessons.beyond_text.explorer import norm_explorer, speech_explorer, weighting_explorer
+from accum_lib.lessons.capstone import questions as capstone
+from accum_lib.lessons.capstone.explorer import run_explorer
+from accum_lib.lessons.capstone.measure import found_script
 from accum_lib.lessons.choose_k import questions
 from accum_lib.lessons.choose_k.choose import known_noise
 from accum_lib.lessons.choose_k.explorer import choose_k_explorer, trial_explorer
@@ -37,6 +41,7 @@ from accum_lib.lessons.roberta.explorer import fixed_batch_explorer
 from accum_lib.lessons.three_descents import questions as descents
 from accum_lib.lessons.three_descents.explorer import descents_explorer, moments_explorer
 from accum_lib.lessons.three_descents.measure import DescentComparison
+from accum_lib.lessons.two_claims import questions as two_claims
 from accum_lib.lessons.two_claims.explorer import claims_explorer
 from accum_lib.lessons.two_claims.measure import ClaimRaces
 from accum_lib.lessons.variance import questions as variance  # fmt: skip
@@ -45,6 +50,7 @@ from accum_lib.lessons.variance.explorer import (
     variance_explorer,
 )
 from accum_lib.lessons.variance.measure import VarianceLab
+from accum_lib.lessons.variance.record import Race
 from accum_lib.lessons.when_it_breaks import questions as pitfalls
 from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, sightings_explorer
 from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, UNITS
@@ -84,6 +90,18 @@ def claimed() -> ClaimRaces:
     """Three recipes each, whose names are the same in every language."""
     named = dict(zip("αβγ", claim_races().scaling.values(), strict=True))
     return replace(claim_races(), scaling=named, small=named)
+
+
+def tiny() -> dict[str, tuple[Race, ...]]:
+    return {"SGD, no momentum": (race_of(1, 0.01), race_of(64, 0.0005))}
+
+
+class MadeRun:
+    """Falls less by a given part, and ends as far off."""
+
+    def __init__(self, off: float) -> None:
+        self.losses = 8 - (1 - off) * np.arange(4.0)
+        self.start, self.weights = torch.zeros(3), torch.ones(3) * (1 + off)
 
 
 def trials() -> Trials:
@@ -126,6 +144,7 @@ EXPLORERS: dict[str, Callable[[], GridExplorer]] = {
     "forecast": forecast_explorer,
     "choose K": lambda: choose_k_explorer(times(), noise()),
     "trial": lambda: trial_explorer(trials()),
+    "run": lambda: run_explorer(found_script, lambda _: MadeRun(0.5), lambda: MadeRun(0.0)),
 }
 PREDICTIONS: dict[str, Callable[[], Quiz]] = {
     "full buffer": descents.full_buffer,
@@ -149,6 +168,8 @@ PREDICTIONS: dict[str, Callable[[], Quiz]] = {
     "fixed batch": lambda: communication.fixed_batch(traffic()),
     "larger card": questions.larger_card,
     "four times K": lambda: questions.four_times_the_steps(trials()),
+    "how far": lambda: capstone.how_far(lambda: MadeRun(0.5), lambda: MadeRun(0.0)),
+    "one at a time": lambda: two_claims.one_at_a_time(ClaimRaces({}, tiny(), 1.0)),
 }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from meter import WATCH
 from notebook_page import OUTPUTS, QUESTIONS
 
 from accum_lib.lessons.beyond_text.explorer import norm_explorer, speech_explorer, weighting_explorer
+from accum_lib.lessons.capstone.explorer import run_explorer
+from accum_lib.lessons.capstone.measure import found_script
 from accum_lib.lessons.choose_k.explorer import choose_k_explorer, trial_explorer
 from accum_lib.lessons.distributed.explorer import forecast_explorer, traffic_explorer
 from accum_lib.lessons.distributed.measure import measure_here
@@ -44,10 +46,11 @@ EXPLORERS = {
     "07_beyond_text": [norm_explorer, weighting_explorer, speech_explorer],
     "08_distributed": [lambda: traffic_explorer(measure_here()), forecast_explorer],
     "09_choose_k": [choose_k_explorer, trial_explorer],
+    "10_capstone": [lambda: run_explorer(found_script)],
     "11_two_claims": [claims_explorer],
 }
 # Curves that are errors of rounding: another process rounds otherwise.
-SHOWS_ROUNDING = {"02_equivalence", "06_roberta", "07_beyond_text"}
+SHOWS_ROUNDING = {"02_equivalence", "06_roberta", "07_beyond_text", "10_capstone"}
 SHOWS_TIMES = {("08_distributed", 0)}  # and another run takes another while; its bytes are the same
 USES_TIMES = {("09_choose_k", 0): times_from}  # the page says which it was made from, so all can be compared
 

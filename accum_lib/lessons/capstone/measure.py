@@ -65,7 +65,7 @@ class Run:
 
     Attributes:
         losses: (EPOCHS + 1,) mean loss over all hidden tokens in nats, at the start and after each epoch.
-        weights: the flat weights at the end, in float64.
+        start, weights: the flat weights at the start and at the end, in float64.
     """
 
     def __init__(self, script: Loop, micro_batch_size: int = MICRO_BATCH) -> None:
@@ -77,6 +77,7 @@ class Run:
                 "model": model, "optimizer": optimizer, "accumulation_steps": steps, "epochs": 1,
                 "scheduler": LambdaLR(optimizer, lambda tick: 0.95**tick), "max_grad_norm": MAX_NORM,
             }  # fmt: skip
+            self.start = flat(model.parameters(), dtype=torch.float64)
             losses = [_loss(model)]
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # that is a fault
@@ -88,6 +89,12 @@ class Run:
 
 
 @cache
+def as_found() -> Run:
+    """The script as it was found."""
+    return Run(found_script)
+
+
+@cache
 def big_batch() -> Run:
     """The reference: each window in one pass."""
     return Run(one_pass_each, MICRO_BATCH * STEPS)
@@ -95,8 +102,7 @@ def big_batch() -> Run:
 
 def apart(run: Run, other: Run) -> float:
     """How far two runs end from each other, relative to the way that the second went."""
-    start = flat(problem().make_model().parameters(), dtype=torch.float64)
-    return float((run.weights - other.weights).norm() / (other.weights - start).norm())
+    return float((run.weights - other.weights).norm() / (other.weights - other.start).norm())
 
 
 @torch.no_grad()

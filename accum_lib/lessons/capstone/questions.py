@@ -1,15 +1,17 @@
 """What notebook 10 asks: how far training gets with the script as it was found."""
 
-from accum_lib.lessons.capstone.measure import EPOCHS, Run, big_batch, found_script
+from collections.abc import Callable
+
+from accum_lib.lessons.capstone.measure import EPOCHS, Run, as_found, big_batch
 from accum_lib.lessons.kit.quiz import Quiz
 from accum_lib.words import _
 
 
-def how_far() -> Quiz:
+def how_far(with_script: Callable[[], Run] = as_found, at_once: Callable[[], Run] = big_batch) -> Quiz:
     """How much of the fall of one big batch's loss the found script reaches."""
 
     def answer() -> tuple[int, str]:
-        found, reference = Run(found_script).losses, big_batch().losses
+        found, reference = with_script().losses, at_once().losses
         share = (found[0] - found[-1]) / (reference[0] - reference[-1])
         right = 0 if share > 0.9 else 1 if share > 0.4 else 2
         return right, (

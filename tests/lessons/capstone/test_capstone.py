@@ -7,6 +7,7 @@ import pytest
 import solutions
 import torch
 from asking import asked
+from gallery import MadeRun
 
 from accum_lib.lessons.capstone import figure, questions
 from accum_lib.lessons.capstone.explorer import run_explorer
@@ -47,16 +48,10 @@ def test_the_question_is_answered_by_the_run() -> None:
     assert "It is: <b>less than half as far</b>" in asked(questions.how_far(), 0)
 
 
-class Made:
-    """Ends a given part of the way off."""
-
-    def __init__(self, off: float) -> None:
-        self.losses = big_batch().losses + off
-        self.weights = big_batch().weights * (1 + off)
-
-
 def test_the_words_tell_rounding_from_another_run() -> None:
-    explorer = run_explorer(REPAIRED, lambda script: Made(0.1 if script is found_script else 0.0))
+    explorer = run_explorer(
+        REPAIRED, lambda script: MadeRun(float(script is found_script)), lambda: MadeRun(0.0)
+    )
     explorer.fill()
     assert explorer.errors == []
     found, yours = (explorer.cells[key]["summary"] for key in ("0", "1"))
