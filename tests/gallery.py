@@ -52,9 +52,9 @@ from accum_lib.lessons.variance.explorer import (
 from accum_lib.lessons.variance.measure import VarianceLab
 from accum_lib.lessons.variance.record import Race
 from accum_lib.lessons.when_it_breaks import questions as pitfalls
-from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, sightings_explorer
+from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, line_up_explorer, sightings_explorer
 from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, UNITS
-from accum_lib.lessons.when_it_breaks.record import Sightings
+from accum_lib.lessons.when_it_breaks.record import LineUp, Sightings
 from accum_lib.memory.workloads import Workload, encoder_workload, mlp_workload
 from accum_lib.noise.records import NoiseScale
 from accum_lib.problems.regression import Regression
@@ -104,6 +104,12 @@ class MadeRun:
         self.start, self.weights = torch.zeros(3), torch.ones(3) * (1 + off)
 
 
+def made_line_up() -> LineUp:
+    """Four runs, of which the second and the last are broken."""
+    losses = 2.3 - np.linspace(0, 1, 24) * np.array([[1.0], [0.9], [1.1], [0.0]])
+    return LineUp(("", "Divided by K twice", "", "i % K == 0"), losses, 4)
+
+
 def trials() -> Trials:
     return Trials((trial(64.0), trial(10.0)), 1.0)
 
@@ -136,6 +142,7 @@ EXPLORERS: dict[str, Callable[[], GridExplorer]] = {
     "planner": lambda: planner_explorer(lambda tokens: WORKLOAD),
     "clues": clues_explorer,
     "sightings": lambda: sightings_explorer(table),
+    "line-up": lambda: line_up_explorer(made_line_up),
     "fixed batch": fixed_batch_explorer,
     "norms": norm_explorer,
     "weighting": weighting_explorer,

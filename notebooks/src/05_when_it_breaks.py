@@ -19,10 +19,27 @@
 # how far it is, and interrupting the kernel stops it.
 
 # %%
-from accum_lib.lessons.when_it_breaks import BugHunt, questions, sightings_explorer
+from accum_lib.lessons.when_it_breaks import (
+    BugHunt,
+    line_up_explorer,
+    questions,
+    sightings_explorer,
+)
 
 questions.seen_in_the_loss().show()
 questions.hidden_by_adam().show()
+
+# %% [markdown]
+# Sixteen logs, of sixteen runs with Adam, each from another seed. Some of the loops are right. Which ones are broken?
+# Mark them (in the picture, or with the buttons), then let it show you.
+
+# %%
+line_up = line_up_explorer()
+line_up.show()
+
+# %% [markdown]
+# Two broken ones give themselves away. Most of the others end between the lowest and the highest of the right runs, and
+# the rest just above, where another seed could have put them. **A loss curve is no check.**
 
 # %% [markdown]
 # ## 2. The hunt

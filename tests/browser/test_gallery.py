@@ -109,6 +109,29 @@ def test_play_walks_through_the_moments(notebook, expected) -> None:
     explorer.put("moment", 4)
 
 
+def test_what_is_marked_is_counted_once_it_is_revealed(notebook) -> None:
+    """Of four runs the second and the last are broken: one is marked with its button, another by a click."""
+    explorer = notebook.explorer(EXPLORERS.index("line-up"))
+    said = explorer.root.locator(".accum-said")
+    marks = explorer.root.locator(".accum-mark")
+    marks.nth(1).click()
+    box = explorer.root.locator(".trace.scatter").nth(3).locator(".point").nth(2)
+    box.scroll_into_view_if_needed()
+    place = box.bounding_box()
+    notebook.page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    pressed = [marks.nth(i).get_attribute("aria-pressed") for i in range(4)]
+    assert pressed == ["false", "true", "true", "false"]
+    fills = explorer.root.locator(".trace.scatter").nth(3).locator(".point")
+    colours = fills.evaluate_all("(boxes) => boxes.map((box) => box.style.fill)")
+    assert colours[0] == colours[3] != colours[1] == colours[2], "the picture shows what is marked"
+    assert said.inner_text() == "", "nothing is said before"
+    explorer.click("shown", 1)
+    assert said.inner_text() == "You marked 2: 1 of the 2 broken ones, and 1 that are right."
+    explorer.put("shown", 0)
+    marks.nth(1).click()
+    marks.nth(2).click()
+
+
 HUNT = """
 hunt = gallery.explorers.BugHunt()
 hunt.explorer._grid = hunt.explorer._grid[:6]

@@ -27,7 +27,7 @@ from accum_lib.lessons.three_descents.explorer import descents_explorer, moments
 from accum_lib.lessons.two_claims.explorer import claims_explorer
 from accum_lib.lessons.variance.explorer import races_explorer, variance_explorer
 from accum_lib.lessons.variance.measure import VarianceLab
-from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, sightings_explorer
+from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, line_up_explorer, sightings_explorer
 
 pytestmark = pytest.mark.browser
 
@@ -41,7 +41,7 @@ EXPLORERS = {
         races_explorer,
     ],
     "04_memory": [memory_explorer, planner_explorer],
-    "05_when_it_breaks": [clues_explorer, sightings_explorer],
+    "05_when_it_breaks": [line_up_explorer, clues_explorer, sightings_explorer],
     "06_roberta": [fixed_batch_explorer],
     "07_beyond_text": [norm_explorer, weighting_explorer, speech_explorer],
     "08_distributed": [lambda: traffic_explorer(measure_here()), forecast_explorer],

@@ -14,7 +14,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -83,6 +83,27 @@ class Control:
         }
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Things in the picture that the reader marks before a control reveals which of them are right to mark.
+
+    Attributes:
+        label: the text beside the buttons, one for each thing.
+        names: what is on the buttons.
+        right: for each whether it should be marked.
+        trace: which trace has a marker for each; a click on it is a mark, too.
+        reveal: the name of the control that reveals at every position but its first.
+        said: the sentence then, with {marked}, {hits}, {all} and {missed}: those marked without need.
+    """
+
+    label: str
+    names: Sequence[str]
+    right: Sequence[bool]
+    trace: int
+    reveal: str
+    said: str
+
+
 class PlotlyModule(anywidget.AnyWidget):
     """The installed package's own plotly.js, sent to the browser once and compressed."""
 
@@ -104,6 +125,7 @@ class GridExplorer(anywidget.AnyWidget):
         controls: what the reader can vary.
         picture_of: ``picture_of(**settings)`` computes one setting's ``Picture``. All of them have the
             same traces in the same order; only traces and layout that differ are sent for each setting.
+        marks: what the reader can mark in the picture; kept in the page alone.
 
     The attribute ``errors`` holds every exception that was shown to the reader, so that a test can fail
     on it: Jupyter swallows exceptions in callbacks.
@@ -122,7 +144,9 @@ class GridExplorer(anywidget.AnyWidget):
     computing = traitlets.Bool(False).tag(sync=True)
     plotly = traitlets.Instance(ipywidgets.Widget).tag(sync=True, **ipywidgets.widget_serialization)
 
-    def __init__(self, controls: Sequence[Control], picture_of: Callable[..., Picture]) -> None:
+    def __init__(
+        self, controls: Sequence[Control], picture_of: Callable[..., Picture], marks: Marks | None = None
+    ) -> None:
         self._controls = list(controls)
         self._picture_of = picture_of
         start = {c.name: list(c.values).index(c.start) for c in self._controls}
@@ -135,7 +159,7 @@ class GridExplorer(anywidget.AnyWidget):
         super().__init__(
             controls=[c.as_json() for c in self._controls],
             words={name: _(text) for name, text in WORDS.items()},
-            figure=self._packer.base,
+            figure=self._packer.base | ({"marks": asdict(marks)} if marks else {}),
             selection=start,
             plotly=plotly_module(),
         )

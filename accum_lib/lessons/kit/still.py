@@ -103,7 +103,6 @@ def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
     axes.set_xlabel(_plain(x["title"]["text"]), fontsize=9)
     axes.set_ylabel(_plain(y["title"]["text"]), fontsize=9)
     axes.tick_params(labelsize=8)
-    axes.grid(color="#e5e5e5")
     axes.set_axisbelow(True)
     for side, spec, set_scale, set_limits in (
         ("x", x, axes.set_xscale, axes.set_xlim),
@@ -114,6 +113,10 @@ def _axes(figure: Any, layout: dict[str, Any], name: str) -> Any:
             set_scale("log")
         if "range" in spec:
             set_limits(*(10.0**v if log else v for v in spec["range"]))
+        if spec.get("showgrid", True):
+            axes.grid(color="#e5e5e5", axis=side)
+        if not spec.get("showticklabels", True):
+            getattr(axes, f"set_{side}ticks")([])
         if "ticktext" in spec:
             getattr(axes, f"set_{side}ticks")(spec["tickvals"], [_plain(t) for t in spec["ticktext"]])
             getattr(axes, f"{side}axis").set_minor_locator(NullLocator())
@@ -129,6 +132,9 @@ def _draw(axes: Any, trace: dict[str, Any]) -> None:
         axes.scatter(trace["x"], trace["y"], label=label, **_circles(trace["marker"]))
     elif kind == "scatter":
         axes.plot(trace["x"], trace["y"], label=label, **_line(trace))
+        for x, y, text in zip(trace["x"], trace["y"], trace.get("text", ()), strict=False):
+            middle = trace.get("textposition", "middle center") == "middle center"
+            axes.text(x, y, _plain(text), ha="center" if middle else "left", va="center", fontsize=7)
     else:
         raise ValueError(f"a still picture cannot show a trace of type {kind!r}; it knows bar and scatter")
 
@@ -159,7 +165,7 @@ def _line(trace: dict[str, Any]) -> dict[str, Any]:
         "linewidth": line.get("width", 2) * 0.7,
         "marker": MARKERS[symbol] if "markers" in mode else None,
         "markersize": marker.get("size", 6) * 0.7,
-        "fillstyle": "none" if symbol.endswith("open") else "full",
+        "fillstyle": "none" if symbol.endswith("open") or marker.get("color") == "white" else "full",
         "color": line.get("color") or marker.get("color"),
         "alpha": marker.get("opacity", 1.0),
     }

@@ -7,7 +7,7 @@ from accum_lib.lessons.when_it_breaks.exercises import (
     check_logged_repair,
     check_plain_repair,
 )
-from accum_lib.lessons.when_it_breaks.explorer import BugHunt, sightings_explorer
+from accum_lib.lessons.when_it_breaks.explorer import BugHunt, line_up_explorer, sightings_explorer
 
 __all__ = [
     "BugHunt",
@@ -15,6 +15,7 @@ __all__ = [
     "check_clipped_repair",
     "check_logged_repair",
     "check_plain_repair",
+    "line_up_explorer",
     "questions",
     "sightings_explorer",
 ]

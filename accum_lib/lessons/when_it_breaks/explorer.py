@@ -3,7 +3,8 @@
 import difflib
 import html
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import ipywidgets
@@ -12,12 +13,12 @@ from IPython.display import display
 from accum_lib.check import check_case
 from accum_lib.check.faults.catalogue import FAULTS
 from accum_lib.check.loop import Loop
-from accum_lib.lessons.kit.grid import Control, GridExplorer
+from accum_lib.lessons.kit.grid import Control, GridExplorer, Marks
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.when_it_breaks import figure
 from accum_lib.lessons.when_it_breaks.clues import clues, mysteries, scene
-from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, sightings
-from accum_lib.lessons.when_it_breaks.record import Sightings
+from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, SUSPECTS, line_up, sightings
+from accum_lib.lessons.when_it_breaks.record import LineUp, Sightings
 from accum_lib.words import N_, _, clauses
 
 RIGHT = "right"
@@ -136,19 +137,46 @@ def _code(lines: list[str]) -> str:
     return f"<pre style='line-height:1.35; overflow-x:auto'>{styled}</pre>"
 
 
-@cache
-def all_sightings() -> Sightings:
-    """Every fault under every observation, computed once: a quarter of a minute, with a bar to watch."""
-    bar = ipywidgets.IntProgress(max=len(FAULTS), description=_("Training"), layout={"width": "24em"})
+@contextmanager
+def _bar(of: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar to watch while loops are trained: a function that takes (done, of how many)."""
+    bar = ipywidgets.IntProgress(max=of, description=_("Training"), layout={"width": "24em"})
     display(bar)
 
     def progress(done: int, of: int) -> None:
         bar.value, bar.description = done, _("{done} of {of}", done=done, of=of)
 
     try:
-        return sightings(FAULTS, progress=progress)
+        yield progress
     finally:
         bar.layout.display = "none"  # closed, it would be missed by a page that is drawn later
+
+
+@cache
+def all_sightings() -> Sightings:
+    """Every fault under every observation, computed once: a quarter of a minute."""
+    with _bar(len(FAULTS)) as progress:
+        return sightings(FAULTS, progress=progress)
+
+
+@cache
+def sixteen_runs() -> LineUp:
+    """The runs of the line-up, trained once: about seven seconds."""
+    with _bar(len(SUSPECTS)) as progress:
+        return line_up(progress)
+
+
+def line_up_explorer(runs: Callable[[], LineUp] = sixteen_runs) -> GridExplorer:
+    """Sixteen loss curves, some of broken loops: the reader marks those, then looks."""
+    found = runs()
+    reveal = Control(
+        "shown", N_("Show:"), (False, True), False, (N_("the curves"), N_("which are broken")), "choice"
+    )
+    marks = Marks(
+        _("Broken:"), figure.letters(found), [bool(title) for title in found.titles], figure.BOXES, "shown",
+        _("You marked {marked}: {hits} of the {all} broken ones, and {missed} that are right."),
+    )  # fmt: skip
+    return GridExplorer([reveal], lambda shown: figure.line_up_picture(found, shown), marks)
 
 
 def sightings_explorer(found: Callable[[], Sightings] = all_sightings) -> GridExplorer:

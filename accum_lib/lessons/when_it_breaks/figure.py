@@ -1,12 +1,13 @@
 """The bug hunt's clues, and which observation sees which fault."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
 
 from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
-from accum_lib.lessons.when_it_breaks.record import Clues, Sightings
+from accum_lib.lessons.when_it_breaks.record import Clues, LineUp, Sightings
 from accum_lib.words import N_, _, clauses, listed, sentences
 
 LEFT, RIGHT = (0.0, 0.46), (0.58, 1.0)
@@ -157,6 +158,103 @@ def _counted(times: np.ndarray, name: str, colour: str) -> dict[str, Any]:
 
 SHORT = {"loss curve": N_("loss"), "accuracy": N_("accuracy"), "weights, Adam": "Adam", "weights, SGD": "SGD",
          "this checker": N_("checker")}  # fmt: skip
+
+
+COLUMNS, GAP = 4, 0.08  # of the line-up: panels in a row, and the room between two
+BOXES = 3  # its trace with a box for each run, which a reader marks
+HIGHEST_LOSS = 3.0  # nats at the top of a panel
+
+
+def letters(runs: LineUp) -> list[str]:
+    """A letter for each run."""
+    return [chr(ord("A") + i) for i in range(len(runs.titles))]
+
+
+def line_up_picture(runs: LineUp, shown: bool) -> Picture:
+    """Draw the losses of every run in a panel of its own, all on one pair of axes.
+
+    Args:
+        runs: what was trained.
+        shown: whether the broken ones are named.
+    """
+    broken = np.array([bool(title) for title in runs.titles])
+    corners = np.array([(i % COLUMNS, -(i // COLUMNS)) for i in range(len(broken))], dtype=float)
+    smooth = np.stack([np.convolve(row, np.ones(runs.epoch) / runs.epoch, "valid") for row in runs.losses])
+    every = slice(None, None, 6)
+    names = [
+        textwrap.fill(_(title), 26).replace("\n", "<br>") if shown and title else "" for title in runs.titles
+    ]
+    data = [
+        theme.line(*_in_panels(corners, runs.losses[:, ::3]), "", _("each micro-batch"), "#c9c9c9", "solid"),
+        theme.line(*_in_panels(corners, smooth[:, every], ~broken | (not shown)), "", _("mean over an epoch"),
+                   theme.BLUE, "solid"),
+        theme.line(*_in_panels(corners, smooth[:, every], broken & shown), "", _("of a broken loop"),
+                   theme.VERMILION, "dash"),
+        _lettering(corners, (0.06, 0.14), letters(runs), 14)
+        | {"mode": "markers+text", "marker": {"symbol": "square", "size": 26, "color": "white",
+           "line": {"color": theme.GREY, "width": 1}}, "hoverinfo": "none"},
+        _lettering(corners, (0.13, 0.14), names, 11) | {"textposition": "middle right"},
+    ]  # fmt: skip
+    data[0]["line"]["width"] = 0.8
+    rows = -(-len(broken) // COLUMNS)
+    nothing = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "fixedrange": True}
+    layout = theme.layout(
+        height=470,
+        top=8,
+        margin={"l": 40, "r": 8, "t": 8, "b": 34},
+        xaxis=theme.axis(
+            _("training, six epochs"), (0.0, 1.0), range=[-0.02, COLUMNS - GAP + 0.02], **nothing
+        ),
+        yaxis=theme.axis(
+            _("loss, 0 to 3 nats in each panel"), (0.0, 0.93), range=[1 - rows - 0.02, 1.0], **nothing
+        ),
+        shapes=[_frame(corner) for corner in corners],
+    )
+    return Picture(data, layout, line_up_summary(runs, shown))
+
+
+def line_up_summary(runs: LineUp, shown: bool) -> str:
+    """The ends of all curves in words, and which are broken once that is shown."""
+    ends = runs.losses[:, -runs.epoch :].mean(axis=1)
+    said = clauses(
+        [
+            f"{letter} {end:.2f} ({_(title)})" if shown and title else f"{letter} {end:.2f}"
+            for letter, end, title in zip(letters(runs), ends, runs.titles, strict=True)
+        ]
+    )
+    if shown:
+        return _("Mean loss of the last epoch, with the fault of the broken loops: {said}.", said=said)
+    return _("Mean loss of the last epoch, each run from another seed: {said}.", said=said)
+
+
+def _in_panels(
+    corners: np.ndarray, rows: np.ndarray, chosen: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each row as a curve in its panel, with a gap after it; a row that is not chosen is all gap."""
+    width = np.linspace(0, 1 - GAP, rows.shape[1])
+    x = np.column_stack([corners[:, :1] + width, np.full(len(rows), np.nan)])
+    heights = np.minimum(rows, HIGHEST_LOSS) / HIGHEST_LOSS * (1 - GAP)
+    y = np.column_stack([corners[:, 1:] + heights, np.full(len(rows), np.nan)])
+    if chosen is not None:
+        y[~chosen] = np.nan
+    return x.ravel(), y.ravel()
+
+
+def _lettering(
+    corners: np.ndarray, place: tuple[float, float], texts: list[str], size: int
+) -> dict[str, Any]:
+    """A text at the same place in each panel."""
+    x, y = (corners + np.array(place)).T
+    trace = theme.line(x, y, "", "", theme.BLACK, "solid", "text")
+    return trace | {"text": texts, "textfont": {"size": size, "color": "#212121"}, "hoverinfo": "skip"}
+
+
+def _frame(corner: np.ndarray) -> dict[str, Any]:
+    x, y = corner
+    return {
+        "type": "rect", "x0": x, "x1": x + 1 - GAP, "y0": y, "y1": y + 1 - GAP, "layer": "below",
+        "line": {"color": "#e5e5e5", "width": 1}, "fillcolor": "#fcfcfc",
+    }  # fmt: skip
 
 
 def sightings_picture(found: Sightings, observation: str) -> Picture:

@@ -15,16 +15,22 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from accum_lib.check import check_case
-from accum_lib.check.faults.catalogue import Fault
+from accum_lib.check.faults.catalogue import FAULTS, Fault
 from accum_lib.check.faults.loops import loss_mean, right
 from accum_lib.check.loop import Loop, call_loop
-from accum_lib.lessons.when_it_breaks.record import Sightings
+from accum_lib.lessons.when_it_breaks.record import LineUp, Sightings
 from accum_lib.machine import one_thread
 from accum_lib.problems.digits import Digits, mlp
 from accum_lib.vectors import flat
 from accum_lib.words import N_
 
 PAGES, STEPS, EPOCHS, SEEDS = 72, 5, 4, 4
+LINE_UP_EPOCHS = 6
+SUSPECTS = (  # of the line-up, in the order in which they stand; "" is a right loop
+    "", "mean_of_means", "leaked_tail", "", "divided_twice", "cleared_mid_window", "", "no_division",
+    "off_by_one", "", "scheduler_per_micro_batch", "", "dropped_tail", "wrong_denominator", "",
+    "tail_divided_by_k",
+)  # fmt: skip
 OBSERVATIONS = (N_("loss curve"), "accuracy", N_("weights, Adam"), N_("weights, SGD"), N_("this checker"))
 UNITS = (
     N_("final training loss, in standard deviations of right runs with other seeds"),
@@ -93,9 +99,10 @@ def _sightings(
 
 
 def train(
-    loop: Loop, batches: Sequence[Page], make_optimizer: Any, epochs: int, seed: int, dtype: torch.dtype
-) -> nn.Module:
-    """Train the digits' MLP with a loop, and return it."""
+    loop: Loop, batches: Sequence[Page], make_optimizer: Any, epochs: int, seed: int, dtype: torch.dtype,
+    seen: list[float] | None = None,
+) -> nn.Module:  # fmt: skip
+    """Train the digits' MLP with a loop, and return it; ``seen`` gets the mean loss of every micro-batch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = mlp().to(dtype)
@@ -105,11 +112,40 @@ def train(
         "model": model, "optimizer": optimizer, "accumulation_steps": STEPS, "epochs": 1, "ema": _NoAverage(),
         "scheduler": LambdaLR(optimizer, lambda tick: 0.97**tick), "max_grad_norm": None,
     }  # fmt: skip
+    pages = [(x.to(dtype), y) for x, y in batches]
+    if seen is not None:
+        labels = {x.data_ptr(): y for x, y in pages}
+
+        def look(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            seen.append(float(loss_mean(output.detach(), labels[inputs[0].data_ptr()])))
+
+        model.register_forward_hook(look)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # that is the fault
         for _ in range(epochs):
-            call_loop(loop, offers | {"batches": [(x.to(dtype), y) for x, y in batches]})
+            call_loop(loop, offers | {"batches": pages})
     return model
+
+
+def line_up(progress: Callable[[int, int], None] | None = None) -> LineUp:
+    """Train with right loops and with broken ones, each from another seed, and keep what a log would show.
+
+    Args:
+        progress: called with (done, of how many).
+    """
+    pages, losses = Pages(), []
+    faults = {fault.code: fault for fault in FAULTS}
+    with one_thread():
+        for number, code in enumerate(SUSPECTS):
+            seen: list[float] = []
+            loop = faults[code].wrong if code else right
+            seed = SEEDS + number  # not those of the sightings
+            train(loop, pages.shuffled(seed), torch.optim.Adam, LINE_UP_EPOCHS, seed, torch.float32, seen)
+            losses.append(seen)
+            if progress:
+                progress(number + 1, len(SUSPECTS))
+    titles = tuple(faults[code].heading if code else "" for code in SUSPECTS)
+    return LineUp(titles, np.array(losses), len(pages.train))
 
 
 class _NoAverage:

@@ -27,6 +27,21 @@ class Sightings:
 
 
 @dataclass(frozen=True)
+class LineUp:
+    """Training losses of right and of broken loops, as a log would show them.
+
+    Attributes:
+        titles: (R,) the fault of each run's loop in English words; "" for a right one.
+        losses: (R, L) mean loss of each micro-batch, in nats, in the order of training.
+        epoch: micro-batches in one epoch.
+    """
+
+    titles: tuple[str, ...]
+    losses: np.ndarray
+    epoch: int
+
+
+@dataclass(frozen=True)
 class Clues:
     """What can be seen of a loop from outside, over two epochs. ``U`` updates, ``N`` micro-batches an epoch.
 

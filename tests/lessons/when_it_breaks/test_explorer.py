@@ -2,13 +2,59 @@
 
 import numpy as np
 import pytest
+import torch
 
 from accum_lib.check.faults import FAULTS, loops
 from accum_lib.lessons.equivalence import questions
+from accum_lib.lessons.when_it_breaks import observe
 from accum_lib.lessons.when_it_breaks import questions as pitfalls
-from accum_lib.lessons.when_it_breaks.explorer import BugHunt, difference, sightings_explorer
-from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, UNITS
+from accum_lib.lessons.when_it_breaks.explorer import (
+    BugHunt,
+    difference,
+    line_up_explorer,
+    sightings_explorer,
+)
+from accum_lib.lessons.when_it_breaks.observe import OBSERVATIONS, UNITS, Pages, train
 from accum_lib.lessons.when_it_breaks.record import Sightings
+from accum_lib.problems.digits import mlp
+
+
+def test_the_line_up_shows_what_a_log_shows() -> None:
+    """The first run again by hand: a plain loop over its pages in float32, one loss a micro-batch."""
+    pages, seed = Pages(), observe.SEEDS
+    logged: list[float] = []
+    train(loops.right, pages.shuffled(seed), torch.optim.Adam, 1, seed, torch.float32, logged)
+    torch.manual_seed(seed)
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    expected, order = [], pages.shuffled(seed)
+    for start in range(0, len(order), observe.STEPS):
+        window = order[start : start + observe.STEPS]
+        total = sum(int((y >= 0).sum()) for _, y in window)
+        for x, y in window:
+            losses = torch.nn.functional.cross_entropy(model(x), y, reduction="none")
+            expected.append(float(losses.detach().sum() / (y >= 0).sum()))
+            (losses.sum() / total).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert logged == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_line_up_has_right_runs_and_broken_ones_and_its_words_hide_which(monkeypatch) -> None:
+    monkeypatch.setattr(observe, "LINE_UP_EPOCHS", 1)
+    monkeypatch.setattr(observe, "SUSPECTS", ("", "mean_of_means"))
+    done = []
+    runs = observe.line_up(lambda *share: done.append(share))
+    assert runs.titles == ("", "A mean of means")
+    assert runs.losses.shape == (2, observe.PAGES)
+    assert done == [(1, 2), (2, 2)]
+    explorer = line_up_explorer(lambda: runs)
+    explorer.fill()
+    hidden, shown = (explorer.cells[key]["summary"] for key in ("0", "1"))
+    assert "mean of means" not in hidden
+    assert "B " in shown
+    assert "(A mean of means)" in shown
+    assert explorer.figure["marks"]["right"] == [False, True]
 
 
 @pytest.fixture

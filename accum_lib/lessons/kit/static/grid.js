@@ -105,6 +105,32 @@ function player(control, words, position, onMove, interval) {
   return { button, stop };
 }
 
+// Things in the picture that the reader marks, each with a button; what was right is said when it is revealed.
+function marker(marks, onToggle) {
+  const marked = marks.names.map(() => false);
+  const toggle = (index) => {
+    marked[index] = !marked[index];
+    buttons[index].setAttribute("aria-pressed", marked[index]);
+    onToggle();
+  };
+  const buttons = marks.names.map((name, index) => {
+    const button = element("button", { type: "button", class: "accum-mark", "aria-pressed": false }, name);
+    button.addEventListener("click", () => toggle(index));
+    return button;
+  });
+  const count = (wanted) => marked.filter((it, index) => it && wanted(marks.right[index])).length;
+  const said = element("output", { class: "accum-said" });
+  const say = (revealed) => {
+    const numbers = { marked: count(() => true), hits: count((right) => right), missed: count((right) => !right),
+      all: marks.right.filter(Boolean).length };
+    said.textContent = revealed ? marks.said.replace(/\{(\w+)\}/g, (_, name) => numbers[name]) : "";
+  };
+  const show = (trace) => ({ ...trace, marker: { ...trace.marker, color: marked.map((it) => (it ? "#D55E00" : "#ffffff")) },
+    textfont: { ...trace.textfont, color: marked.map((it) => (it ? "#ffffff" : "#212121")) } });
+  const box = element("fieldset", { class: "accum-control accum-marks" }, element("legend", {}, marks.label), ...buttons, said);
+  return { box, toggle, say, show };
+}
+
 // An axis without its range: what a move of the axis leaves as it is.
 const withoutRange = (layout) => JSON.stringify(layout, (key, value) => (key === "range" ? undefined : value));
 
@@ -158,6 +184,8 @@ async function render({ model, el }) {
   });
 
   const base = model.get("figure");
+  const marks = base.marks && marker(base.marks, () => { shown = null; refresh(); }); // drawn again, from scratch
+  if (marks) panel.append(marks.box);
   let Plotly = null;
   let received = null;
   let numbers = null;
@@ -178,6 +206,7 @@ async function render({ model, el }) {
     for (const [trace, attribute, offset, length] of cell.arrays)
       traces[trace][attribute] = allNumbers().subarray(offset, offset + length);
     for (const [trace, changes] of cell.changes) Object.assign(traces[trace], changes);
+    if (marks) traces[base.marks.trace] = marks.show(traces[base.marks.trace]);
     return traces;
   }
 
@@ -208,6 +237,7 @@ async function render({ model, el }) {
       return;
     }
     summary.textContent = cell.summary;
+    if (marks) marks.say(picked[base.marks.reveal] > 0);
     plot.setAttribute("aria-label", cell.summary);
     if (!Plotly) return;
     await drawCell(cell);
@@ -255,6 +285,9 @@ async function render({ model, el }) {
   try {
     Plotly = await loadPlotly(model);
     await draw();
+    if (marks) plot.on("plotly_click", ({ points: [point] }) => {
+      if (point.curveNumber === base.marks.trace) marks.toggle(point.pointNumber);
+    });
     new ResizeObserver(() => plot.isConnected && plot.data && Plotly.Plots.resize(plot)).observe(root);
   } catch (error) {
     report(error);
