@@ -15,6 +15,11 @@
 # Run a cell with <kbd>Shift</kbd>+<kbd>Enter</kbd>, or all of them from the menu: *Run → Run All Cells*.
 
 # %% [markdown]
+# > **Lin's run, first day.** Lin wants to fine-tune RoBERTa. The recipe says 256 texts of 512 tokens for each update. One
+# > such pass would take 79.5 GiB (notebook [04](04_memory.ipynb) computes it); her card has 8. "Then I take what fits",
+# > she says, "and do it more often." This course follows her run, to the end.
+
+# %% [markdown]
 # ## 1. The idea in three lines
 #
 # One optimizer update averages the gradient over `B` examples. They can reach the model all at once, or `M` at a

@@ -12,6 +12,11 @@
 # **Time:** 30 minutes. **Before this:** [00 Start here](00_start_here.ipynb).
 
 # %% [markdown]
+# > **Lin's run.** Before she touches RoBERTa, Lin takes the smallest model there is, with two weights, and three scripts
+# > from three tutorials: one takes all data at once, one takes small batches, one accumulates. Three algorithms, says the
+# > web. She plots where they go.
+
+# %% [markdown]
 # ## 1. One loop, three settings
 #
 # We descend the mean squared error of `y = w₁x₁ + w₂x₂` over `N = 1000` examples: two weights, so that the

@@ -13,6 +13,11 @@
 # **Time:** 40 minutes. **Before this:** [01 Three descents](01_three_descents.ipynb).
 
 # %% [markdown]
+# > **Lin's run.** Lin's texts have different lengths, so her micro-batches count different numbers of tokens. A colleague
+# > trains with one big batch on a rented card; Lin accumulates, and divides each loss by `K` as her tutorial says. Same
+# > weights, same data, same `B`. Their first updates differ, and not in the last digits. Who is wrong?
+
+# %% [markdown]
 # ## 1. What has to be equal
 #
 # One big batch takes the mean loss over everything that counts in it: samples, or tokens that are not ignored.

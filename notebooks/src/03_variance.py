@@ -14,6 +14,10 @@
 # **Time:** 35 minutes. **Before this:** [01 Three descents](01_three_descents.ipynb).
 
 # %% [markdown]
+# > **Lin's run.** With accumulation `B` costs no memory: `K` is a number in a script. "Then take 4,096", says her
+# > colleague, "large batches are better." What would she get for it, and what would she pay?
+
+# %% [markdown]
 # ## 1. Your guess first
 #
 # A mini-batch gradient `g` is the mean of `B` examples' gradients. On average it is the full gradient `G`; its

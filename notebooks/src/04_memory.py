@@ -12,51 +12,28 @@
 # **Time:** 40 minutes. **Before this:** [01 Three descents](01_three_descents.ipynb).
 
 # %% [markdown]
-# ## 1. A prediction that allocates nothing
-#
-# A tensor on PyTorch's *meta* device has a shape but no memory behind it. The **memory lens** runs a whole update
-# (`accumulate`, `apply_update`) on meta tensors, follows the life of every storage, and so knows what is in memory
-# at each moment. Memory grows in a straight line with `M`, so a few short traces give every `M` and `K`.
-#
-# Does it predict what a real update takes? Here is PyTorch's own profiler beside it, on this machine's CPU.
+# > **Lin's run.** Of her card's 8 GB a program gets 7.1 GiB. The recipe's 256 texts at once are out of the question. `M` = 16
+# > with `K` = 1 runs. Then she sets `K` = 2, with the same `M`, and the card runs out of memory. "So accumulation *costs*
+# > memory", she says. Does it?
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lessons.memory import measure_apart
-from accum_lib.memory import Settings, encoder_workload, mlp_workload, predict
+from accum_lib.lessons.memory import roberta_base
+from accum_lib.memory import predict
+from accum_lib.memory.planner import reserved_bytes
 
-for workload, ways in (
-    (mlp_workload(), [(8, 4)]),
-    (encoder_workload(), [(8, 1), (8, 4)]),
-):
-    predicted_here = predict(workload, Settings(), "cpu")
-    for m, k in ways:
-        real = measure_apart(workload, m, k, Settings())
-        error = predicted_here.peak_bytes(m, k) / real - 1
-        print(f"{workload.name:22} M = {m}, K = {k}: within 1 %: {abs(error) < 0.01}")
+lins = predict(roberta_base(512), hopper=False)  # 512 tokens, AdamW, float32
+for m, k in ((256, 1), (16, 1), (16, 2)):
+    print(
+        f"M = {m:3}, K = {k}: {reserved_bytes(lins, m, k) / 2**30:5.2f} GiB of the card"
+    )
 
 # %% [markdown]
-# The tests compare 59 settings of eight families (perceptron, CNN, encoder, LSTM, RoBERTa, DistilBERT, GPT-2, T5).
-#
-# From here on the predictions are for **a GPU**, whose kernels keep other things than the CPU's. They follow
-# PyTorch's sources, and `benchmarks/gpu/memory_grid.py` compares them with a GPU, setting by setting:
-
-# %%
-from accum_lib.lessons.memory import show_memory_grid
-
-show_memory_grid()
+# Nothing of that size was allocated here. How the library knows, and how well, is [section
+# 6](#6.-How-do-we-know?-A-prediction-that-allocates-nothing).
 
 # %% [markdown]
-# *Requested* is what tensors ask for, *allocated* what PyTorch's allocator hands out for it, *reserved* what it takes
-# from the card to have it in the right pieces.
-#
-# That all requests are right to the byte was not so at first. Before this run the prediction was up to 1.4 % low, and
-# the run showed why: cuBLAS has a workspace for *each* of two threads (the backward pass has one of its own), and the
-# gradient of a bias, a sum over many rows, takes a buffer. These rules, and smaller ones, stand in PyTorch's sources,
-# and in the prediction since. Another card, driver or version may still differ: on a machine with a GPU, run the script.
-
-# %% [markdown]
-# ## 2. Two guesses
+# ## 1. Two guesses
 #
 # RoBERTa-base, 128 tokens, AdamW, float32.
 
@@ -69,7 +46,7 @@ questions.doubled_steps().show()
 questions.halved_micro_batch().show()
 
 # %% [markdown]
-# ## 3. One update, byte by byte
+# ## 2. One update, byte by byte
 #
 # Left: what is in memory while one update runs, stacked. Right: the highest moment, for every `M`. Computing
 # all settings takes half a minute; the first one is shown at once.
@@ -102,15 +79,14 @@ explorer.show()
 #   124,647,170 weights, so 2.32 GiB. The lens says 2.34: the rest is cuBLAS's workspace of 17 MiB.
 
 # %% [markdown]
-# ## 4. The claim, clause by clause
+# ## 3. The claim, clause by clause
 #
 # "More accumulation steps, less memory, slower" does not say what stays the same. With `M` fixed, more steps
 # make a larger batch; with `B` fixed, they make smaller micro-batches. First the memory:
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from accum_lib.lessons.memory import memory_clauses, roberta_base, time_clauses
-from accum_lib.memory import predict
+from accum_lib.lessons.memory import memory_clauses, time_clauses
 
 ampere = predict(roberta_base(128), hopper=False)  # Hopper cards reserve a bit more
 for clause in memory_clauses(ampere, 16, 32):
@@ -148,7 +124,7 @@ for clause in time_clauses(fixed_m, fixed_b):
 # | T5-base, A100, bfloat16, fixed `M` | 32 × 1, 32 × 2 | 224, 246 examples/s | |
 
 # %% [markdown]
-# ## 5. Will it fit?
+# ## 4. Will it fit?
 #
 # The **planner** turns this round. For a model, a card and an effective batch it finds the smallest `K` that
 # fits with a margin of 10 %, in each precision, without and with checkpointing. Times are estimates from data
@@ -186,7 +162,7 @@ except WouldNotFitError as error:
     print(error)
 
 # %% [markdown]
-# ## 6. Where it stops being true: leaner than accumulation
+# ## 5. Where it stops being true: leaner than accumulation
 #
 # Accumulation keeps a set of gradients. Other ways do not, and each gives something up. Bytes are the memory
 # lens's (RoBERTa-base, 512 tokens, `M = 8`, `K = 4`); errors are the equivalence lens's, against one big batch in
@@ -221,6 +197,50 @@ for a in alternatives(roberta_base(512), micro_batch_size=8, accumulation_steps=
 # **The lens has limits, too.** A model that branches on computed values, or a loss that compares all examples of
 # a batch (its bytes grow as `M²`), is refused with an error that names the operator and its line, never
 # guessed. And a card holds other things: a context, pieces of free memory too small to use. Hence the margin.
+
+# %% [markdown]
+# ## 6. How do we know? A prediction that allocates nothing
+#
+# A tensor on PyTorch's *meta* device has a shape but no memory behind it. The **memory lens** runs a whole update
+# (`accumulate`, `apply_update`) on meta tensors, follows the life of every storage, and so knows what is in memory
+# at each moment. Memory grows in a straight line with `M`, so a few short traces give every `M` and `K`.
+#
+# Does it predict what a real update takes? Here is PyTorch's own profiler beside it, on this machine's CPU.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from accum_lib.lessons.memory import measure_apart
+from accum_lib.memory import Settings, encoder_workload, mlp_workload
+
+for workload, ways in (
+    (mlp_workload(), [(8, 4)]),
+    (encoder_workload(), [(8, 1), (8, 4)]),
+):
+    predicted_here = predict(workload, Settings(), "cpu")
+    for m, k in ways:
+        real = measure_apart(workload, m, k, Settings())
+        error = predicted_here.peak_bytes(m, k) / real - 1
+        print(f"{workload.name:22} M = {m}, K = {k}: within 1 %: {abs(error) < 0.01}")
+
+# %% [markdown]
+# The tests compare 59 settings of eight families (perceptron, CNN, encoder, LSTM, RoBERTa, DistilBERT, GPT-2, T5).
+#
+# All the predictions above are for **a GPU**, whose kernels keep other things than the CPU's. They follow
+# PyTorch's sources, and `benchmarks/gpu/memory_grid.py` compares them with a GPU, setting by setting:
+
+# %%
+from accum_lib.lessons.memory import show_memory_grid
+
+show_memory_grid()
+
+# %% [markdown]
+# *Requested* is what tensors ask for, *allocated* what PyTorch's allocator hands out for it, *reserved* what it takes
+# from the card to have it in the right pieces.
+#
+# That all requests are right to the byte was not so at first. Before this run the prediction was up to 1.4 % low, and
+# the run showed why: cuBLAS has a workspace for *each* of two threads (the backward pass has one of its own), and the
+# gradient of a bias, a sum over many rows, takes a buffer. These rules, and smaller ones, stand in PyTorch's sources,
+# and in the prediction since. Another card, driver or version may still differ: on a machine with a GPU, run the script.
 
 # %% [markdown]
 # ## 7. Exercises

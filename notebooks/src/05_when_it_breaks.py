@@ -12,6 +12,10 @@
 # **Time:** 45 minutes. **Before this:** [02 Equivalence](02_equivalence.ipynb).
 
 # %% [markdown]
+# > **Lin's run.** Two scripts, two loss curves, both fall. One of the scripts is wrong, and Lin can't say which. She
+# > asks who else has been here, and finds that Transformers, Lightning, Accelerate and others have.
+
+# %% [markdown]
 # ## 1. Would you have noticed?
 #
 # Two predictions. Their answers come from training runs: each of the fifteen faults, and the right loop, four seeds

@@ -16,6 +16,10 @@
 # `--model FacebookAI/roberta-base` the same code takes the published weights.
 
 # %% [markdown]
+# > **Lin's run.** Toy models are understood. Now it is RoBERTa: hidden tokens, ragged texts, AdamW, dropout, hours of
+# > training that something may interrupt. Do the same three lines do?
+
+# %% [markdown]
 # ## 1. The usual snippet
 #
 # This is what most guides print, and what fine-tuning scripts run: batches of 16, `K` = 4, AdamW with a learning
@@ -267,6 +271,28 @@ def warmup_updates(num_samples, micro_batch_size, accumulation_steps, epochs, pa
 
 
 check_warmup_updates(warmup_updates)
+
+# %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. What does the usual snippet get wrong about hidden tokens, and what about classification?</summary>
+#
+# With hidden tokens a micro-batch that hides few weighs as much as one that hides many. In classification every text
+# counts one, so only the short last window is wrong.
+#
+# </details>
+#
+# <details><summary>2. Two runs with dropout, K = 1 and K = 8, end at other weights. Is that a fault?</summary>
+#
+# No: each pass draws its own masks, and the two are as far apart as two runs of one big batch with other masks.
+#
+# </details>
+#
+# <details><summary>3. What must a checkpoint hold, besides weights, so that a resumed run is the same run?</summary>
+#
+# Optimizer, scheduler, the random states, and where in the data the window stood.
+#
+# </details>
 
 # %% [markdown]
 # ## Sources

@@ -12,6 +12,10 @@
 # **Time:** 35 minutes. **Before this:** [02 Equivalence](02_equivalence.ipynb).
 
 # %% [markdown]
+# > **Lin's run.** The loop is right for text. Lin's neighbour wants it for X-ray pictures, and another for recordings of
+# > speech. "Same loop", says Lin, and then looks closer.
+
+# %% [markdown]
 # ## 1. Images: your guess first
 #
 # The digits of notebook 03, through a small CNN. The loop is right: every loss sum is divided by the window's count.
@@ -190,6 +194,28 @@ def alignable(frames, target):
 
 
 check_alignable(alignable)
+
+# %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. What does BatchNorm see when you accumulate?</summary>
+#
+# `M` examples, and not `B`: no loop can make its update that of one big batch. GroupNorm, or frozen statistics, can.
+#
+# </details>
+#
+# <details><summary>2. CTCLoss(reduction="mean") divides each recording's loss by what, and how do you accumulate it exactly?</summary>
+#
+# By its target's length, and then the mean is taken over recordings. Take the sum of those quotients, and count
+# recordings.
+#
+# </details>
+#
+# <details><summary>3. Which leak remains if every count is right?</summary>
+#
+# Padding: a model that looks at padded frames gives another answer in another batch.
+#
+# </details>
 
 # %% [markdown]
 # ## Sources

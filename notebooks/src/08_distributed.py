@@ -13,6 +13,10 @@
 # [04 Memory](04_memory.ipynb).
 
 # %% [markdown]
+# > **Lin's run.** A second card arrives. Now two processes have to agree on one update, and they talk over a slow
+# > network. "Accumulate more", says the forum, "then they talk less."
+
+# %% [markdown]
 # ## 1. Two processes, one update
 #
 # In **data parallelism** each process has a copy of the model and its own examples. In every update they average
@@ -231,6 +235,29 @@ def smallest_steps(pass_seconds, averaging_seconds, tolerance):
 
 
 check_enough(smallest_steps)
+
+# %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. What does no_sync save, and what not?</summary>
+#
+# Bytes: one all-reduce for each update in place of `K`. It saves no computing, and from some `K` on nothing that
+# one would notice.
+#
+# </details>
+#
+# <details><summary>2. Two processes count 10 and 30 tokens. Why is the mean of their mean losses wrong?</summary>
+#
+# It gives each a half. The window counts 40, so the shares are a quarter and three quarters: all processes must
+# know the sum of the counts before the first backward pass.
+#
+# </details>
+#
+# <details><summary>3. What does accumulating without communication cost under FSDP?</summary>
+#
+# Memory: the gradients are kept whole on every card until the last pass, and are not sharded.
+#
+# </details>
 
 # %% [markdown]
 # ## Sources

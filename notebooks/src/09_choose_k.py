@@ -13,6 +13,10 @@
 # **Time:** 35 minutes. **Before this:** [03 Variance](03_variance.ipynb) and [04 Memory](04_memory.ipynb).
 
 # %% [markdown]
+# > **Lin's run.** Lin knows what `M`, `K` and `B` do. Her next model has no recipe, and she has three cards to choose
+# > from. This time she wants to know before she starts.
+
+# %% [markdown]
 # ## 1. Your guess first
 
 # %%
@@ -221,6 +225,27 @@ check_fastest_steps(steps)
 # 3. **`K = ⌈B/M⌉`**. If that is 1, you need no accumulation.
 # 4. **Learning rate**: as it was if `B` is as it was; if not, [03, section 6](03_variance.ipynb).
 # 5. **Check the loop** before the long run: `python -m accum_lib check your_module:train` ([02](02_equivalence.ipynb)).
+
+# %% [markdown]
+# ## Do you remember?
+#
+# <details><summary>1. What decides M, what B, what K?</summary>
+#
+# The card decides `M`, the noise (or a recipe) decides `B`, and `K = ⌈B/M⌉` is what is left.
+#
+# </details>
+#
+# <details><summary>2. The new card takes micro-batches four times as large. What becomes of K?</summary>
+#
+# A quarter. If `B` now fits at once, accumulation has nothing left to do.
+#
+# </details>
+#
+# <details><summary>3. When can accumulation not help at all?</summary>
+#
+# When the optimizer's own moment is the fullest: then even M = 1 does not fit.
+#
+# </details>
 
 # %% [markdown]
 # ## Sources
