@@ -29,8 +29,7 @@ for m, k in ((256, 1), (16, 1), (16, 2)):
     )
 
 # %% [markdown]
-# Nothing of that size was allocated here. How the library knows, and how well, is [section
-# 6](#6.-How-do-we-know?-A-prediction-that-allocates-nothing).
+# Nothing of that size was allocated here. How the library knows, and how well, is told in section 6.
 
 # %% [markdown]
 # ## 1. Two guesses

@@ -146,7 +146,7 @@ explorer.show()
 # %% [markdown]
 # ## 4. Prove
 #
-# A run that looks right is no proof, as you have seen. These two lines belong into your tests; they fail if a window is
+# A run that looks right is no proof, as you have seen. `assert_equivalent` belongs in your tests; it fails if a window is
 # not one big batch:
 
 
@@ -155,7 +155,7 @@ from accum_lib.check import assert_equivalent
 from accum_lib.lessons.roberta import case_of
 
 try:
-    assert_equivalent(train, case_of("mlm"))
+    assert_equivalent(train, [case_of("mlm")])
 except AssertionError as error:
     print(error)
 else:

@@ -14,7 +14,7 @@
 # %% [markdown]
 # ## 1. The races
 #
-# 21 races of up to 12 copies of the MLP, from four or six seeds each. They take about ten seconds; interrupting the
+# Nineteen races, each of 12 copies of the MLP, from four or six seeds. They take about five seconds; interrupting the
 # kernel (■) stops them.
 
 # %%
