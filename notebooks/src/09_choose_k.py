@@ -258,4 +258,4 @@ check_fastest_steps(steps)
 #   the critical batch differs from model to model and data to data.
 
 # %% [markdown]
-# **Next:** back to the map in [00 Start here](00_start_here.ipynb), section 5. What is still open there?
+# **Next:** [10 Capstone](10_capstone.ipynb): a broken script, a card, an hour.
