@@ -16,6 +16,9 @@ from accum_lib.words import _
 
 NARROW = mlp_workload(hidden=64)  # its activations are most of what it needs
 
+# K² for which the whole numbers beside K differ in time by more than a hundredth.
+SQUARES = (0.9, 1.5, 2.9, 3.1, 4.5, 5.05, 7.0)
+
 
 @runs
 def check_work(work: Callable[[float, int], tuple[float, float]]) -> Feedback:
@@ -83,6 +86,7 @@ def check_choice(choose: Callable[[float, int, int], tuple[int, int]]) -> Feedba
         (600.0, 10_000, 256),
         (5000.0, 600, 256),
         (200.0, 10_000, 256),
+        (511.0, 10_000, 256),
     ):
         given = choose(noise, n, largest)
         chosen = Chooser(found, found.peak_bytes(largest, 2), n).balance(noise)
@@ -137,10 +141,19 @@ def check_fastest_steps(steps: Callable[[float, int, float, float], int]) -> Fee
     """
     if is_blank(steps(100.0, 4, 1.0, 1.0)):
         return not_yet(_(BLANK))
-    for noise, m, one, update in ((1600.0, 4, 1.0, 4.0), (64.0, 16, 1.0, 0.1), (1000.0, 8, 0.5, 4.0)):
+    for noise, m, one, update in (
+        (1600.0, 4, 1.0, 4.0),
+        (64.0, 16, 1.0, 0.1),
+        (1000.0, 8, 0.5, 4.0),
+        *((8 * squared, 8, 1.0, 1.0) for squared in SQUARES),
+    ):
         given, times = steps(noise, m, one, update), _times(m, one, update)
         if not given >= 1:  # true of a NaN, too
             return not_yet(_("you say K = {given}: an update has at least one micro-batch.", given=given))
+        if given != int(given):
+            return not_yet(
+                _("you say K = {given:.4g}: of the whole numbers beside it, take the faster.", given=given)
+            )
         best = min(range(1, 1000), key=lambda k: time_factor(times, noise, m, k))
         took, least = (time_factor(times, noise, m, k) for k in (given, best))
         if took > 1.01 * least:

@@ -127,7 +127,7 @@ def check_fall(fall: Callable[[int, int, int], float]) -> Feedback:
     given = fall(8, 32, 64)
     if is_blank(given):
         return not_yet(_(BLANK))
-    for b, larger, n in ((8, 32, 64), (64, 256, 512), (1, 2, 1000)):
+    for b, larger, n in ((8, 32, 64), (64, 256, 512), (3, 8, 1000)):
         given, expected = fall(b, larger, n), larger / b * (n - b) / (n - larger)
         if not abs(given / expected - 1) <= 1e-6:
             return not_yet(
