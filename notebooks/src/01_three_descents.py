@@ -5,7 +5,7 @@
 #
 # **After this notebook you can**
 # - turn each of the three into the others by setting `M` and `K`;
-# - say when accumulation follows *the same path* as a bigger batch, and check it;
+# - answer: which path does accumulation follow beside a bigger batch, and how do you check it?
 # - compare descents fairly: at equal examples, and at equal updates;
 # - tell what happens if gradients are summed and not averaged.
 #
