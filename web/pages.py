@@ -19,7 +19,7 @@ import accum_lib
 from accum_lib.lessons.kit.contents import Lesson
 from accum_lib.lessons.kit.lesson_map import inline
 from accum_lib.words import LANGUAGES, folder_for
-from web import exercises
+from web import exercises, reference
 from web.record import NOTEBOOKS, Block
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -127,6 +127,26 @@ class Site:
         }
         return {name: self._plain_page(name, said) for name, said in pages.items()}
 
+    def api(self) -> dict[str, str]:
+        """The library's names with their search, and in English a page for each."""
+        found = reference.entries()
+        title = f"{self.t['api']} · {self.t['site']}"
+        names = reference.index(found, self.up)
+        pages = {"api": self._page("api.html", page="api", title=title, description=title, html=names)}
+        if self.language == "en":
+            pages |= {entry.page: self._entry_page(entry) for entry in found}
+        return pages
+
+    def _entry_page(self, entry: reference.Entry) -> str:
+        said = reference.article(entry, self.prose, code)
+        return self._page(
+            "plain.html",
+            page="api",
+            title=f"{entry.name} · {self.t['site']}",
+            description=entry.summary,
+            html=said,
+        )
+
     def _plain_page(self, name: str, said: str) -> str:
         title = f"{self.t[name]} · {self.t['site']}"
         return self._page("plain.html", page=name, title=title, description=title, html=said, sections=[])
@@ -135,7 +155,7 @@ class Site:
         said = {"sections": [], "exercises": {}, "explorers": False, **more}
         file = f"{said['page']}.html"
         languages = [(code, name, self._other(code) + file) for code, name in LANGUAGES.items()]
-        menu = [(name, self.t[name]) for name in ("words", "heads", "teachers")]
+        menu = [(name, self.t[name]) for name in ("words", "heads", "api", "teachers")]
         return self._jinja.get_template(template).render(
             t=SimpleNamespace(**self.t), texts=self.t, language=self.language, up=self.up, here="",
             menu=menu, languages=languages, lessons=self.lessons, version=accum_lib.__version__, **said,

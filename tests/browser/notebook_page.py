@@ -340,10 +340,10 @@ class ExplorerOnPage:
             """async (plot) => {
                  const drawn = (p) => [
                    ...[...p.querySelectorAll('.cartesianlayer .overplot path, .legend path')]
-                     .filter((path) => path.getAttribute('d') !== 'M0,0Z').map((path) => // else nothing is seen
+                     .filter((path) => path.getAttribute('d') !== 'M0,0Z').map((path) =>
                      ['d', 'transform', 'style'].map((name) => path.getAttribute(name)).join().replace(
                        /-?[0-9.]+/g, (number) => Math.round(100 * number) / 100)),
-                   ...[...p.querySelectorAll('text')].map((text) => text.textContent).sort(), // ticks come in any order
+                   ...[...p.querySelectorAll('text')].map((text) => text.textContent).sort(), // in any order
                  ].join();
                  const fresh = document.createElement('div');
                  fresh.style.cssText = 'position: absolute; left: -9999px';

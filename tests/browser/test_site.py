@@ -222,6 +222,7 @@ def test_no_page_has_a_serious_violation(opened, built) -> None:
         ("index", "light"),
         ("teachers", "light"),
         ("heads", "light"),
+        ("api", "dark"),
     ):
         shown = opened(name, color_scheme=scheme)
         shown.unveil()
@@ -316,6 +317,24 @@ def test_code_can_be_copied(browser, built) -> None:
     copied = lesson.page.evaluate("() => navigator.clipboard.readText()")
     assert copied.strip() == cell.locator("pre").inner_text().strip()
     lesson.close()
+
+
+def test_the_reference_is_searched_in_the_page(opened, built) -> None:
+    reference = opened("api")
+    box, shown = reference.page.locator("[data-search]"), reference.page.locator("[data-words]:visible")
+    everything = shown.count()
+    box.fill("ragged nowhere")
+    assert shown.count() == 0
+    box.fill("Ignore_Index")
+    assert shown.locator("code:first-child").all_inner_texts()[:2] == ["count_tokens", "count_next_tokens"]
+    found = reference.page.evaluate("n => Accum.say('found', n)", {"found": shown.count(), "all": everything})
+    assert reference.page.locator("[data-found]").inner_text() == found
+    assert reference.page.locator("section:visible").count() < 5, "modules without a find are left out"
+    box.fill("noise scale monitor")
+    box.press("Enter")
+    reference.page.wait_for_url("**/api.noise.NoiseScaleMonitor.html")
+    assert reference.complaints == []
+    assert reference.off_the_machine() == []
 
 
 def test_the_hunt_tells_a_loops_story_after_the_guess(browser, tmp_path) -> None:
