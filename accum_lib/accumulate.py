@@ -40,7 +40,7 @@ Count = Callable[[Any], float]  # how many samples or tokens that sum adds up
 
 @dataclass(frozen=True)
 class WindowResult:
-    """A window over all processes: its true mean loss before the update, its count, its micro-batches."""
+    """A window over all processes: its mean ``loss`` before the update, ``count``, and ``micro_batches``."""
 
     loss: float
     count: float
@@ -49,8 +49,8 @@ class WindowResult:
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """What one optimizer update did: the gradient norm before clipping (None if nothing asked for it), and
-    whether a ``GradScaler`` skipped it for an infinite gradient: then parameters and scheduler did not move.
+    """What one optimizer update did: ``grad_norm`` before clipping (None if nothing asked for it), and
+    whether a ``GradScaler`` has ``skipped`` it for an infinite gradient: then nothing moved.
     """
 
     grad_norm: float | None

@@ -152,17 +152,26 @@ def descend(
 
 
 def full_batch(problem: Problem, **settings: Any) -> Run:
-    """Every sample in one pass for each update: M = N, K = 1. Settings as for ``descend``."""
+    """Descend a ``problem`` with every sample in one pass for each update: M = N, K = 1.
+
+    All other settings, and errors, as for ``descend``.
+    """
     return descend(problem, micro_batch_size=problem.num_samples, name=_("full batch"), **settings)
 
 
 def mini_batch(problem: Problem, batch_size: int, **settings: Any) -> Run:
-    """``batch_size`` samples in one pass for each update: M = B, K = 1. Settings as for ``descend``."""
+    """Descend a ``problem`` with ``batch_size`` samples in one pass for each update: M = B, K = 1.
+
+    All other settings, and errors, as for ``descend``.
+    """
     return descend(problem, micro_batch_size=batch_size, name=_("mini-batch"), **settings)
 
 
 def accumulated(problem: Problem, micro_batch_size: int, accumulation_steps: int, **settings: Any) -> Run:
-    """B = M·K samples in K passes for each update. Settings as for ``descend``."""
+    """Descend a ``problem`` with B = M·K samples in K passes for each update.
+
+    M is ``micro_batch_size``, K ``accumulation_steps``; all other settings, and errors, as for ``descend``.
+    """
     return descend(
         problem,
         micro_batch_size=micro_batch_size,
@@ -174,7 +183,7 @@ def accumulated(problem: Problem, micro_batch_size: int, accumulation_steps: int
 
 @contextmanager
 def count_passes(model: nn.Module) -> Iterator[dict[str, int]]:
-    """Count forward and backward passes as they happen, in ``{"forward": ..., "backward": ...}``."""
+    """Count the ``model``'s passes as they happen, in ``{"forward": ..., "backward": ...}``."""
     passes = {"forward": 0, "backward": 0}
 
     def forward(*_: Any) -> None:

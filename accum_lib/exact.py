@@ -189,6 +189,9 @@ class WindowTraining:
     Give ``loss_sum(model, batch)`` and ``count(batch)`` as methods, in place of ``training_step``, and a
     loader of windows: ``DataLoader(data, batch_size=M * K, collate_fn=in_micro_batches(M))``.
     ``max_grad_norm`` stands for Lightning's ``gradient_clip_val``.
+
+    Raises:
+        ValueError: in training: float16 with a loss scale.
     """
 
     max_grad_norm: float | None = None

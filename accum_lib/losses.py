@@ -22,7 +22,12 @@ MeanLoss = Callable[[nn.Module, Any], Tensor]  # of the model and a micro-batch,
 
 
 def classification_loss_sum(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Summed cross-entropy of ``batch = (inputs, labels)``; logits have shape (micro_batch, classes)."""
+    """Summed cross-entropy, in nats.
+
+    Args:
+        model: ``model(inputs)`` gives logits, (micro_batch, classes).
+        batch: ``(inputs, labels)``; labels are class indices, (micro_batch,).
+    """
     inputs, labels = batch
     return F.cross_entropy(model(inputs), labels, reduction="sum")
 
@@ -30,8 +35,9 @@ def classification_loss_sum(model: nn.Module, batch: tuple[Tensor, Tensor]) -> T
 def count_samples(batch: Any) -> int:
     """Samples in a micro-batch: the length of its labels.
 
-    Accepts ``(inputs, labels)``, a mapping with ``"labels"``, as Transformers' collators give, or an object
-    with ``labels``.
+    Args:
+        batch: ``(inputs, labels)``, a mapping with ``"labels"``, as Transformers' collators give, or an
+            object with ``labels``.
     """
     return len(_labels(batch))
 
@@ -39,8 +45,12 @@ def count_samples(batch: Any) -> int:
 def count_tokens(batch: Any, ignore_index: int = IGNORE_INDEX) -> int:
     """Label tokens that are not ignored, for a masked language model or token classification.
 
-    Accepts ``(inputs, labels)`` or a mapping with ``"labels"``; labels of any shape. A **causal**
-    model shifts its labels by one, so its first label predicts nothing: use ``count_next_tokens``.
+    A **causal** model shifts its labels by one, so its first label predicts nothing: use
+    ``count_next_tokens``.
+
+    Args:
+        batch: as for ``count_samples``; labels of any shape.
+        ignore_index: the label that does not count.
     """
     return int((_labels(batch) != ignore_index).sum())
 
@@ -50,6 +60,10 @@ def count_next_tokens(batch: Any, ignore_index: int = IGNORE_INDEX) -> int:
 
     Counting the unshifted labels is a bug that was shipped: it divides the mean by one token too many per
     sequence.
+
+    Args:
+        batch: as for ``count_samples``; labels are (micro_batch, tokens), not shifted yet.
+        ignore_index: the label that does not count.
     """
     return int((_labels(batch)[:, 1:] != ignore_index).sum())
 
@@ -62,6 +76,10 @@ def sum_of_mean(mean_loss: MeanLoss, count: Count) -> LossSum:
     wider, since in 16 bits it would overflow, or lose its digits. Example, a Transformers model's own loss::
 
         loss_sum = sum_of_mean(lambda model, batch: model(**batch).loss, count_samples)
+
+    Args:
+        mean_loss: of the model and a micro-batch, a scalar tensor.
+        count: of a micro-batch, what that mean was divided by.
     """
     return lambda model, batch: _wide(mean_loss(model, batch)) * count(batch)
 
@@ -177,7 +195,7 @@ def _wide(loss: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each module has the mode that it had (some may be frozen)."""
+    """Evaluation mode of the ``model`` inside; afterwards each module has the mode that it had."""
     before = {module: module.training for module in model.modules()}
     model.eval()
     try:

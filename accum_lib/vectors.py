@@ -93,6 +93,9 @@ def join_batches(batches: Sequence[Any]) -> Any:
     Rows of different lengths are padded at their end: labels with -100, attention masks and all else with
     0. If your model needs another padding, or reads padding at all, write a ``join`` of your own.
 
+    Args:
+        batches: micro-batches of one kind, the examples along the first axis.
+
     Raises:
         TypeError: a micro-batch is of another kind, or holds a number or text that differs.
     """

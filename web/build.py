@@ -35,7 +35,7 @@ PARTS = ROOT / "build" / "site-parts"
 PROCESSES = 2
 STYLES = ("style.css", "exercise.css")
 ALONE = ("08_distributed",)  # measures processes of its own, which another lesson beside them would slow down
-SCRIPTS = ("progress", "page", "quiz", "present")  # page.js, in this order
+SCRIPTS = ("progress", "page", "quiz", "present", "search")  # page.js, in this order
 FIRST = "00_start_here"
 Parts = dict[str, pathlib.Path]
 
@@ -121,7 +121,7 @@ def write(folder: pathlib.Path, names: list[str], parts: Parts) -> None:
         site = Site(language, there, place(), "explainer" in parts)
         own = folder_for(language, folder)
         own.mkdir(parents=True, exist_ok=True)
-        pages = site.plain()
+        pages = site.plain() | site.api()
         for lesson in site.lessons:
             blocks = json.loads(parts[lesson["name"]].read_text(encoding="utf-8"))[language]
             pages[lesson["name"]] = site.lesson(lesson["name"], blocks)

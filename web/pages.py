@@ -16,10 +16,12 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 import accum_lib
+from accum_lib.classroom.end_quiz import end_quiz
+from accum_lib.classroom.quizzes import Question
 from accum_lib.lessons.kit.contents import Lesson
 from accum_lib.lessons.kit.lesson_map import inline
-from accum_lib.words import LANGUAGES, folder_for
-from web import exercises
+from accum_lib.words import LANGUAGES, folder_for, speaking
+from web import exercises, reference
 from web.record import NOTEBOOKS, Block
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -68,7 +70,7 @@ class Site:
         self.explainer = explainer
         self.up = "" if language == "en" else "../"
         self.lessons = [_entry(lesson) for lesson in lessons]
-        self._pages = {lesson["name"] for lesson in self.lessons} | {"teachers"}
+        self._pages = {lesson["name"] for lesson in self.lessons} | {"teachers", "quiz"}
         loader = jinja2.FileSystemLoader(HERE / "templates")
         self._jinja = jinja2.Environment(
             loader=loader,
@@ -119,13 +121,40 @@ class Site:
         words = re.search(heading, text, re.MULTILINE | re.DOTALL)
         if not words:
             raise ValueError(f"{folder / 'README.md'} has no section '## {self.t['words']}'")
+        with speaking(self.language):
+            asked = [_quiz(question, exercises.texts(self.language)["check"]) for question in end_quiz()]
         measured = self.prose(MEASURED.read_text(encoding="utf-8"))
         pages = {
             "teachers": self.prose(text),
             "words": self.prose(f"# {words[1]}\n{words[2]}"),
             "heads": f'{self.prose(self.t["in_english"])}<div lang="en">{measured}</div>',
         }
-        return {name: self._plain_page(name, said) for name, said in pages.items()}
+        title = f"{self.t['quiz']} · {self.t['site']}"
+        quiz = self._page(
+            "quiz.html", page="quiz", title=title, description=self.t["quiz_lead"], questions=asked,
+            sections=[],
+        )  # fmt: skip
+        return {"quiz": quiz} | {name: self._plain_page(name, said) for name, said in pages.items()}
+
+    def api(self) -> dict[str, str]:
+        """The library's names with their search, and in English a page for each."""
+        found = reference.entries()
+        title = f"{self.t['api']} · {self.t['site']}"
+        names = reference.index(found, self.up)
+        pages = {"api": self._page("api.html", page="api", title=title, description=title, html=names)}
+        if self.language == "en":
+            pages |= {entry.page: self._entry_page(entry) for entry in found}
+        return pages
+
+    def _entry_page(self, entry: reference.Entry) -> str:
+        said = reference.article(entry, self.prose, code)
+        return self._page(
+            "plain.html",
+            page="api",
+            title=f"{entry.name} · {self.t['site']}",
+            description=entry.summary,
+            html=said,
+        )
 
     def _plain_page(self, name: str, said: str) -> str:
         title = f"{self.t[name]} · {self.t['site']}"
@@ -135,7 +164,7 @@ class Site:
         said = {"sections": [], "exercises": {}, "explorers": False, **more}
         file = f"{said['page']}.html"
         languages = [(code, name, self._other(code) + file) for code, name in LANGUAGES.items()]
-        menu = [(name, self.t[name]) for name in ("words", "heads", "teachers")]
+        menu = [(name, self.t[name]) for name in ("words", "heads", "api", "teachers")]
         return self._jinja.get_template(template).render(
             t=SimpleNamespace(**self.t), texts=self.t, language=self.language, up=self.up, here="",
             menu=menu, languages=languages, lessons=self.lessons, version=accum_lib.__version__, **said,
@@ -217,6 +246,20 @@ def _gives_away(block: Block) -> bool:
 
 def _is_taste(blocks: list[Block]) -> bool:
     return [b["kind"] for b in blocks if b["kind"] in ("quiz", "veil")] == ["quiz", "veil"]
+
+
+def _quiz(question: Question, button: str) -> Block:
+    """One of the end quiz, as a lesson's question is recorded."""
+    return {
+        "kind": "quiz",
+        "id": question.name.replace(".", "-"),
+        "name": question.name,
+        "question": html.escape(question.text, quote=False),
+        "options": question.options,
+        "right": question.right,
+        "button": button,
+        "said": [html.escape(said, quote=False) for said in question.feedback],
+    }
 
 
 def _entry(lesson: Lesson) -> dict[str, Any]:

@@ -39,6 +39,9 @@ class Case:
         learning_rate: of the SGD that the loop is given.
         auxiliary: a part of ``loss_sum`` that is added to the main loss, such as a router's; with it the
             checker tells which of the two weighs wrongly.
+
+    Raises:
+        ValueError: when it is tried: there are no micro-batches, a window counts 0, or K is below 1.
     """
 
     name: str

@@ -30,7 +30,11 @@ Condition = Callable[[nn.Module], AbstractContextManager[Any]]  # what holds whi
 
 
 def check_case(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> Report:
-    """Try a loop on one case. Arguments as for ``check``.
+    """Try a loop on one case.
+
+    Args:
+        loop, dtype: as for ``check``.
+        case: what to try it on.
 
     Raises:
         ValueError: the case has no data or counts nothing, or its model has nothing to train.
@@ -156,7 +160,11 @@ def _checked(
 
 
 def gradient_error(loop: Loop, case: Case, dtype: torch.dtype = torch.float64) -> float:
-    """The one number: the largest relative error of an update's gradient. Arguments as for ``check``."""
+    """The one number: the largest relative error of an update's gradient.
+
+    Args:
+        loop, case, dtype: as for ``check_case``.
+    """
     return check_case(loop, case, dtype).relative_error
 
 

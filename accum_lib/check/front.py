@@ -152,6 +152,9 @@ def assert_equivalent(
 ) -> None:
     """Raise if the loop's updates are not those of one big batch; a test in one line.
 
+    Args:
+        loop, cases, dtype: as for ``check``.
+
     Raises:
         AssertionError: with the report of the first case in which it is not.
     """

@@ -172,6 +172,7 @@ def explain(report: Report, earlier: Sequence[Report] = ()) -> str:
     """The report as text: the verdict, the numbers that prove it, each fault with its line.
 
     Args:
+        report: from ``check`` or ``check_case``.
         earlier: reports on the same loop that were shown before; what they have explained is only named.
     """
     told = {code for one in earlier for code in one.codes}

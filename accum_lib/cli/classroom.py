@@ -7,11 +7,13 @@ from typing import Any
 DESCRIPTION = """\
 accum class student            student.zip: the course without solutions, tests and tools
 accum class collect FOLDER     class.csv and class.html from the progress files that were handed in
-accum class quiz 00 01         the notebooks' questions for Moodle (quiz.gift) and Canvas (quiz.zip, QTI 2.1)
+accum class quiz 00 01 end     the notebooks' questions, and the end quiz of twelve over all lessons, for
+                               Moodle (quiz.gift) and Canvas (quiz.zip, QTI 2.1)
 accum class scorm 00 01        lessons of the built site as SCORM 1.2 packages: lesson_00.zip, lesson_01.zip
 
 Everything stays on this machine; progress files are for conversations, not for grades: anybody can edit one.
 """
+END = "end"  # the end quiz
 
 
 def add_to(commands: Any) -> None:
@@ -28,8 +30,8 @@ def add_to(commands: Any) -> None:
     collect.add_argument("folder", type=pathlib.Path)
     collect.add_argument("--out", type=pathlib.Path, default=pathlib.Path(), help="a folder; this one")
     collect.set_defaults(run=run_collect)
-    quiz = kinds.add_parser("quiz", help="the notebooks' questions as GIFT and QTI 2.1")
-    quiz.add_argument("notebooks", nargs="+", metavar="NN", help="their numbers, such as 00 01; or: all")
+    quiz = kinds.add_parser("quiz", help="the notebooks' questions and the end quiz as GIFT and QTI 2.1")
+    quiz.add_argument("notebooks", nargs="+", metavar="NN", help="their numbers, such as 00 01; end; or: all")
     quiz.add_argument("--out", type=pathlib.Path, default=pathlib.Path(), help="a folder; this one")
     quiz.set_defaults(run=run_quiz)
     scorm = kinds.add_parser("scorm", help="lessons as SCORM 1.2 packages, from their pages")
@@ -52,13 +54,14 @@ def run_student(arguments: argparse.Namespace) -> int:
 def run_collect(arguments: argparse.Namespace) -> int:
     """Write the table; 1 if a file had to be left out."""
     from accum_lib.classroom.collect import collect, write_csv, write_page
+    from accum_lib.classroom.end_quiz import NAMES
     from accum_lib.lessons.kit.contents import lessons
     from accum_lib.lessons.kit.progress import ROOT
 
     known = lessons(ROOT / "notebooks")
     found = collect(
         arguments.folder,
-        [name for lesson in known for name in lesson.predictions],
+        [*(name for lesson in known for name in lesson.predictions), *NAMES],
         [name for lesson in known for name in lesson.exercises],
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -73,20 +76,23 @@ def run_collect(arguments: argparse.Namespace) -> int:
 
 def run_quiz(arguments: argparse.Namespace) -> int:
     """Run the notebooks up to their last question, and write what they ask; 0."""
+    from accum_lib.classroom.end_quiz import end_quiz
     from accum_lib.classroom.quizzes import gift, questions, write_qti
     from accum_lib.lessons.kit.progress import ROOT
     from accum_lib.words import folder_for, language
 
     folder = folder_for(language(), ROOT / "notebooks")
     there = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    wanted = list(there) if arguments.notebooks == ["all"] else arguments.notebooks
+    wanted = [*there, END] if arguments.notebooks == ["all"] else arguments.notebooks
     for number in wanted:
-        if number not in there:
-            raise ValueError(
-                f"there is no notebook {number!r} in {folder}; there are {', '.join(there) or 'none'}"
-            )
+        if number not in there and number != END:
+            known = ", ".join([*there, END])
+            raise ValueError(f"there is no notebook {number!r} in {folder}; there are {known}")
     found = []
     for number in wanted:
+        if number == END:
+            found += end_quiz()
+            continue
         print(f"running {there[number].name} up to its last question ...", flush=True)
         found += questions(there[number])
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -43,6 +43,9 @@ class Settings:
         rank: LoRA's, of those matrices.
         weights: "fp32", or "bf16" for the model itself; its gradients and the optimizer's state follow.
         chunked: a causal model's loss from the logits of some tokens at a time.
+
+    Raises:
+        ValueError: a value is none of these, or two of them do not go together.
     """
 
     optimizer: str = "adamw"

@@ -88,6 +88,10 @@ def of_model(
 ) -> Workload:
     """A workload of a model that exists. It is never changed: predictions use a twin of it on meta tensors,
     measurements a copy.
+
+    Args:
+        model, make_batch, loss_sum: as for ``Workload``, but the model itself.
+        name: in words; None takes that of its class.
     """
     return Workload(name or type(model).__name__, partial(_twin_of, model), make_batch, loss_sum)
 
@@ -213,7 +217,7 @@ def own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def mlp_workload(hidden: int = 512, layers: int = 3, dropout: float = 0.1) -> Workload:
-    """64 features, ``layers`` hidden layers with Tanh and dropout, ten classes."""
+    """64 features, ``layers`` layers of ``hidden`` units with Tanh and ``dropout``, ten classes."""
     return Workload("MLP", partial(_mlp, hidden, layers, dropout), _features, classification_loss_sum)
 
 
@@ -241,7 +245,14 @@ def _cnn(channels: int, pixels: int) -> nn.Module:
 
 
 def encoder_workload(width: int = 128, layers: int = 3, tokens: int = 64, dropout: float = 0.1) -> Workload:
-    """PyTorch's own ``nn.TransformerEncoder`` over tokens."""
+    """PyTorch's own ``nn.TransformerEncoder`` over tokens.
+
+    Args:
+        width: of the hidden state; the feed-forward layers have four times that.
+        layers: how many.
+        tokens: T, the length of every sequence.
+        dropout: probability everywhere.
+    """
     make_model = partial(_encoder, width, layers, dropout)
     return Workload("nn.TransformerEncoder", make_model, partial(_ids, tokens), classification_loss_sum)
 

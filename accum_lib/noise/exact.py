@@ -48,7 +48,10 @@ def population(
 
 
 def from_gradients(gradients: Tensor) -> Population:
-    """The same from gradients that are at hand, ``(N, parameters)``, each of one counted term.
+    """What ``population`` says, from gradients that are at hand.
+
+    Args:
+        gradients: (N, parameters) one row for each example, which counts one term.
 
     Raises:
         ValueError: fewer than two rows.

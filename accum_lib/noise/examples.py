@@ -47,7 +47,14 @@ def example_gradients(
 def gradient_chunks(
     problem: Problem, model: nn.Module, indices: Tensor | None = None, method: str = "auto"
 ) -> Iterator[Tensor]:
-    """The rows of ``example_gradients`` a few at a time, for models whose gradients don't fit all at once."""
+    """The rows of ``example_gradients`` a few at a time, for models whose gradients don't fit all at once.
+
+    Args:
+        problem, model, indices, method: as for ``example_gradients``.
+
+    Raises:
+        ValueError: as ``example_gradients``.
+    """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}; got {method!r}")
     check_examples_are_separate(model)

@@ -72,6 +72,9 @@ class Digits:
         dtype: of the pixels and the parameters.
         num_samples: how many images to keep, from the first on; None keeps all 1,797.
         norm: the CNN's normalisation: "batch", "group" or "frozen" (BatchNorm with fixed statistics).
+
+    Raises:
+        ValueError: there is no such model or normalisation, or not as many images.
     """
 
     default_learning_rate = 0.1

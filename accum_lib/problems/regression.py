@@ -21,8 +21,11 @@ class Regression:
     """Mean squared error of ``y = w1 x1 + w2 x2 + noise``, in float64.
 
     Args:
-        num_samples: N.
+        num_samples: N >= 1.
         seed: draws the data.
+
+    Raises:
+        ValueError: N is below 1.
     """
 
     name = N_("regression with two weights")

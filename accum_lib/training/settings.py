@@ -47,6 +47,9 @@ class TrainingSettings:
         max_skips: with "skip", at most this many windows in a row.
         noise_scale: estimate the gradient noise scale on the way (needs K >= 2, and no larger length_pool
             than 1).
+
+    Raises:
+        ValueError: a setting is out of its range, or two of them do not go together.
     """
 
     micro_batch_size: int = 8

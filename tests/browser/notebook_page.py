@@ -335,12 +335,16 @@ class ExplorerOnPage:
         ]
 
     def drawn_as_if_new(self) -> bool:
-        """Whether its lines and markers are those of a new figure with the same data, to a hundredth."""
+        """Whether lines, markers, bars (to a hundredth), their colours and all words are a new figure's."""
         return self.root.locator(".accum-plot").evaluate(
             """async (plot) => {
-                 const drawn = (p) => [...p.querySelectorAll('.cartesianlayer .overplot path')].map((path) =>
-                   (path.getAttribute('d') + path.getAttribute('transform')).replace(
-                     /-?[0-9.]+/g, (number) => Math.round(100 * number) / 100)).join();
+                 const drawn = (p) => [
+                   ...[...p.querySelectorAll('.cartesianlayer .overplot path, .legend path')]
+                     .filter((path) => path.getAttribute('d') !== 'M0,0Z').map((path) =>
+                     ['d', 'transform', 'style'].map((name) => path.getAttribute(name)).join().replace(
+                       /-?[0-9.]+/g, (number) => Math.round(100 * number) / 100)),
+                   ...[...p.querySelectorAll('text')].map((text) => text.textContent).sort(), // in any order
+                 ].join();
                  const fresh = document.createElement('div');
                  fresh.style.cssText = 'position: absolute; left: -9999px';
                  const { width, height } = plot._fullLayout;

@@ -161,6 +161,23 @@ def test_a_question_is_answered_after_the_guess_and_lifts_the_veil(opened, built
     assert lesson.page.locator(".behind[inert]").count() == 0
 
 
+def test_the_end_quiz_is_answered_in_the_page(opened, built) -> None:
+    page = opened("quiz")
+    score = page.page.locator("[data-score]")
+    for number, quiz in enumerate(page.quizzes()):
+        right = int(quiz.get_attribute("data-right"))
+        first = right if number else (right + 1) % 3  # the first one wrongly
+        quiz.locator("input").nth(first).check()
+        quiz.locator("button").click()
+        assert len(quiz.locator("[role=status]").inner_text()) > 20
+        assert page.progress()["predictions"][quiz.get_attribute("data-name")] is (number > 0)
+    told = page.page.evaluate("n => Accum.say('score', n)", {"answered": 12, "all": 12, "right": 11})
+    assert score.inner_text() == told
+    page.page.reload()
+    assert score.inner_text() == told, "it is kept"
+    assert page.complaints == []
+
+
 def test_what_gives_the_answer_away_is_veiled_until_it_is_asked_for(opened, built) -> None:
     lesson = opened()
     for veiled in lesson.page.locator(".veiled").all():
@@ -222,6 +239,8 @@ def test_no_page_has_a_serious_violation(opened, built) -> None:
         ("index", "light"),
         ("teachers", "light"),
         ("heads", "light"),
+        ("api", "dark"),
+        ("quiz", "light"),
     ):
         shown = opened(name, color_scheme=scheme)
         shown.unveil()
@@ -316,6 +335,24 @@ def test_code_can_be_copied(browser, built) -> None:
     copied = lesson.page.evaluate("() => navigator.clipboard.readText()")
     assert copied.strip() == cell.locator("pre").inner_text().strip()
     lesson.close()
+
+
+def test_the_reference_is_searched_in_the_page(opened, built) -> None:
+    reference = opened("api")
+    box, shown = reference.page.locator("[data-search]"), reference.page.locator("[data-words]:visible")
+    everything = shown.count()
+    box.fill("ragged nowhere")
+    assert shown.count() == 0
+    box.fill("Ignore_Index")
+    assert shown.locator("code:first-child").all_inner_texts()[:2] == ["count_tokens", "count_next_tokens"]
+    found = reference.page.evaluate("n => Accum.say('found', n)", {"found": shown.count(), "all": everything})
+    assert reference.page.locator("[data-found]").inner_text() == found
+    assert reference.page.locator("section:visible").count() < 5, "modules without a find are left out"
+    box.fill("noise scale monitor")
+    box.press("Enter")
+    reference.page.wait_for_url("**/api.noise.NoiseScaleMonitor.html")
+    assert reference.complaints == []
+    assert reference.off_the_machine() == []
 
 
 def test_the_hunt_tells_a_loops_story_after_the_guess(browser, tmp_path) -> None:

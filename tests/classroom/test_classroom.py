@@ -14,7 +14,9 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from accum_lib.__main__ import main
+from accum_lib.accumulate import windows
 from accum_lib.classroom.collect import collect
+from accum_lib.classroom.end_quiz import end_quiz
 from accum_lib.classroom.quizzes import Question, gift, plain, questions, write_qti
 from accum_lib.classroom.student import write
 from accum_lib.lessons.kit.contents import lessons
@@ -271,6 +273,45 @@ def test_the_command_writes_both_and_refuses_what_is_not_there(tmp_path, monkeyp
     assert len(read_qti(tmp_path / "quiz.zip")) == 1
     assert main(["class", "quiz", "77"]) == 2
     assert "there is no notebook '77'" in capsys.readouterr().err
+
+
+def test_the_end_quiz_has_twelve_questions_and_a_reason_for_each_option() -> None:
+    asked = end_quiz()
+    assert len({question.name for question in asked}) == len(asked) == 12
+    for question in asked:
+        assert len(set(question.options)) == len(set(question.feedback)) == len(question.options) >= 3
+        right = question.options[question.right]
+        for index, said in enumerate(question.feedback):
+            assert said.startswith("Right. ") == (index == question.right)
+            assert (f"It is: {right}." in said) == (index != question.right)
+    assert {question.right for question in asked} == {0, 1, 2, 3}, "the right one is anywhere"
+    known = [name for lesson in COURSE for name in lesson.predictions]
+    assert not {question.name for question in asked} & set(known), "no notebook asks the same"
+
+
+def test_the_end_quizs_numbers_are_right() -> None:
+    said = {question.name: question.options[question.right] for question in end_quiz()}
+    groups = [len(window) for window in windows(range(103), 8)]
+    assert said["end.counting"] == f"{len(groups)} updates; the last averages {groups[-1]}"
+    assert said["end.tokens"] == str((30 * 1.0 + 10 * 3.0) / 40)
+    assert said["end.summed"] == str(0.1 * 4)
+    saved = {b: 1 - (1 + 500 / (2 * b)) / (1 + 500 / b) for b in (64, 1024, 8192)}
+    assert [round(100 * part) for part in saved.values()] == [44, 16, 3]
+    fits = max(m for m in (1, 2, 4, 8, 16, 32) if 14 + 1.5 * m <= 22)
+    assert said["end.card"] == f"M = {fits}, K = {32 // fits}"
+    weights = [1 / (2 * count) for count in (300, 100)]
+    assert weights[1] / weights[0] == pytest.approx(3)
+
+
+def test_the_command_writes_the_end_quiz_and_the_table_knows_it(tmp_path) -> None:
+    assert main(["class", "quiz", "end", "--out", str(tmp_path)]) == 0
+    asked = [as_read(question) for question in end_quiz()]
+    assert read_gift((tmp_path / "quiz.gift").read_text(encoding="utf-8")) == asked
+    assert read_qti(tmp_path / "quiz.zip") == asked
+    hand_in(tmp_path / "in", "anna.json", {"end.card": True}, [])
+    assert main(["class", "collect", str(tmp_path / "in"), "--out", str(tmp_path)]) == 0
+    hand_in(tmp_path / "in", "anna.json", {"end.nothing": True}, [])
+    assert main(["class", "collect", str(tmp_path / "in"), "--out", str(tmp_path)]) == 1
 
 
 def test_a_notebook_whose_cell_fails_is_named(tmp_path) -> None:

@@ -1,6 +1,6 @@
 // Questions: first a guess, then the answer that was computed when the page was built. What gives it away is
 // behind a veil until then.
-const { progress } = window.Accum;
+const { progress, say } = window.Accum;
 
 function unveil(veil, focus) {
   if (!veil || !veil.classList.contains("closed")) return;
@@ -43,4 +43,18 @@ for (const quiz of document.querySelectorAll(".quiz")) {
     unveil(veil, false);
     progress.prediction(quiz.dataset.name, right);
   });
+}
+
+// On the end quiz, how many were right at the first answer.
+const score = document.querySelector("[data-score]");
+function tell() {
+  const { predictions } = progress.all();
+  const answers = [...document.querySelectorAll(".quiz")].map((quiz) => predictions[quiz.dataset.name]);
+  const answered = answers.filter((right) => right !== undefined).length;
+  const right = answers.filter(Boolean).length;
+  score.textContent = say("score", { answered, all: score.dataset.score, right });
+}
+if (score) {
+  document.addEventListener("accum-progress", tell);
+  tell();
 }

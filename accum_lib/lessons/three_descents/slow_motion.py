@@ -41,8 +41,8 @@ def picture(story: list[Moment], index: int, inputs: np.ndarray, surface: Surfac
     layout = theme.layout(
         height=400,
         barmode="overlay",
-        xaxis=theme.axis(_("feature x₁"), SAMPLES),
-        yaxis=theme.axis(_("feature x₂"), (0.0, 1.0)),
+        xaxis=theme.axis(_("feature x₁"), SAMPLES, range=_room(inputs[:, 0])),
+        yaxis=theme.axis(_("feature x₂"), (0.0, 1.0), range=_room(inputs[:, 1])),
         xaxis2=theme.axis(
             _("weight"), BUFFER, anchor="y2", tickvals=[0, 1], ticktext=["w₁", "w₂"], range=[-0.6, 1.6]
         ),
@@ -170,6 +170,10 @@ def _here(moment: Moment) -> dict[str, Any]:
 def _buffer_range(story: list[Moment]) -> list[float]:
     """Room for every partial sum of every window."""
     sums = [np.cumsum(m.shares, axis=0) for m in story if len(m.shares)] + [[m.big_batch] for m in story]
-    values = np.concatenate([np.zeros((1, 2)), *sums])
+    return _room(np.concatenate([np.zeros((1, 2)), *sums]))
+
+
+def _room(values: np.ndarray) -> list[float]:
+    """A range that holds all of them; without one, Plotly would look for it again with each move."""
     spread = float(np.ptp(values)) * 0.08
     return [float(values.min()) - spread, float(values.max()) + spread]

@@ -131,20 +131,26 @@ function marker(marks, onToggle) {
   return { box, toggle, say, show };
 }
 
-// An axis without its range: what a move of the axis leaves as it is.
-const withoutRange = (layout) => JSON.stringify(layout, (key, value) => (key === "range" ? undefined : value));
+// What may differ between two settings that the short way can draw: of traces coordinates and these, of the
+// layout axes and annotations. An axis without a range would have to be fitted to the numbers first.
+const STYLES = ["marker", "line", "name"];
+const isAxis = (name) => /^[xy]axis\d*$/.test(name);
 
-// What to move if two settings differ in nothing but coordinates and the axes' ranges, else null.
-function movesBetween(cell, shown, before, after) {
-  if (!shown || !cell.arrays || !shown.arrays) return null;
-  const axes = Object.keys(after).filter((name) => /^[xy]axis/.test(name));
-  if (axes.some((name) => !after[name].range || !before[name].range)) return null;
-  const rest = (c, layout) => JSON.stringify([withoutRange(layout), c.changes, c.arrays.length]);
-  if (rest(cell, after) !== rest(shown, before)) return null;
-  const moved = cell.arrays.filter((array, i) => String(array) !== String(shown.arrays[i]));
-  if (moved.some((array) => array[1] !== "x" && array[1] !== "y")) return null;
-  const ranges = axes.filter((name) => String(after[name].range) !== String(before[name].range));
-  return { layout: Object.fromEntries(ranges.map((name) => [`${name}.range`, [...after[name].range]])) };
+// What Plotly is to draw anew besides the traces, as relayout takes it; null if all of the figure.
+function whatMoves(before, after) {
+  const differs = (a, b) => JSON.stringify(a) !== JSON.stringify(b);
+  const names = Object.keys({ ...before.layout, ...after.layout });
+  const axes = names.filter(isAxis);
+  if (axes.some((name) => !before.layout[name]?.range || !after.layout[name]?.range)) return null;
+  const changed = names.filter((name) => differs(before.layout[name], after.layout[name]));
+  if (!changed.every((name) => isAxis(name) || name === "annotations")) return null;
+  const restyled = differs(before.changes, after.changes);
+  const attributes = [...before.changes, ...after.changes].flatMap(([, attrs]) => Object.keys(attrs));
+  if (restyled && !attributes.every((name) => STYLES.includes(name))) return null;
+  const moved = axes.filter((name) => changed.includes(name));
+  if (moved.some((name) => differs(before.layout[name].title, after.layout[name].title))) return null;
+  const drawn = moved.length ? moved : axes.slice(0, 1);
+  return { axes: Object.fromEntries(drawn.map((name) => [`${name}.range`, [...after.layout[name].range]])), restyled };
 }
 
 async function render({ model, el }) {
@@ -189,7 +195,7 @@ async function render({ model, el }) {
   let Plotly = null;
   let received = null;
   let numbers = null;
-  let shown = null; // the cell that is on the screen
+  let shown = null; // what is on the screen
 
   // The numbers arrive as bytes at any address; a Float64Array needs a copy that starts at a multiple of 8.
   function allNumbers() {
@@ -210,19 +216,32 @@ async function render({ model, el }) {
     return traces;
   }
 
-  // Plotly.react lays out the whole figure anew, with its legend; Plotly.animate moves traces and axes alone,
-  // in less than half the time.
-  async function drawCell(cell) {
-    const data = cellData(cell);
-    const layout = { ...base.layout, ...cell.layout };
-    const moves = movesBetween(cell, shown, { ...base.layout, ...shown?.layout }, layout);
-    shown = cell;
-    if (!moves) return Plotly.react(plot, data, structuredClone(layout), base.config); // it writes into it
+  // Plotly computes all that it draws from plot.data and plot.layout, and draws none of it: an animation of
+  // no trace. (It says that it is about to draw, then draws nothing at once, then completes some frames later.)
+  function recompute() {
     const atOnce = { duration: 0, redraw: false };
     const how = { mode: "immediate", frame: atOnce, transition: atOnce };
-    // All traces: if only some are drawn anew, others lose their place, their points or themselves.
-    const traces = data.map(({ x, y }) => ({ x, y }));
-    return Plotly.animate(plot, { data: traces, traces: [...traces.keys()], layout: moves.layout }, how);
+    return new Promise((resolve, reject) => {
+      plot.once("plotly_transitioning", () => queueMicrotask(resolve));
+      Plotly.animate(plot, { data: [], traces: [], layout: {} }, how).catch(reject);
+    });
+  }
+
+  // Plotly.react compares, computes and draws the whole figure, with all axes and the legend. Where only traces,
+  // some axes and annotations differ, the short way takes half the time.
+  async function drawCell(cell) {
+    const next = { data: cellData(cell), layout: { ...base.layout, ...cell.layout }, changes: cell.changes };
+    const moves = shown && whatMoves(shown, next);
+    shown = next;
+    const layout = structuredClone(next.layout); // Plotly writes into it
+    if (!moves) return Plotly.react(plot, next.data, layout, base.config);
+    const visible = () => String(plot._fullData.map((trace) => trace.visible)); // one without points is not
+    const before = visible();
+    Object.assign(plot, { data: next.data, layout });
+    await recompute();
+    const { showlegend } = plot._fullLayout;
+    const legend = showlegend && (moves.restyled || visible() !== before) ? { showlegend } : {};
+    return Plotly.relayout(plot, { ...moves.axes, ...legend });
   }
 
   async function draw() {
@@ -288,6 +307,7 @@ async function render({ model, el }) {
     if (marks) plot.on("plotly_click", ({ points: [point] }) => {
       if (point.curveNumber === base.marks.trace) marks.toggle(point.pointNumber);
     });
+    setTimeout(() => plot.isConnected && draw().catch(report)); // the short way once, or the first move would be slow
     new ResizeObserver(() => plot.isConnected && plot.data && Plotly.Plots.resize(plot)).observe(root);
   } catch (error) {
     report(error);
