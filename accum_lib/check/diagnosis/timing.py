@@ -89,6 +89,14 @@ def _other_pieces(report: Report, evidence: Evidence) -> Diagnosis | None:
         )
     if k == 1 or not any(pieces) or not all(has_weights(u) for u in report.updates):
         return None
+    found = _cut_wrongly(pieces, due)
+    if found is None and not _leaks(report, evidence):  # by a counter that a later epoch begins elsewhere
+        later = (_cut_wrongly(evidence.pieces(epoch), due) for epoch in range(1, evidence.case.epochs))
+        found = next((d for d in later if d is not None), None)
+    return found
+
+
+def _cut_wrongly(pieces: list[set[int]], due: list[set[int]]) -> Diagnosis | None:
     shown = " | ".join(_names(sorted(p)) for p in pieces)
     order = [i for piece in pieces for i in sorted(piece)]
     every = sorted(i for piece in due for i in piece)

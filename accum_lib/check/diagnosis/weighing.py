@@ -58,6 +58,7 @@ class Shortened(UpdateCheck):
 # With these the weights say nothing: what was added up is not in the buffer any more, or is there twice.
 MEANINGLESS = {"not_finite", "not_moved", "divided_again", "unused_micro_batches", "reordered"}
 USUAL = (("skipped_in_divisor",), ("tail_divided_by_k",), ("mean_of_means",))  # before what a clip may hide
+NO_LENGTH = {"off_by_one", "clipped_per_micro_batch"}  # then no window is the trailing one, or it is clipped
 OVERLAID = {"clipped_per_micro_batch", "not_cleared"}  # but what each pass has added still says it
 
 
@@ -75,7 +76,7 @@ def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagno
         found = _explain_all(group, evidence, shifted)
         if found is not None:
             coarse = max((u.unexplained for u in group), default=0.0) > report.tolerance
-            hidden = {"tail_divided_by_k"} if "off_by_one" in known else set()
+            hidden = {"tail_divided_by_k"} if known & NO_LENGTH else set()
             found = [
                 d for d in found if d.code not in hidden and (coarse or d.code != "low_precision_buffer")
             ]
@@ -86,7 +87,7 @@ def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagno
 def _as_added(report: Report, evidence: Evidence, each_clipped: bool) -> list[UpdateCheck]:
     """The updates with the weights that their backward passes have added, whatever has become of that since.
 
-    Where the buffer was clipped after each pass, or is clipped now, no length is known.
+    Where something else was done to a clipped buffer, no length is known.
     """
     found, done, clip = list[UpdateCheck](), 0, evidence.clip
     passes = evidence.recorder.passes
@@ -96,13 +97,16 @@ def _as_added(report: Report, evidence: Evidence, each_clipped: bool) -> list[Up
                  for p in passes[done : update.passes]]  # fmt: skip
         factor = shortening(update, passes, done)  # such as a division at the end
         done = update.passes
-        if not added or not (factor or each_clipped):
+        if not added:
             continue
         weights = np.sum([weights for weights, _rest in added], axis=0)
         now = replace(check, weights=weights, unexplained=max(rest for _weights, rest in added))
-        if each_clipped or (clip is not None and number in clip.factors):
+        to_the_norm = clip is not None and number in clip.factors
+        if each_clipped and (to_the_norm or (factor and abs(factor - 1) <= ALIKE)):
+            found.append(now)  # nothing but clips has changed what was added
+        elif each_clipped or to_the_norm:
             found.append(Shortened(**vars(now), number=number, factor=None, most=np.inf))
-        else:
+        elif factor:
             found.append(replace(now, weights=weights * factor))
     return found
 
