@@ -16,6 +16,7 @@ from accum_lib.check.compare import micro_batch_weights
 from accum_lib.check.diagnosis.clipping import ALIKE, shortening
 from accum_lib.check.diagnosis.evidence import COARSE, Evidence, Window, counted, counts_of, support
 from accum_lib.check.recorder import Vectors
+from accum_lib.check.reference import norm
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed, sentences
 
@@ -96,13 +97,15 @@ def _as_added(report: Report, evidence: Evidence, each_clipped: bool) -> list[Up
         added = [micro_batch_weights(_difference(p.after, p.before), evidence.reference, evidence.case)
                  for p in passes[done : update.passes]]  # fmt: skip
         factor = shortening(update, passes, done)  # such as a division at the end
+        before = [norm(p.before) for p in passes[done + 1 : update.passes]]
         done = update.passes
         if not added:
             continue
         weights = np.sum([weights for weights, _rest in added], axis=0)
         now = replace(check, weights=weights, unexplained=max(rest for _weights, rest in added))
         to_the_norm = clip is not None and number in clip.factors
-        if each_clipped and (to_the_norm or (factor and abs(factor - 1) <= ALIKE)):
+        as_before = any(abs(length - norm(update.gradient)) <= ALIKE * length for length in before)
+        if each_clipped and (as_before or (factor and abs(factor - 1) <= ALIKE)):
             found.append(now)  # nothing but clips has changed what was added
         elif each_clipped or to_the_norm:
             found.append(Shortened(**vars(now), number=number, factor=None, most=np.inf))
