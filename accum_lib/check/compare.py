@@ -9,7 +9,7 @@ from torch import Tensor
 
 from accum_lib.check.case import Case
 from accum_lib.check.recorder import RecordedUpdate, Vectors
-from accum_lib.check.reference import Reference, aligned, rounding_tolerance
+from accum_lib.check.reference import Reference, aligned, norm, rounding_tolerance
 from accum_lib.check.report import ModelFacts, UpdateCheck
 
 
@@ -77,7 +77,7 @@ def _compare(
     reference.load(update)
     found, names = update.gradient, update.weights
     right = reference.of_big_batch(expected) if expected else {}
-    right = _nearest(found, clipped(right, case.max_grad_norm), names) if right else {}
+    right = clipped(right, case.max_grad_norm, norm(found))
     both = [n for n in names if n in found and n in right]
     error, scale = (
         _error_and_scale(aligned(found, names), aligned(right, names)) if both else (math.nan, math.nan)
@@ -164,20 +164,19 @@ def tolerance_of(reference: Reference, case: Case, like: Vectors, dtype: torch.d
     return rounding_tolerance(coarsest, reference.chain_length(window), condition)
 
 
-def clipped(gradient: Vectors, max_norm: float | None) -> list[Vectors]:
+def clipped(gradient: Vectors, max_norm: float | None, length: float) -> Vectors:
     """The gradient, shortened to this 2-norm over all tensors if it is longer.
 
-    Torch's ``clip_grad_norm_`` adds 1e-6 to the norm, and others do not: both are right.
+    Torch's ``clip_grad_norm_`` adds 1e-6 to the norm, and others do not. Both are right, and so is each
+    length between; among them it is the one nearest to ``length``.
     """
-    if max_norm is None:
-        return [gradient]
-    norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
-    factors = [min(1.0, max_norm / (norm + extra)) for extra in (1e-6, 0.0)]
-    return [{n: g * factor for n, g in gradient.items()} for factor in factors]
-
-
-def _nearest(found: Vectors, candidates: list[Vectors], like: Vectors) -> Vectors:
-    return min(candidates, key=lambda right: float((aligned(found, like) - aligned(right, like)).norm()))
+    own = norm(gradient)
+    if max_norm is None or own <= max_norm - 1e-6:
+        return gradient
+    highest = min(own, max_norm)
+    lowest = highest * max_norm / (max_norm + 1e-6)  # of a gradient that is hardly too long
+    factor = min(max(length, lowest), highest) / own
+    return {n: g * factor for n, g in gradient.items()}
 
 
 def _batch_error(reference: Reference, window: tuple[int, ...], like: Vectors) -> float:

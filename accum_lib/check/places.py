@@ -39,6 +39,7 @@ class Calls:
     def __init__(self, loop: Callable[..., Any] | None = None) -> None:
         self._code = None if loop is None else code_of(loop)
         self.file = None if self._code is None else self._code.co_filename
+        self.first_line = 0 if self._code is None else self._code.co_firstlineno
         self.made: list[Call] = []
 
     @contextmanager

@@ -198,6 +198,11 @@ def aligned(vectors: Vectors, like: Vectors) -> Tensor:
     return flat(vectors.get(name, torch.zeros_like(v)) for name, v in like.items())
 
 
+def norm(vectors: Vectors) -> float:
+    """The 2-norm over all tensors."""
+    return float(sum(float(v.double().square().sum()) for v in vectors.values())) ** 0.5
+
+
 def _rows(batch: Any) -> int:
     labels = labels_of(batch)
     if labels is not None:

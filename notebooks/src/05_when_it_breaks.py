@@ -94,6 +94,35 @@ matrix.show()
 # - Comparing *gradients*, update by update, in float64, leaves nothing to chance. It takes a fraction of a second.
 
 # %% [markdown]
+# ### What recent reports add
+#
+# The average that is updated per micro-batch was in the hunt. Three more need a model and data of their own: how far
+# is the worst update from one big batch's, and how far once it is repaired?
+
+# %%
+from accum_lib.check import check_case
+from accum_lib.check.faults import RECENT
+
+for fault in RECENT:
+    wrong, right = (
+        check_case(loop, fault.case()).relative_error
+        for loop in (fault.wrong, fault.right)
+    )
+    print(f"{fault.title:54} {wrong:4.0%} off; repaired {right:.0e}")
+
+# %% [markdown]
+# - *Skipped*: a micro-batch whose loss is NaN is left out, and its labels still divide.
+# - *Each sequence's mean*: a long answer's tokens weigh less. Both means are in use; the window needs the one that the
+#   loss says.
+# - *Auxiliary loss*: a router's balance loss, added whole in each micro-batch, has K times its coefficient.
+#
+# One needs a GPU, so it is explained and not measured here. A **CUDA graph** replays the same kernels into the same
+# memory. If `.grad` was `None` when a backward pass was captured, each replay *writes* the gradient instead of adding
+# to it, as [PyTorch's notes](https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs) say: K replays leave the last
+# micro-batch's gradient alone, the row that you know from a buffer cleared too early. A loss or output that is kept
+# without a copy is overwritten in the same way. Capture with zeroed gradients in place, and copy what you keep.
+
+# %% [markdown]
 # ## 4. Where it stops being true
 #
 # "Accumulation does not affect accuracy." Tested: each line trains twice from the same weights, on the same
@@ -223,7 +252,7 @@ check_logged_repair(train_logged)
 # %%
 from accum_lib.check.faults import FAULTS
 
-for fault in FAULTS:
+for fault in FAULTS + RECENT:
     print(f"{fault.title:38} {fault.source}")
 
 # %% [markdown]

@@ -38,6 +38,8 @@ def diagnose(report: Report, evidence: Evidence) -> Report:
         if not only_the_model(report):
             when = timing(report, evidence)
             found += when + (parts(report, evidence) or weighing(report, evidence, {d.code for d in when}))
+    elif evidence.clip is not None:  # it hides lengths, but not that they differ in what a window divides by
+        found += [d for d in weighing(report, evidence, set()) if d.code == "tail_divided_by_k"]
     if not report.equal and not found:
         found = [Diagnosis("unexplained", _unexplained(report))]
     return replace(report, diagnoses=tuple(placed(d, evidence) for d in found))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from accum_lib.check.recorder import BackwardPass, RecordedUpdate, Vectors
+from accum_lib.check.recorder import BackwardPass, RecordedUpdate
+from accum_lib.check.reference import norm
 from accum_lib.vectors import flat
 
 SIGNIFICANT = 1e-6  # what is less, relative to the largest or to the whole, is none
@@ -42,7 +43,7 @@ def clip_of(
     """
     lengths = [norm(u.gradient) for u in updates]
     most = asked if asked is not None else max(lengths, default=0.0)
-    shortened = [_shortening(u, passes, updates[j - 1].passes if j else 0) for j, u in enumerate(updates)]
+    shortened = [shortening(u, passes, updates[j - 1].passes if j else 0) for j, u in enumerate(updates)]
     slack = 1e-5 * most + 2e-6  # PyTorch divides by the norm plus 1e-6
     clipped = [j for j, n in enumerate(lengths) if n > 0 and abs(n - most) <= slack]
     others = [shortened[j] for j, n in enumerate(lengths) if n > 0 and j not in clipped]
@@ -54,12 +55,7 @@ def clip_of(
     return Clip(most, {j: shortened[j] for j in clipped}, bool(others) and plain)
 
 
-def norm(vectors: Vectors) -> float:
-    """The 2-norm over all tensors."""
-    return float(sum(float(v.double().square().sum()) for v in vectors.values())) ** 0.5
-
-
-def _shortening(update: RecordedUpdate, passes: Sequence[BackwardPass], earlier: int) -> float | None:
+def shortening(update: RecordedUpdate, passes: Sequence[BackwardPass], earlier: int) -> float | None:
     """The update's gradient as a multiple of what its last backward pass left; None if it is none."""
     if not earlier < update.passes <= len(passes):
         return None

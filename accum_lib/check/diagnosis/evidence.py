@@ -64,9 +64,9 @@ class Evidence:
         last = self.case.windows()[-1]
         return set(last) if len(last) < self.case.accumulation_steps else set()
 
-    def pieces(self) -> list[set[int]]:
-        """Which micro-batches each update of the first epoch is made of."""
-        return [set(support(u)) for u in self.updates if u.epoch == 0]
+    def pieces(self, epoch: int = 0) -> list[set[int]]:
+        """Which micro-batches each update of an epoch is made of."""
+        return [set(support(u)) for u in self.updates if u.epoch == epoch]
 
     def due(self) -> list[set[int]]:
         """Which ones each update of an epoch should be made of: those in which anything counts."""

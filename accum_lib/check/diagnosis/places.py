@@ -7,11 +7,13 @@ import ast
 import linecache
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 from accum_lib.check.diagnosis.evidence import Evidence
 from accum_lib.check.places import Call, usual
 from accum_lib.check.report import Diagnosis, Place
 
+_Block = TypeVar("_Block", bound=ast.stmt)
 WEIGHTS = ("no_division", "mean_of_means", "divided_twice", "sum_not_mean", "weighted_by_samples",
            "wrong_denominator", "wrong_scale", "tail_divided_by_k", "skipped_in_divisor",
            "sequence_denominator", "auxiliary_per_micro_batch")  # fmt: skip
@@ -22,7 +24,7 @@ CALLS = {  # by which call each fault is made
     "two_optimizers": "step",
     "not_cleared": "step", "empty_update": "step", "not_clipped": "step", "missing_gradient": "step",
     "cleared_mid_window": "clear", "unused_micro_batches": "clear",
-    "clipped_per_micro_batch": "clip", "clipped": "clip",
+    "clipped_per_micro_batch": "clip", "clipped": "clip", "divided_again": "clip",
     "ended_itself": "exit", "scheduler_per_micro_batch": "tick", "ema_per_micro_batch": "average",
 }  # fmt: skip
 CONDITIONS = ("dropped_tail", "leaked_tail", "off_by_one")
@@ -33,10 +35,15 @@ AFTER_THE_STEP = ("scheduler_per_micro_batch", "ema_per_micro_batch", "cleared_m
 def placed(found: Diagnosis, evidence: Evidence) -> Diagnosis:
     """The fault with its place; without one if the frames did not show it."""
     calls = evidence.recorder.calls
-    line = usual(_to_blame(found.code, evidence))
-    if calls.file is None or line is None:
+    if calls.file is None:
         return found
-    source = Source(calls.file)
+    source, line = Source(calls.file), usual(_to_blame(found.code, evidence))
+    if line is None and not calls.of(what := CALLS.get(found.code, "")):
+        by_hand = source.by_hand(what, calls.first_line)
+        here = by_hand and Place(calls.file, by_hand, source.text(by_hand))
+        return replace(found, place=here or None)
+    if line is None:
+        return found
     step = usual(calls.of("step"))
     if found.code in CONDITIONS and (condition := source.condition(line)) is not None:
         line = condition.lineno
@@ -97,6 +104,16 @@ class Source:
         alone = len(found) == 1 and isinstance(found[0], ast.Expr) and found[0].end_lineno == line
         return ast.unparse(found[0]) if alone else ""
 
+    def by_hand(self, what: str, first_line: int) -> int | None:
+        """Where the loop that starts there clears gradients, or scales them, by no call that was seen.
+
+        None unless just one line does: of several it is not known which one ran when.
+        """
+        loops = self._around(first_line, ast.FunctionDef)
+        inside = ast.walk(loops[-1]) if loops else ()
+        lines = {n.lineno for n in inside if isinstance(n, ast.stmt) and _on_gradients(n) == what}
+        return lines.pop() if len(lines) == 1 else None
+
     def optimizer(self, line: int) -> str:
         """What ``optimizer.step()`` or ``scaler.step(optimizer)`` on this line calls the optimizer."""
         for node in self._nodes:
@@ -141,11 +158,34 @@ class Source:
             return (f"if {left} % {steps} == 0 or {number} == len({loader}):",)
         return ()
 
-    def _around(self, line: int | None, kind: type[ast.For | ast.If]) -> list[ast.For | ast.If]:
-        return [
-            n for n in self._nodes
-            if isinstance(n, kind) and line is not None and n.lineno <= line <= (n.end_lineno or 0)
-        ]  # fmt: skip
+    def _around(self, line: int | None, kind: type[_Block]) -> list[_Block]:
+        found = [n for n in self._nodes if isinstance(n, kind) and line is not None]
+        return [n for n in found if _first_line(n) <= (line or 0) <= (n.end_lineno or 0)]
+
+
+def _first_line(block: ast.stmt) -> int:
+    return min([block.lineno, *(d.lineno for d in getattr(block, "decorator_list", ()))])
+
+
+def _on_gradients(statement: ast.stmt) -> str:
+    """What a statement does to ``something.grad``: clear it, or make it shorter or longer ("clip")."""
+    if isinstance(statement, ast.Assign):
+        target, text = statement.targets[0], ast.unparse(statement.value)
+        gradient = isinstance(target, ast.Attribute) and target.attr == "grad"
+        if gradient and (text == "None" or "zeros" in text):
+            return "clear"
+        return "clip" if gradient and ".grad" in text else ""
+    if isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Mult | ast.Div):
+        return "clip" if ".grad" in ast.unparse(statement.target) else ""
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and ".grad" in ast.unparse(call.func)
+    ):
+        name = call.func.attr
+        return {"zero_": "clear"}.get(name, "clip" if name in ("mul_", "div_", "clamp_", "copy_") else "")
+    return ""
 
 
 def _every_kth(test: ast.expr) -> ast.BinOp | None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 
 from accum_lib.check.compare import micro_batch_weights
-from accum_lib.check.diagnosis.clipping import ALIKE, SIGNIFICANT, multiple, norm
+from accum_lib.check.diagnosis.clipping import ALIKE, SIGNIFICANT, multiple
 from accum_lib.check.diagnosis.evidence import (
     COARSE,
     Evidence,
@@ -16,7 +16,7 @@ from accum_lib.check.diagnosis.evidence import (
     support,
 )
 from accum_lib.check.recorder import BackwardPass, Vectors
-from accum_lib.check.reference import aligned
+from accum_lib.check.reference import aligned, norm
 from accum_lib.check.report import Diagnosis, Report
 from accum_lib.words import _, listed
 
@@ -89,6 +89,14 @@ def _other_pieces(report: Report, evidence: Evidence) -> Diagnosis | None:
         )
     if k == 1 or not any(pieces) or not all(has_weights(u) for u in report.updates):
         return None
+    found = _cut_wrongly(pieces, due)
+    if found is None and not _leaks(report, evidence):  # by a counter that a later epoch begins elsewhere
+        later = (_cut_wrongly(evidence.pieces(epoch), due) for epoch in range(1, evidence.case.epochs))
+        found = next((d for d in later if d is not None), None)
+    return found
+
+
+def _cut_wrongly(pieces: list[set[int]], due: list[set[int]]) -> Diagnosis | None:
     shown = " | ".join(_names(sorted(p)) for p in pieces)
     order = [i for piece in pieces for i in sorted(piece)]
     every = sorted(i for piece in due for i in piece)
@@ -210,7 +218,8 @@ def _cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
         lost = [i for i in inside if i not in used]
         ends_early = update.expected and update.expected[-1] not in inside and not left
         is_end = bool(left) and left == inside[-len(left) :]
-        if lost and len(left) < len(inside) and (is_end or (ends_early and has_weights(update))):
+        gone = update.passes != len(left)  # else there were no passes for them
+        if lost and gone and len(left) < len(inside) and (is_end or (ends_early and has_weights(update))):
             return Diagnosis(
                 "cleared_mid_window",
                 _(
@@ -226,13 +235,18 @@ def _cleared(report: Report, evidence: Evidence) -> Diagnosis | None:
 def _unused(report: Report, evidence: Evidence) -> Diagnosis | None:
     """The buffer is cleared before an update has used what is in it, and not just at the end of an epoch."""
     passes, starts = evidence.recorder.passes, evidence.recorder.epoch_starts
-    number = len(evidence.case.batches)
-    if not report.updates or len(passes) != number * len(starts):
+    number, k = len(evidence.case.batches), report.accumulation_steps
+    if not report.updates:
+        return None
+    if len(passes) < number * len(starts):
+        return _never_passed(report, evidence)
+    if len(passes) > number * len(starts):
         return None
     stepped, thrown, waiting = {u.passes for u in evidence.recorder.updates}, set[int](), list[int]()
     for j, one in enumerate(passes):
         if not holds_something(one.before):
-            thrown.update(waiting)
+            at_the_end = j % number == 0 and len(waiting) < k
+            thrown.update(() if at_the_end else waiting)
             waiting.clear()
         waiting.append(j % number)
         if j + 1 in stepped:
@@ -243,6 +257,20 @@ def _unused(report: Report, evidence: Evidence) -> Diagnosis | None:
         return None
     words = _(
         "micro-batches {unused} are in no update: the buffer is cleared before it is used",
+        unused=_names(sorted(unused)),
+    )
+    return Diagnosis("unused_micro_batches", words)
+
+
+def _never_passed(report: Report, evidence: Evidence) -> Diagnosis | None:
+    """Each update has the gradients of all its passes, and there were fewer passes than micro-batches."""
+    checks = [u for u in report.updates if u.expected]
+    unused = {i for piece in evidence.due() for i in piece} - {i for u in checks for i in support(u)}
+    whole = all(u.passes == len(support(u)) < len(counted(u)) or support(u) == counted(u) for u in checks)
+    if not unused - evidence.tail() or not whole:
+        return None
+    words = _(
+        "micro-batches {unused} are in no update: there is no backward pass for them",
         unused=_names(sorted(unused)),
     )
     return Diagnosis("unused_micro_batches", words)

@@ -5,16 +5,18 @@ window's count. Each known mistake has a formula for that coefficient; the first
 coefficients which were found is named.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from accum_lib.check.case import Case, rows_of
-from accum_lib.check.diagnosis.clipping import ALIKE
+from accum_lib.check.compare import micro_batch_weights
+from accum_lib.check.diagnosis.clipping import ALIKE, shortening
 from accum_lib.check.diagnosis.evidence import COARSE, Evidence, Window, counted, counts_of, support
 from accum_lib.check.recorder import Vectors
+from accum_lib.check.reference import norm
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed, sentences
 
@@ -32,26 +34,33 @@ class Weighing:
 class WeighedPass:
     """One micro-batch in one update: the window it was in, its number, the coefficient of its loss sum.
 
-    ``clipped`` is the update's number if it was made shorter by a factor that is not known.
+    ``clipped`` is the update's number if it was multiplied by a factor that is not known, up to ``most``.
     """
 
     window: Window
     number: int
     coefficient: float
     clipped: int | None = None
+    most: float = 1.0
 
 
 @dataclass(frozen=True)
 class Shortened(UpdateCheck):
-    """An update that was clipped, perhaps by this factor: only its weights' ratios are sure."""
+    """An update that was clipped, perhaps by this factor: only its weights' ratios are sure.
+
+    The factor is at most ``most``.
+    """
 
     number: int
     factor: float | None
+    most: float = 1.0
 
 
 # With these the weights say nothing: what was added up is not in the buffer any more, or is there twice.
-MEANINGLESS = {"not_finite", "not_moved", "clipped_per_micro_batch", "divided_again", "not_cleared",
-               "unused_micro_batches", "reordered"}  # fmt: skip
+MEANINGLESS = {"not_finite", "not_moved", "divided_again", "unused_micro_batches", "reordered"}
+USUAL = (("skipped_in_divisor",), ("tail_divided_by_k",), ("mean_of_means",))  # before what a clip may hide
+NO_LENGTH = {"off_by_one", "clipped_per_micro_batch"}  # then no window is the trailing one, or it is clipped
+OVERLAID = {"clipped_per_micro_batch", "not_cleared"}  # but what each pass has added still says it
 
 
 def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagnosis]:
@@ -59,6 +68,8 @@ def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagno
     if known & MEANINGLESS:
         return []
     every = _with_the_clip_noted(report, evidence)
+    if known & OVERLAID:
+        every = _as_added(report, evidence, "clipped_per_micro_batch" in known)
     whole = [u for u in every if set(counted(u)) <= set(support(u))]
     shifted = bool(known & {"off_by_one", "stepped_per_micro_batch", "leaked_tail"})
     updates = every if shifted or "cleared_mid_window" in known else whole
@@ -66,9 +77,41 @@ def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagno
         found = _explain_all(group, evidence, shifted)
         if found is not None:
             coarse = max((u.unexplained for u in group), default=0.0) > report.tolerance
-            found = [d for d in found if coarse or d.code != "low_precision_buffer"]
+            hidden = {"tail_divided_by_k"} if known & NO_LENGTH else set()
+            found = [
+                d for d in found if d.code not in hidden and (coarse or d.code != "low_precision_buffer")
+            ]
             return list({d.code: d for d in reversed(found)}.values())[::-1]  # each fault once
     return []
+
+
+def _as_added(report: Report, evidence: Evidence, each_clipped: bool) -> list[UpdateCheck]:
+    """The updates with the weights that their backward passes have added, whatever has become of that since.
+
+    Where something else was done to a clipped buffer, no length is known.
+    """
+    found, done, clip = list[UpdateCheck](), 0, evidence.clip
+    passes = evidence.recorder.passes
+    for number, (check, update) in enumerate(zip(report.updates, evidence.recorder.updates, strict=True)):
+        evidence.reference.load(update)
+        added = [micro_batch_weights(_difference(p.after, p.before), evidence.reference, evidence.case)
+                 for p in passes[done : update.passes]]  # fmt: skip
+        factor = shortening(update, passes, done)  # such as a division at the end
+        before = [norm(p.before) for p in passes[done + 1 : update.passes]]
+        done = update.passes
+        if not added:
+            continue
+        weights = np.sum([weights for weights, _rest in added], axis=0)
+        now = replace(check, weights=weights, unexplained=max(rest for _weights, rest in added))
+        to_the_norm = clip is not None and number in clip.factors
+        as_before = any(abs(length - norm(update.gradient)) <= ALIKE * length for length in before)
+        if each_clipped and (as_before or (factor and abs(factor - 1) <= ALIKE)):
+            found.append(now)  # nothing but clips has changed what was added
+        elif each_clipped or to_the_norm:
+            found.append(Shortened(**vars(now), number=number, factor=None, most=np.inf))
+        elif factor:
+            found.append(replace(now, weights=weights * factor))
+    return found
 
 
 def _with_the_clip_noted(report: Report, evidence: Evidence) -> list[UpdateCheck]:
@@ -91,7 +134,8 @@ def _with_the_clip_noted(report: Report, evidence: Evidence) -> list[UpdateCheck
 
 
 def _weighs(update: UpdateCheck, factor: float) -> bool:
-    return all(abs(update.weights[i] - factor) <= ALIKE * factor for i in counted(update))
+    inside = counted(update)  # of one alone it can't be told whether it is divided by the window's length
+    return len(inside) > 1 and all(abs(update.weights[i] - factor) <= ALIKE * factor for i in inside)
 
 
 def _by_epoch(updates: list[UpdateCheck]) -> list[list[UpdateCheck]]:
@@ -106,22 +150,20 @@ def _explain_all(updates: list[UpdateCheck], evidence: Evidence, shifted: bool) 
     full = [u for u in updates if shifted or len(u.expected) in (0, k)]
     tails = [u for u in updates if not any(u is f for f in full)]
     found, way = _explain(full, _("on full windows"), ways, evidence, shifted)
-    if way is not None and way.codes:
-        ways = [
-            ways[0],
-            way,
-            *ways[1:],
-        ]  # what is wrong on full windows is likely the same in the trailing one
-    more, other = _explain(tails, _("in the trailing window"), ways, evidence, shifted)
+    likely = [way] if way else []  # what is wrong on full windows is likely the same in the trailing one
+    more, other = _explain(tails, _("in the trailing window"), ways, evidence, shifted, likely)
     if (way or not full) and (other or not tails):
         return found + more
-    return (
-        _no_known_way(_coefficients(updates, evidence, False), evidence) or _coarse(updates, evidence) or None
-    )
+    return _no_known_way(updates, evidence) or _coarse(updates, evidence) or None
 
 
 def _explain(
-    updates: list[UpdateCheck], place: str, ways: list[Weighing], evidence: Evidence, shifted: bool
+    updates: list[UpdateCheck],
+    place: str,
+    ways: list[Weighing],
+    evidence: Evidence,
+    shifted: bool,
+    likely: Sequence[Weighing] = (),
 ) -> tuple[list[Diagnosis], Weighing | None]:
     """The faults in these updates' weights, and the way of weighing that fits them."""
     alike = min(max(ALIKE, 10 * max((u.unexplained for u in updates), default=0.0)), COARSE)
@@ -129,7 +171,9 @@ def _explain(
         [_coefficients(updates, evidence, own, free) for own in ((False, True) if shifted else (False,))]
         for free in (True, False)
     )
-    tries = [(seen, ways[:1]) for seen in loose] + [(seen, ways[1:]) for seen in strict + loose]
+    usual = [w for w in ways[1:] if w.codes in USUAL]
+    groups = (ways[:1], [*likely, *usual], [w for w in ways[1:] if w not in usual])
+    tries = [(seen, group) for group in groups for seen in strict + loose]
     for seen, candidates in tries:
         way = next((w for w in candidates if seen and _fits(w, seen, alike)), None)
         if way is not None:
@@ -152,13 +196,14 @@ def _coefficients(
     for update in updates:
         piece = tuple(support(update))
         inside = [i for i in piece if i in update.expected]
-        factor, clipped = 1.0, None
+        factor, clipped, most = 1.0, None, 1.0
         if isinstance(update, Shortened):
+            most = update.most
             factor, clipped = (1.0, update.number) if free or not update.factor else (update.factor, None)
         for i in piece if own_pieces or not inside else inside:
             window = evidence.window_of(i)
             coefficient = update.weights[i] / factor / evidence.total(window)
-            found.append(WeighedPass(piece if own_pieces else window, i, coefficient, clipped))
+            found.append(WeighedPass(piece if own_pieces else window, i, coefficient, clipped, most))
     return found
 
 
@@ -166,8 +211,8 @@ def _fits(way: Weighing, seen: list[WeighedPass], alike: float) -> bool:
     """Each coefficient is the way's; where an update was clipped, up to one factor of at most 1."""
     pairs = [(f.clipped, f.coefficient, way.coefficient(f.window, f.number)) for f in seen]
     factors: dict[int | None, float] = {None: 1.0}
-    for clipped, found, expected in pairs:
-        factors.setdefault(clipped, min(found / expected, 1 + alike))
+    for f, (clipped, found, expected) in zip(seen, pairs, strict=True):
+        factors.setdefault(clipped, min(found / expected, f.most + alike))
     return all(abs(found - factors[c] * expected) <= alike * abs(expected) for c, found, expected in pairs)
 
 
@@ -242,23 +287,37 @@ def _difference(after: Vectors, before: Vectors) -> Vectors:
     return {n: v - before[n] if n in before else v for n, v in after.items()}
 
 
-def _no_known_way(seen: list[WeighedPass], evidence: Evidence) -> list[Diagnosis]:
-    """One factor for each window: the divisor is not what counts, whatever it is."""
-    factors: dict[Window, list[float]] = {}
-    for f in (f for f in seen if f.clipped is None):
-        factors.setdefault(f.window, []).append(f.coefficient * evidence.total(f.window))
-    if not all(max(v) - min(v) <= ALIKE * max(map(abs, v)) for v in factors.values()):
-        return []
-    each = {window: values[0] for window, values in factors.items()}
-    if not each:
-        return []
-    if max(each.values()) - min(each.values()) <= ALIKE * max(map(abs, each.values())):
+def _no_known_way(updates: list[UpdateCheck], evidence: Evidence) -> list[Diagnosis]:
+    """One factor for each window: the divisor is not what counts, whatever it is.
+
+    The loss is a sum, or a mean of means, or weighs by samples.
+    """
+    sure = [f for f in _coefficients(updates, evidence, False) if f.clipped is None]
+    for codes, number in (((), 1), (("mean_of_means",), 2), (("weighted_by_samples",), 1)):
+        found = []
+        for way in [way for way in _ways(evidence) if way.codes == codes][:number]:
+            factors: dict[Window, list[float]] = {}
+            for f in sure:
+                factor = f.coefficient / way.coefficient(f.window, f.number)
+                factors.setdefault(f.window, []).append(factor)
+            if factors and all(_agree(values) for values in factors.values()):
+                found.append((way.words, {window: values[0] for window, values in factors.items()}))
+        if found:
+            words, each = next((f for f in found if _agree(list(f[1].values()))), found[0])
+            place = _measured(updates, _("in each window"), evidence)
+            return [*(Diagnosis(code, sentences(words, place)) for code in codes), _scale(each, evidence)]
+    return []
+
+
+def _scale(each: dict[Window, float], evidence: Evidence) -> Diagnosis:
+    """By what factor windows are off: always the same, or by another divisor than what counts."""
+    if _agree(list(each.values())):
         words = _(
             "every micro-batch weighs {factor:.4g} times what it should: the divisor is not the window's "
             "count",
             factor=next(iter(each.values())),
         )
-        return [Diagnosis("wrong_scale", words)]
+        return Diagnosis("wrong_scale", words)
     window, factor = max(each.items(), key=lambda item: abs(item[1] - 1))
     total = evidence.total(window)
     words = _(
@@ -266,7 +325,11 @@ def _no_known_way(seen: list[WeighedPass], evidence: Evidence) -> list[Diagnosis
         total=total,
         divisor=total / factor,
     )
-    return [Diagnosis("wrong_denominator", words)]
+    return Diagnosis("wrong_denominator", words)
+
+
+def _agree(values: list[float]) -> bool:
+    return max(values) - min(values) <= ALIKE * max(map(abs, values))
 
 
 def _measured(updates: list[UpdateCheck], place: str, evidence: Evidence) -> str:
@@ -294,10 +357,10 @@ def _ways(evidence: Evidence) -> list[Weighing]:
         Weighing(("tail_divided_by_k",),
                  _("a shorter window is divided as if it had K = {k} micro-batches;", k=k),
                  lambda w, i: len(w) / (k * total(w))),
-        Weighing(("no_division",), _("nothing divides by K: the micro-batches' means are added up;"),
-                 lambda w, i: 1 / n[i]),
         Weighing(("mean_of_means",), means, lambda w, i: 1 / (len(w) * n[i])),
         Weighing(("mean_of_means",), means, lambda w, i: 1 / (k * n[i])),
+        Weighing(("no_division",), _("nothing divides by K: the micro-batches' means are added up;"),
+                 lambda w, i: 1 / n[i]),
         Weighing(("divided_twice",), _("the window's mean is divided by K once more;"),
                  lambda w, i: 1 / (k * total(w))),
         Weighing(("divided_twice",), _("the window's mean is divided by its length once more;"),

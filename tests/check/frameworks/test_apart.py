@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from accum_lib.check.frameworks.apart.environments import FRAMEWORKS, run_adapte
 
 STORED = Path(__file__).resolve().parents[3] / "docs" / "frameworks.csv"
 PAGE = STORED.with_suffix(".md")
+REPRODUCTIONS = STORED.parents[1] / "examples" / "upstream" / "apart"
 RAGGED = array_case("ragged, tail", 3, 8, ragged=True)
 EVEN = array_case("even, tail", 3, 8, ragged=False)
 
@@ -155,6 +157,13 @@ def test_a_framework_that_is_not_in_the_table_is_named(capsys) -> None:
     assert [each.name for each in board.chosen("KERAS")] == ["Keras on torch"]
 
 
+def test_every_reproduction_belongs_to_a_framework_and_has_a_text() -> None:
+    names = {each.adapter[5:-3] for each in FRAMEWORKS}
+    scripts, text = list(REPRODUCTIONS.glob("*.py")), (REPRODUCTIONS.parent / "README.md").read_text()
+    assert {script.stem.split("_")[0] for script in scripts} == names - {"fastai"}
+    assert all(f"`apart/{script.name}`" in text for script in scripts)
+
+
 def stored() -> list[dict[str, str]]:
     """The committed table."""
     return list(csv.DictReader(STORED.read_text().splitlines()[1:]))
@@ -184,6 +193,10 @@ def test_in_its_environment_a_framework_does_what_the_stored_table_says(each) ->
     rows = list(board.rows(each))
     if rows[0].reason and "can't be installed" in rows[0].reason:
         pytest.skip(rows[0].reason)
+    for script in REPRODUCTIONS.glob(f"{each.adapter[5:-3]}_*.py"):
+        done = subprocess.run([each.python, script], capture_output=True, text=True, check=True)
+        ratios = [float(line.rpartition(": ")[2]) for line in done.stdout.splitlines() if ": " in line]
+        assert max(abs(ratio - 1) for ratio in ratios) > 1e-3, done.stdout
     then = [r for r in stored() if r["framework"] == each.name]
     assert [(r.case, r.wrong, r.still_wrong) for r in rows] == [
         (r["case"], r["wrong"], r["still_wrong"]) for r in then

@@ -13,7 +13,8 @@ from processes import python
 FOLDER = pathlib.Path(__file__).resolve().parents[3] / "examples"
 SEEN, UPSTREAM = sorted(FOLDER.glob("*.py")), sorted((FOLDER / "upstream").glob("*.py"))
 EXAMPLES = [*SEEN, *UPSTREAM]
-by_name = pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+APART = sorted((FOLDER / "upstream" / "apart").glob("*.py"))  # run by test_apart.py
+by_name = pytest.mark.parametrize("path", [*EXAMPLES, *APART], ids=lambda p: p.stem)
 
 
 def numbers(text: str) -> list[float]:

@@ -156,7 +156,7 @@ FRAMEWORKS = [
         "a callback instead of GradientAccumulation: shares of the window's rows, a step at its end",
     ),
     Apart(
-        "MMEngine", "with_mmengine.py", ("mmengine-lite==0.10.7", TORCH, NUMPY),
+        "MMEngine", "with_mmengine.py", ("mmengine-lite==0.10.7", "packaging==25.0", TORCH, NUMPY),
         "OptimWrapper's backward, step and zero_grad by window; each loss sum over the window's rows",
     ),
     Apart(
