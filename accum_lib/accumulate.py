@@ -30,7 +30,7 @@ from accum_lib import _guards as guards
 from accum_lib._device_reads import GradientNorm, only_if_finite, start_copy, step, unscale
 from accum_lib._guards import NonFiniteElsewhereError as NonFiniteElsewhereError
 from accum_lib._guards import NonFiniteGradientError as NonFiniteGradientError
-from accum_lib.ranks import ALONE, Ranks, WeightedBatch
+from accum_lib.ranks import ALONE, Ranks
 
 Batch = TypeVar("Batch")
 Model = nn.Module | Sequence[nn.Module]  # one module, or several that are trained together
@@ -120,8 +120,8 @@ def accumulate(
             tensor, carries no gradient, or is not finite.
     """
     window = list(window)  # a generator can be consumed only once, and a loader may reshuffle
-    counted, *sizes = guards.counted(window, count)
-    passes, total, micro_batches = ranks.agree(counted, *sizes)
+    counted, total, micro_batches = guards.counted(window, count)
+    passes, total, micro_batches = ranks.agree(counted, total, micro_batches)
     guards.check_total(total, micro_batches)
     losses: list[Tensor] = []
     with guards.OwnGradients(model) as gradients:
