@@ -24,7 +24,7 @@ help:
 	@echo "make scoreboard try the installed frameworks against one big batch"
 	@echo "make bench      time our loops beside others, the noise scale, predictions (ten minutes)"
 	@echo "make gpu        compare predictions of memory with this machine's GPU, and measure RoBERTa on it"
-	@echo "make lock       rewrite constraints.txt from the versions in .venv"
+	@echo "make lock       rewrite constraints.txt and hashes/ from the versions in .venv"
 	@echo "make clean      remove .venv and caches"
 
 # --- Set-up: start.py does it, and leaves a stamp for each part
@@ -98,6 +98,7 @@ gpu: $(VENV)/lab
 # label such as +cpu names one build and would not be found on another machine.
 lock: $(VENV)/test
 	@$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+[A-Za-z0-9.]+$$//' > constraints.txt
+	@$(BIN)/python tools/hashes.py
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

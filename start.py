@@ -23,11 +23,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent
 WINDOWS = os.name == "nt"
 NEEDED = (3, 11)
-UV = "uv==0.13.9"
-PARTS = {  # what is installed for what: a file of requirements, and the part that comes before
-    "lab": ("requirements.txt", ""),
-    "test": ("requirements-dev.txt", "lab"),
-}
+PARTS = {"lab": "", "test": "lab"}  # what is installed for what, and the part that comes before
 FILES = ("constraints.txt", "pyproject.toml")  # with the requirements, what decides whether to install again
 LINT = (
     ["-m", "ruff", "check", "."],
@@ -123,42 +119,45 @@ def make(venv):
         stop(f"{venv} could not be made. Debian and Ubuntu need apt-get install python3-venv")
 
 
-def install(venv, requirements):
-    """With uv, which takes a quarter of the time; where it is not to be had, with pip."""
-    what = ["install", "--quiet", "-r", requirements, "-c", "constraints.txt"]
+def install(venv, part):
+    """With uv, which takes a quarter of the time; where it is not to be had, with pip. Both check hashes."""
+    what = ["install", "--quiet", "--no-deps", "--require-hashes", "-r"]
     here = run(venv, ["-m", "uv", "--version"], quiet=True) == 0
-    if here or run(venv, ["-m", "pip", "install", "--quiet", UV], quiet=True) == 0:
-        if run(venv, ["-m", "uv", "pip", *what, "--python", python(venv)]) == 0:
+    if here or run(venv, ["-m", "pip", *what, "hashes/uv.txt"], quiet=True) == 0:
+        if run(venv, ["-m", "uv", "pip", *what, f"hashes/{part}.txt", "--python", python(venv)]) == 0:
             return
         say("uv could not install everything: pip tries ...")
-    must(venv, "-m", "pip", *what)
+    must(venv, "-m", "pip", *what, f"hashes/{part}.txt")
 
 
 def stamp_of(part):
     """What the files say that decide what is installed."""
-    wanted = "requirements.txt" if part == "lab" else "requirements*.txt"
-    files = [*sorted(ROOT.glob(wanted)), *(ROOT / name for name in FILES)]
+    wanted = (
+        ["requirements.txt", "hashes/lab.txt"] if part == "lab" else ["requirements*.txt", "hashes/*.txt"]
+    )
+    files = [*(file for name in wanted for file in sorted(ROOT.glob(name))), *(ROOT / name for name in FILES)]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def set_up(venv, part):
     """Install what the part needs, unless that was done; the stamp is written last."""
-    requirements, before = PARTS[part]
-    if before:
-        set_up(venv, before)
+    if PARTS[part]:
+        set_up(venv, PARTS[part])
     else:
         make(venv)
     stamp, current = venv / part, stamp_of(part)
     if stamp.exists() and stamp.read_text() == current:
         return
     say(f"Installing what '{part}' needs (once; a minute or two) ...")
+    pip = (venv, "-m", "pip", "install", "--quiet")
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    torch = [line for line in lines if line.startswith("torch==")]
     if part == "lab":  # torch first, by pip: pip's settings (an index, a folder of wheels) say which build
-        lines = (ROOT / requirements).read_text().splitlines()
-        torch = [line for line in lines if line.startswith("torch==")]
-        must(venv, "-m", "pip", "install", "--quiet", "--no-deps", *torch)
-    install(venv, requirements)
+        must(*pip, "--no-deps", *torch)
+    install(venv, part)
     if part == "lab":
-        must(venv, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
+        must(*pip, "-c", "constraints.txt", *torch)  # what this build needs besides, such as CUDA's libraries
+        must(*pip, "--no-deps", "--no-build-isolation", "-e", ".")
     stamp.write_text(current)
 
 

@@ -45,22 +45,19 @@ class OwnGradients:
 
     def __init__(self, model: Any) -> None:
         self._before = {id(p): (p, p.grad) for p in parameters_of(model)}
-        self._first = True
 
     def __enter__(self) -> "OwnGradients":
-        for p, _ in self._before.values():
-            p.grad = None
+        for p, grad in self._before.values():
+            if grad is not None:
+                p.grad = None
         return self
 
-    def of(self, loss: Tensor) -> Tensor:
+    def reach(self, loss: Tensor) -> None:
         """Take in what the first loss reaches outside the model. To search each graph would cost 1 %."""
-        if self._first:
-            self._first = False
-            for p in leaves(loss):
-                if id(p) not in self._before:
-                    self._before[id(p)] = p, p.grad
-                    p.grad = None
-        return loss
+        for p in leaves(loss):
+            if id(p) not in self._before:
+                self._before[id(p)] = p, p.grad
+                p.grad = None
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
@@ -68,12 +65,15 @@ class OwnGradients:
                 p.grad = grad
 
 
-def parameters_of(model: Any) -> Iterator[Tensor]:
+def parameters_of(model: Any) -> list[Tensor]:
     """Of a module, or of each of several; shared ones come twice. ``parameters()`` takes 1 % of an update."""
     modules = [model] if isinstance(model, nn.Module) else list(model)
+    found: list[Tensor | None] = []
     for module in modules:  # which grows
-        modules.extend(m for m in module._modules.values() if m is not None)
-        yield from (p for p in module._parameters.values() if p is not None)
+        if module is not None:
+            modules.extend(module._modules.values())
+            found.extend(module._parameters.values())
+    return [p for p in found if p is not None]
 
 
 class OpaqueGraphError(Exception):
@@ -119,11 +119,17 @@ def check_not_empty(updates: int) -> None:
         raise ValueError("no micro-batches: the data are empty (or a generator was already consumed)")
 
 
-def check_count(value: float, index: int) -> float:
-    number = float(value)
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"the count of micro-batch {index} must be 0 or more and finite; got {number}")
-    return number
+def counted(window: list[Any], count: Callable[[Any], float]) -> tuple[list[WeightedBatch], float, int]:
+    """The micro-batches that count anything, what all count together, and how many there are."""
+    batches, total = [], 0.0
+    for i, batch in enumerate(window):
+        number = float(count(batch))
+        if not 0 <= number < math.inf:
+            raise ValueError(f"the count of micro-batch {i} must be 0 or more and finite; got {number}")
+        if number:
+            batches.append(WeightedBatch(i, batch))
+            total += number
+    return batches, total, len(window)
 
 
 def check_total(total: float, micro_batches: int) -> None:
@@ -194,17 +200,19 @@ def check_optimizers(model: Any, optimizers: Any) -> Owned:
                 "times. Call it in place of accumulate and apply_update: "
                 "optimizer.step(lambda: accumulate(model, window, loss_sum, count).loss)"
             )
-    found = {o: [p for g in o.param_groups for p in g["params"] if p.grad is not None] for o in given}
-    # One of another origin may have taken the gradients in hooks, and step from what it keeps.
-    moved = {optimizer: ps for optimizer, ps in found.items() if ps or not _is_torchs(optimizer)}
+    moved: dict[Optimizer, list[Tensor]] = {}
+    for optimizer in given:
+        parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+        # One of another origin may have taken the gradients in hooks, and step from what it keeps.
+        if parameters or not _is_torchs(optimizer):
+            moved[optimizer] = parameters
+            _check_layouts(optimizer, parameters)
     if not moved:
         raise ValueError(
             "no parameter of the optimizer has a gradient: call accumulate first, with the model that the "
             "optimizer was made for; several optimizers of one model are given together, as a list"
         )
-    for optimizer, parameters in moved.items():
-        _check_layouts(optimizer, parameters)
-    known = {id(p) for p in chain(*moved.values())}
+    known = set(map(id, chain(*moved.values())))
     others = {id(p): p for p in parameters_of(model) if id(p) not in known and p.grad is not None}
     return Owned(moved, list(others.values()))
 

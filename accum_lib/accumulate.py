@@ -30,7 +30,7 @@ from accum_lib import _guards as guards
 from accum_lib._device_reads import GradientNorm, only_if_finite, start_copy, step, unscale
 from accum_lib._guards import NonFiniteElsewhereError as NonFiniteElsewhereError
 from accum_lib._guards import NonFiniteGradientError as NonFiniteGradientError
-from accum_lib.ranks import ALONE, Ranks, WeightedBatch
+from accum_lib.ranks import ALONE, Ranks
 
 Batch = TypeVar("Batch")
 Model = nn.Module | Sequence[nn.Module]  # one module, or several that are trained together
@@ -120,15 +120,16 @@ def accumulate(
             tensor, carries no gradient, or is not finite.
     """
     window = list(window)  # a generator can be consumed only once, and a loader may reshuffle
-    counts = [guards.check_count(count(batch), i) for i, batch in enumerate(window)]
-    counted = [WeightedBatch(i, batch) for i, batch in enumerate(window) if counts[i] > 0]
-    passes, total, micro_batches = ranks.agree(counted, sum(counts), len(counts))
+    counted, total, micro_batches = guards.counted(window, count)
+    passes, total, micro_batches = ranks.agree(counted, total, micro_batches)
     guards.check_total(total, micro_batches)
     losses: list[Tensor] = []
     with guards.OwnGradients(model) as gradients:
         for done, (i, batch, weight) in enumerate(passes, start=1):
             with ranks.synchronized(last=done == len(passes)):
-                loss = gradients.of(guards.check_loss(loss_sum(model, batch), i))
+                loss = guards.check_loss(loss_sum(model, batch), i)
+                if done == 1:
+                    gradients.reach(loss)
                 if weight:
                     losses.append(loss.detach())
                 if done == len(passes):

@@ -41,6 +41,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
 
 from accum_lib._guards import OpaqueGraphError, leaves
 from accum_lib.accumulate import NonFiniteElsewhereError, windows
@@ -70,6 +71,7 @@ class DistributedRanks(Ranks):
     Raises:
         RuntimeError: there is no process group.
         TypeError: the model's gradients would not be averaged.
+        ValueError: a static graph, without ``every_micro_batch``.
     """
 
     def __init__(self, model: Any, *, every_micro_batch: bool = False) -> None:
@@ -79,6 +81,11 @@ class DistributedRanks(Ranks):
             raise TypeError(
                 f"a {type(model).__name__} does not average its gradients over processes: wrap it in "
                 "DistributedDataParallel, or apply fully_shard to it"
+            )
+        if getattr(model, "static_graph", False) and not every_micro_batch:  # PyTorch's issue 187732
+            raise ValueError(
+                "DistributedDataParallel(static_graph=True) cannot leave out the averaging of a pass: give "
+                "DistributedRanks every_micro_batch=True, or leave static_graph out"
             )
         self.model, self.every_micro_batch = model, every_micro_batch
         self.world_size = dist.get_world_size()
@@ -90,6 +97,8 @@ class DistributedRanks(Ranks):
         searches = _is_sharded(model) or model.find_unused_parameters
         self._awaited = [] if searches else [p for p in model.parameters() if p.requires_grad]
         self._averaging_now, self._unused = False, set[int]()
+        self._hooks: list[RemovableHandle] = []  # in a pass whose graph is hidden: what is still missing
+        self._missing: set[Tensor] = set()
 
     def windows(
         self, batches: Iterable[Any], accumulation_steps: int | Callable[[int], int]
@@ -150,8 +159,20 @@ class DistributedRanks(Ranks):
     def synchronized(self, last: bool) -> Iterator[None]:
         """DDP averages outside ``no_sync`` only; FSDP2 has a flag for it."""
         self._averaging_now = last or self.every_micro_batch
-        with _naming_the_others(), self._averaging(self._averaging_now):
-            yield
+        try:
+            with _naming_the_others(), self._averaging(self._averaging_now):
+                yield
+        finally:
+            hooks, self._hooks = self._hooks, []
+            for hook in hooks:
+                hook.remove()
+        if hooks and self._missing:
+            names = [name for name, p in self.model.module.named_parameters() if p in self._missing]
+            raise RuntimeError(
+                f"DistributedDataParallel waits for {', '.join(names)}, which this pass did not use, and "
+                "checkpointing with use_reentrant=True hid that: give it use_reentrant=False. The parameters "
+                "and the gradients are as they were before this window"
+            )
 
     def complete(self, loss: Tensor) -> Tensor:
         """Add 0 times each parameter that DDP waits for and this pass does not use.
@@ -163,7 +184,9 @@ class DistributedRanks(Ranks):
             return loss
         try:
             reached = {id(p) for p in leaves(loss, all_of_them=True)}
-        except OpaqueGraphError:
+        except OpaqueGraphError:  # then nothing is known before the pass, but after it
+            self._missing = set(self._awaited)
+            self._hooks = [p.register_post_accumulate_grad_hook(self._missing.discard) for p in self._awaited]
             return loss
         absent = [i for i, p in enumerate(self._awaited) if id(p) not in reached]
         self._unused = {i for i in absent if self._awaited[i].grad is None or i in self._unused}

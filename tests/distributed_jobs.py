@@ -19,6 +19,7 @@ import torch.distributed as dist
 from reference import Batch, count, gradient, loss_sum, make_batch, make_model
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 from accum_lib.accumulate import accumulate, apply_update
 from accum_lib.distributed import DistributedRanks, process_group
@@ -184,6 +185,8 @@ def small_cases() -> dict:
             "apart": with_branches("other order", "left out", False, windows=1),
             "no_data": message(no_data),
             "nothing_counts": message(nothing_counts),
+            "hidden": [message(partial(hidden_by_checkpointing, used)) for used in (False, True)],
+            "static": [message(partial(static_graph, every)) for every in (False, True)],
             "refused": message(lambda: DistributedRanks(make_model())),
             "listening": listening(),
         }
@@ -211,10 +214,31 @@ def nothing_counts() -> None:
     accumulate(model, [make_batch(0, 3)], loss_sum, count, ranks=DistributedRanks(model))
 
 
+def hidden_by_checkpointing(used: bool) -> None:
+    """Reentrant recomputation hides what a pass uses: all of a model, or all but a branch and a layer."""
+    model = Recomputed()
+    if used:
+        del model.b, model.never
+    averaged, rank = DistributedDataParallel(model), dist.get_rank()
+    batches = branch_batches("one for all" if used else "other order", 0)[rank]
+    ranks = DistributedRanks(averaged)
+    accumulate(averaged, batches, lambda m, b: m(*b).sum(), lambda b: len(b[0]), ranks=ranks)
+
+
+def static_graph(every: bool) -> None:
+    model = DistributedDataParallel(make_model(), static_graph=True)
+    ranks = DistributedRanks(model, every_micro_batch=every)
+    for _ in range(2):
+        accumulate(model, [make_batch(3, seed=1), make_batch(2, seed=2)], loss_sum, count, ranks=ranks)
+    alone = make_model()
+    accumulate(alone, [make_batch(3, seed=1), make_batch(2, seed=2)], loss_sum, count)
+    torch.testing.assert_close(gradient(model), gradient(alone))
+
+
 def message(attempt) -> str:
     try:
         attempt()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         return str(error)
     return "nothing was raised"
 
@@ -270,6 +294,11 @@ class Branches(nn.Module):
 
     def forward(self, x, branch):
         return torch.tanh(self.all(getattr(self, branch)(x)))
+
+
+class Recomputed(Branches):
+    def forward(self, x, branch):  # without requires_grad there is no gradient at all
+        return checkpoint(super().forward, x.requires_grad_(), branch, use_reentrant=True)
 
 
 # --- What is sent

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from packaging.utils import canonicalize_name
 
+from tools.hashes import OF_TORCH, packages
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -62,6 +64,27 @@ def test_every_package_that_the_library_imports_is_named_in_the_requirements() -
     assert {"torch", "sklearn", "contourpy"} <= packages
     assert unnamed(packages, named) == set()
     assert unnamed(packages, named - {"contourpy"}) == {"contourpy"}
+
+
+def faults_of_hashes(texts: dict[str, str], locked: dict[str, str]) -> list[str]:
+    """What would be installed unchecked, or at another version than the lock's."""
+    entries = {e.split("==")[0]: e for text in texts.values() for e in packages(text)}
+    faults = [name for name, e in entries.items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", e)]
+    for name, version in locked.items():
+        if not OF_TORCH.match(f"{name}==") and name not in {"pip", "setuptools"}:
+            faults += [name] * (not re.match(rf"\S+=={re.escape(version)}\s", entries.get(name, "")))
+    return faults
+
+
+def test_all_but_torch_is_installed_by_its_hash_and_at_the_locked_version() -> None:
+    texts = {file.name: file.read_text() for file in (ROOT / "hashes").glob("*.txt")}
+    locked = {str(canonicalize_name(name)): version for name, version in pins("constraints.txt").items()}
+    assert set(texts) == {"uv.txt", "lab.txt", "test.txt"}
+    assert faults_of_hashes(texts, locked) == []
+    assert not any("://" in text or re.search(OF_TORCH.pattern, text) for text in texts.values())
+    unchecked = re.sub(r"(numpy==\S+).*\n(?: .*\n)+", r"\1\n", texts["lab.txt"])
+    assert faults_of_hashes({**texts, "lab.txt": unchecked}, locked) == ["numpy"] * 2
+    assert faults_of_hashes(texts, {**locked, "numpy": "1.0"}) == ["numpy"]
 
 
 def test_the_lock_names_no_build_and_no_address() -> None:

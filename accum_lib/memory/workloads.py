@@ -109,7 +109,22 @@ def _twin_of(model: nn.Module) -> nn.Module:
         mock.patch.object(Tensor, "__deepcopy__", twin),
         mock.patch.object(nn.Parameter, "__deepcopy__", twin),
     ):
-        return copy.deepcopy(model)
+        try:
+            return copy.deepcopy(model)
+        except TypeError:  # a lock, a generator, an open file
+            return copy.deepcopy(model, _not_copied(model))
+
+
+def _not_copied(model: nn.Module) -> dict[int, Any]:
+    """What cannot be copied, and a twin shares, by its id."""
+    found = {}
+    for module in model.modules():
+        for name, value in vars(module).items():
+            try:
+                copy.deepcopy(value if name != "_modules" else None)
+            except TypeError:
+                found[id(value)] = value
+    return found
 
 
 def _twin(tensor: Tensor, device: torch.device) -> Tensor:

@@ -65,6 +65,21 @@ def test_ddp_by_itself_would_let_the_processes_part(found) -> None:
     assert apart(first, second)
 
 
+def test_what_recomputation_hides_is_an_error_of_every_process(found) -> None:
+    """PyTorch would average nothing of that bucket, without a word until the next window."""
+    for each, branch in zip(found, "ab", strict=True):
+        missing, exact = each["hidden"]
+        assert f"waits for {branch}.weight, {branch}.bias, never.weight, never.bias, which" in missing
+        assert exact == "nothing was raised"
+
+
+def test_a_static_graph_is_averaged_in_every_pass_or_refused(found) -> None:
+    for each in found:
+        refused, exact = each["static"]
+        assert "static_graph=True) cannot leave out the averaging" in refused
+        assert exact == "nothing was raised"
+
+
 def test_no_data_and_nothing_that_counts_are_said_by_all(found) -> None:
     for each in found:
         assert "no micro-batches in any of the 2 processes" in each["no_data"]

@@ -18,7 +18,7 @@ from accum_lib.memory.trace import TraceMismatchError, UntraceableError, storage
 from accum_lib.memory.trace.shapes import rebuild, tensors_in
 from accum_lib.memory.trace.update import trace_update
 from accum_lib.memory.trial import tried
-from accum_lib.memory.workloads import Workload
+from accum_lib.memory.workloads import Workload, of_model
 
 TOLERANCE = 0.01  # as in test_against_the_profiler
 aten = torch.ops.aten
@@ -174,6 +174,21 @@ def test_a_kernel_that_cannot_be_tried_is_refused_by_name() -> None:
     ) as e:
         predict(custom("refuses"), how(), "cpu")
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "reduce",
+    [torch.prod, lambda x: x.prod(1), lambda x: x.cumprod(1), torch.max, torch.min, torch.median],
+)
+def test_a_gradient_that_depends_on_values_is_refused(reduce) -> None:
+    """A trace takes the way of tensors without values: it would be off by up to 90 %, without a word."""
+    workload = of_model(nn.Linear(8, 8), lambda m: torch.ones(m, 8), lambda model, x: reduce(model(x)).sum())
+    with pytest.raises(UntraceableError, match=r"aten\.\w+\..*depends on values.*Measure it instead"):
+        predict(workload, Settings(), "cpu")
+    frozen = of_model(
+        nn.Linear(8, 8), lambda m: torch.ones(m, 8), lambda model, x: model(x).sum() * reduce(x).sum()
+    )
+    assert predict(frozen, Settings(), "cpu").peak_bytes(4, 2) > 0
 
 
 def test_arguments_that_are_too_large_are_not_tried() -> None:

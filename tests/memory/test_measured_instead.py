@@ -1,5 +1,7 @@
 """Whatever cannot be predicted can be measured: "Measure it instead" is advice that can be followed."""
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,11 +73,18 @@ def local_class() -> nn.Module:
     return Local()
 
 
+def locked() -> nn.Module:
+    model = plain()
+    model[0].lock, model[0].numbers = threading.Lock(), iter(range(3))
+    model[0].owner = {"log": (i for i in range(3))}
+    return model
+
+
 def anyones(model: nn.Module) -> Workload:
     return of_model(model, lambda m: batch(m), lambda model, b: classification_loss_sum(model, b))
 
 
-@pytest.mark.parametrize("make", [kept, weight_norm, spectral_norm, on_meta, local_class])
+@pytest.mark.parametrize("make", [kept, weight_norm, spectral_norm, on_meta, local_class, locked])
 def test_a_model_of_any_kind_is_predicted_and_measured(make) -> None:
     workload = anyones(make())
     measured = measure_apart(workload, 16, 2, HOW)

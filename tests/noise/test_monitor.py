@@ -273,6 +273,22 @@ class Rows(nn.Module):
         return (found @ self.table.weight.T if self.tied else found).tanh()
 
 
+class SparseFirst(nn.Module):
+    """The table's sparse gradient comes from within a recomputed part, and a dense one after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 6)
+
+    def forward(self, x):
+        rows = (x.abs() * 3).long() % 7
+        hidden = x @ self.table.weight.T @ self.table.weight
+        return checkpoint(self.found, hidden, rows, use_reentrant=True)
+
+    def found(self, hidden, rows):
+        return hidden.tanh() + F.embedding(rows, self.table.weight, sparse=True).sum(1)
+
+
 class Mixed(nn.Module):
     """A temperature in bfloat16 and a complex factor beside float32: a norm of any kind of number."""
 
@@ -330,6 +346,7 @@ ARRIVALS = {
     "reentrant and direct": (lambda: Outside(True), squares, nothing),
     "functional and sparse": (Rows, squares, nothing),
     "sparse and tied": (lambda: Rows(tied=True), squares, nothing),
+    "sparse, then dense": (SparseFirst, squares, nothing),
     "bags": (lambda: Rows(bag=True), squares, nothing),
     "a gradient penalty": (lambda: nn.Linear(6, 4), with_penalty, nothing),
     "a hook that came later": (lambda: nn.Linear(6, 4), squares, halved_later),

@@ -60,7 +60,14 @@ def machine(request, tmp_path, monkeypatch):
 def test_lab_sets_up_with_torch_first_and_opens_the_first_notebook(machine) -> None:
     assert start.main(["lab"]) == 0
     said = machine.said()
-    order = ["-m venv", "--no-deps torch==", "uv pip install", "-e .", "-m jupyterlab notebooks"]
+    order = [
+        "-m venv",
+        "--no-deps torch==",
+        "uv pip install",
+        "constraints.txt torch==",
+        "-e .",
+        "-m jupyterlab notebooks",
+    ]
     assert [said.index(part) for part in order] == sorted(said.index(part) for part in order)
     inside = str(start.ROOT / ".venv" / machine.interpreter)
     assert {command[0] for command in machine.commands[1:]} == {inside}
@@ -78,7 +85,9 @@ def test_the_second_run_installs_nothing(machine) -> None:
     assert " install " in machine.said(), "what is required has changed"
 
 
-@pytest.mark.parametrize("place", ["--no-deps torch==", "-r requirements.txt", "-e ."])
+@pytest.mark.parametrize(
+    "place", ["--no-deps torch==", "-r hashes/lab.txt", "-c constraints.txt torch==", "-e ."]
+)
 def test_a_set_up_that_was_interrupted_is_taken_up_again(machine, place) -> None:
     machine.fails = (place,)
     with pytest.raises(SystemExit) as ended:
@@ -118,15 +127,15 @@ def test_a_folder_with_something_else_is_left_alone(machine, monkeypatch, tmp_pa
 
 
 def test_without_uv_pip_does_it(machine) -> None:
-    machine.fails = ("-m uv", "uv==")
+    machine.fails = ("-m uv", "hashes/uv.txt")
     assert start.main(["set-up", "lab"]) == 0
-    assert "-m pip install --quiet -r requirements.txt -c constraints.txt" in machine.said()
+    assert "-m pip install --quiet --no-deps --require-hashes -r hashes/lab.txt" in machine.said()
 
 
 def test_test_checks_first_and_does_not_go_on_after_a_fault(machine) -> None:
     assert start.main(["test"]) == 0
     said = machine.said()
-    assert said.index("requirements-dev.txt") < said.index("-m ruff") < said.index("-m pytest")
+    assert said.index("hashes/test.txt") < said.index("-m ruff") < said.index("-m pytest")
     machine.commands.clear()
     machine.fails = ("-m mypy",)
     with pytest.raises(SystemExit):

@@ -1,12 +1,14 @@
 """Damaged files of each kind: what reads them answers in its own words, whatever is wrong, and stays small.
 
-Right files are damaged in a few places, drawn anew each time but the same in each run. The peak of this
+Right files are damaged in a few places, the same in each run unless FUZZ_SECONDS is set. The peak of this
 process's memory may not rise by a gigabyte; a hang would be seen as one.
 """
 
 import hashlib
 import json
+import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,14 +32,26 @@ TEXTS = [f"text {i}, naïve 日本" for i in range(12)]
 LABELS = ["spam", "ham", "eggs"] * 4
 
 
-def fuzzed(quick: int, thorough: int) -> Any:
-    """So many damaged files; many more with ``--hypothesis-profile=thorough``."""
+def fuzzed(quick: int, thorough: int) -> Callable[[Any], Callable[[], None]]:
+    """N damaged files, more with ``--hypothesis-profile=thorough``; others each time for ``FUZZ_SECONDS``."""
     number = thorough if "thorough" in str(settings._current_profile) else quick
-    return settings(
-        max_examples=number, deadline=None, derandomize=True, database=None,
+    seconds = float(os.environ.get("FUZZ_SECONDS", "0"))
+    drawn = settings(
+        max_examples=number, deadline=None, derandomize=not seconds, database=None,
         phases=(Phase.explicit, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
+
+    def repeated(test: Any) -> Callable[[], None]:
+        def run() -> None:
+            end, once = time.monotonic() + seconds, drawn(test)
+            once()
+            while time.monotonic() < end:
+                once()
+
+        return run
+
+    return repeated
 
 
 @st.composite

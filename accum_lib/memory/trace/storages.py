@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from accum_lib.memory.trace import shapes, untraceable
+from accum_lib.memory.trace import INSTEAD, shapes, untraceable
 from accum_lib.memory.trace.device import Device, Kernel, Scratch
 from accum_lib.memory.trace.shapes import Operator, Shapes, tensors_in
 
@@ -26,6 +26,10 @@ aten = torch.ops.aten
 COUNTED_EACH_TIME = (aten.convolution.default, aten.convolution_backward.default)  # strides matter, too
 FORMULAS = {aten._grouped_mm.default: lambda a, b, *_, **__: 2 * a.numel() * b.shape[-1]}
 READS_A_NUMBER = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)
+LOOKS_AT_VALUES = {  # in its gradient's formula: for zeros, for numbers that are equal
+    aten.prod.default, aten.prod.dim_int, aten.cumprod.default, aten.max.default, aten.min.default,
+    aten.median.default, aten.nanmedian.default,
+}  # fmt: skip
 
 MAKES_ZEROS = (aten.new_zeros.default, aten.zeros.default, aten.zeros_like.default)
 INTO_ZEROS = {  # what a formula for gradients runs while it is watched, and what it runs else
@@ -174,6 +178,10 @@ class StorageFollower(TorchDispatchMode):
         copies_to_cpu = operator is aten._to_copy.default and kwargs.get("device") == torch.device("cpu")
         if operator in READS_A_NUMBER or copies_to_cpu:
             return self._read(operator, args, kwargs)
+        if operator in LOOKS_AT_VALUES and args[0].requires_grad:
+            raise untraceable(
+                operator, "has a gradient that is computed in a way that depends on values", INSTEAD
+            )
         try:
             if tried and tried.outputs is not None:
                 outputs = shapes.rebuild(tried.outputs)

@@ -8,6 +8,7 @@ the row's number from 1 on.
 import os
 import random
 import re
+import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -142,7 +143,10 @@ def _plain(text: str) -> str:
     """One spelling for a truth value and for a whole number; anything else as it is."""
     if text.lower() in ("true", "false"):
         return text.lower()
-    if not NUMBER.fullmatch(text) or "," in text or re.match(r"[+-]?0\d", text):  # 007 is a code
+    name, text = text, _in_ascii_digits(text)
+    if not NUMBER.fullmatch(text):
+        return name
+    if "," in text or re.match(r"[+-]?0\d", text):  # 007 is a code
         return text
     if re.fullmatch(r"\+?\d+", text):
         return text.lstrip("+")
@@ -150,6 +154,11 @@ def _plain(text: str) -> str:
     # A number of a billion digits takes a few characters: 1e999999999.
     whole = number.is_zero() or (number.adjusted() < 30 and number == number.to_integral_value())
     return str(int(number)) if whole else text
+
+
+def _in_ascii_digits(text: str) -> str:
+    """Full-width digits, as Chinese keyboards write them, and those of other scripts."""
+    return "".join(str(unicodedata.decimal(c, c)) for c in unicodedata.normalize("NFKC", text))
 
 
 def _checked(row: Row, column: str, text: str) -> str:

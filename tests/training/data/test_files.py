@@ -270,6 +270,8 @@ def in_each_format(folder, labels: list) -> list[str]:
         ([True, False], ("false", "true")),
         (["TRUE", "False", "true"], ("false", "true")),
         (["007", "008"], ("007", "008")),
+        (["\N{FULLWIDTH DIGIT ONE}", "1", "\N{ARABIC-INDIC DIGIT TWO}", "2"], ("1", "2")),
+        (["a\N{FULLWIDTH DIGIT ONE}", "a1"], ("a1", "a\N{FULLWIDTH DIGIT ONE}")),
         (["--1", "1"], ("--1", "1")),
         (["7" * 5000, "1"], ("1", "7" * 5000)),
         ([10**22, 1.0], ("1", str(10**22))),
@@ -291,6 +293,7 @@ def test_a_label_is_one_class_however_it_is_spelled_and_stored(labels, names, tm
     [
         ([i / 2 for i in range(11)], "'0.5' in column 'label' is a score"),
         ([1, 0.25, 0], "'0.25' in column 'label' is a score"),
+        (["\N{FULLWIDTH DIGIT ONE}\N{FULLWIDTH FULL STOP}\N{FULLWIDTH DIGIT FIVE}", "2"], "is a score"),
         (["1,5", "2,5"], "'1,5' in column 'label' is a score"),
         ([1e-3, 1.0], "'0.001' in column 'label' is a score"),
         (["1e999999999", "2"], "'1e999999999' in column 'label' is a score"),
