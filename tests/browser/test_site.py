@@ -141,22 +141,25 @@ def test_a_question_is_answered_after_the_guess_and_lifts_the_veil(opened, built
     lesson = opened()
     for quiz in lesson.quizzes():
         right, name = int(quiz.get_attribute("data-right")), quiz.get_attribute("data-name")
-        button, radios = quiz.locator("button"), quiz.locator("input")
+        button, radios = quiz.locator("button"), quiz.locator("input[type=radio]")
         assert button.is_disabled(), "no answer without a guess"
         wrong = (right + 1) % radios.count()
         radios.nth(wrong).focus()
         lesson.page.keyboard.press("Space")
+        quiz.locator("input[type=checkbox]").check()
         button.press("Enter")
         words = quiz.locator("[role=status]").inner_text()
         answer = catalogue(built.language).get("It is: <b>{option}</b>.", "It is: ")[:3]
         assert answer in words
         assert not words.startswith(answer), "first, what is wrong with this option"
+        assert words.endswith(lesson.page.evaluate("Accum.say('surprise')")), "sure, and wrong"
         assert lesson.progress()["predictions"][name] is False
         radios.nth(right).check()
         button.click()
         said = catalogue(built.language).get("As you predicted.", "As you predicted.")
         assert quiz.locator("[role=status]").inner_text().startswith(said)
         assert lesson.progress()["predictions"][name] is False, "the first guess counts"
+        assert name in lesson.progress()["sure"]
     assert lesson.page.locator(".veiled.closed").count() == 0
     assert lesson.page.locator(".behind[inert]").count() == 0
 
@@ -167,7 +170,7 @@ def test_the_end_quiz_is_answered_in_the_page(opened, built) -> None:
     for number, quiz in enumerate(page.quizzes()):
         right = int(quiz.get_attribute("data-right"))
         first = right if number else (right + 1) % 3  # the first one wrongly
-        quiz.locator("input").nth(first).check()
+        quiz.locator("input[type=radio]").nth(first).check()
         quiz.locator("button").click()
         assert len(quiz.locator("[role=status]").inner_text()) > 20
         assert page.progress()["predictions"][quiz.get_attribute("data-name")] is (number > 0)
@@ -282,7 +285,7 @@ def test_progress_is_on_the_map_and_goes_to_the_notebooks_and_back(
     assert len(front.progress()["predictions"]) == 1, "a wrong file changes nothing"
     front.page.on("dialog", lambda dialog: dialog.accept())
     front.page.locator("[data-reset]").click()
-    assert front.progress() == {"predictions": {}, "exercises": []}
+    assert front.progress() == {"predictions": {}, "exercises": [], "sure": []}
 
 
 def test_a_presentation_has_one_section_a_screen_without_code(opened, built) -> None:

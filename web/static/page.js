@@ -10,14 +10,17 @@ function draw() {
     const asked = JSON.parse(stop.dataset.predictions), tasks = JSON.parse(stop.dataset.exercises);
     const made = asked.filter((name) => name in done.predictions);
     const solved = tasks.filter((name) => done.exercises.includes(name)).length;
+    const sure = made.filter((name) => done.sure.includes(name));
+    const right = (names) => names.filter((name) => done.predictions[name]).length;
     const whole = made.length === asked.length && solved === tasks.length;
     const begun = made.length > 0 || solved > 0;
     stop.className = whole ? "done" : begun ? "begun" : "";
     stop.querySelector(".mark").textContent = whole ? "●" : begun ? "◐" : "○";
     stop.querySelector(".state").textContent = say(tasks.length ? "made_solved" : "made", {
       made: made.length, asked: asked.length, solved, set_tasks: tasks.length,
-      right: made.filter((name) => done.predictions[name]).length,
+      right: right(made),
     });
+    if (sure.length) stop.querySelector(".state").append(` ${say("certain", { sure: sure.length, hits: right(sure) })}`);
   }
 }
 

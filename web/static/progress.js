@@ -1,18 +1,19 @@
-// The reader's progress, in this browser: {predictions: {name: right}, exercises: [check, ...]}, as the notebooks
+// The reader's progress, in this browser: {predictions: {name: right}, exercises: [check, ...], sure: [name, ...]}, as the notebooks
 // keep it in .progress.json. Where the browser keeps nothing, it lasts as long as the page.
 const KEY = "accum-progress";
 const texts = JSON.parse(document.getElementById("page-texts").textContent);
 const say = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
-let done = { predictions: {}, exercises: [] };
+const NOTHING = { predictions: {}, exercises: [], sure: [] };
+let done = NOTHING;
 let kept = true;
 
 function checked(found) {
-  const { predictions, exercises } = found;
+  const { predictions, exercises, sure = [] } = found;
   const right = typeof predictions === "object" && predictions !== null && !Array.isArray(predictions)
     && Object.values(predictions).every((value) => typeof value === "boolean")
-    && Array.isArray(exercises) && exercises.every((name) => typeof name === "string");
+    && [exercises, sure].every((names) => Array.isArray(names) && names.every((name) => typeof name === "string"));
   if (!right) throw new TypeError("not a file of progress");
-  return { predictions, exercises: [...new Set(exercises)] };
+  return { predictions, exercises: [...new Set(exercises)], sure: [...new Set(sure)] };
 }
 
 function load() {
@@ -31,14 +32,16 @@ function keep() {
 
 // What has been done elsewhere (in another tab, in a file) is added; a first guess stays what it was.
 function add(other) {
+  const later = other.sure.filter((name) => !(name in done.predictions));
   done = {
     predictions: { ...other.predictions, ...done.predictions },
     exercises: [...new Set([...done.exercises, ...other.exercises])],
+    sure: [...new Set([...done.sure, ...later])],
   };
   keep();
 }
 
-const one = (predictions, exercises) => { load(); add({ predictions, exercises }); };
+const one = (more) => { load(); add({ ...NOTHING, ...more }); };
 load();
 addEventListener("storage", (event) => {
   if (event.key !== KEY) return;
@@ -51,10 +54,10 @@ window.Accum = {
   progress: {
     all: () => done,
     kept: () => kept,
-    prediction: (name, right) => name && one({ [name]: right }, []),
-    exercise: (check) => one({}, [check]),
+    prediction: (name, right, sure) => name && one({ predictions: { [name]: right }, sure: sure ? [name] : [] }),
+    exercise: (check) => one({ exercises: [check] }),
     add: (text) => { const found = checked(JSON.parse(text)); add(found); return found; },
-    reset: () => { done = { predictions: {}, exercises: [] }; keep(); },
+    reset: () => { done = NOTHING; keep(); },
     text: () => JSON.stringify(done, null, 1),
   },
 };

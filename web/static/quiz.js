@@ -22,11 +22,11 @@ addEventListener("beforeprint", () => document.querySelectorAll(".veiled").forEa
 
 for (const quiz of document.querySelectorAll(".quiz")) {
   const button = quiz.querySelector("button"), reply = quiz.querySelector(".reply");
-  const radios = [...quiz.querySelectorAll("input")];
+  const radios = [...quiz.querySelectorAll("input[type=radio]")], sure = quiz.querySelector(".sure input");
   const said = [...quiz.querySelectorAll("template")]; // for each option
   const veil = document.querySelector(`.veiled[data-of="${radios[0].name}"]`);
   const picked = () => radios.findIndex((radio) => radio.checked);
-  radios.forEach((radio) => { radio.checked = false; }); // browsers remember choices of an earlier visit
+  [...radios, sure].forEach((box) => { box.checked = false; }); // browsers remember choices of an earlier visit
   quiz.addEventListener("change", () => { button.disabled = picked() < 0; });
   quiz.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -39,9 +39,10 @@ for (const quiz of document.querySelectorAll(".quiz")) {
       radio.closest("label").classList.toggle("wrong", radio.checked && !right);
     });
     reply.replaceChildren(said[picked()].content.cloneNode(true));
+    if (sure.checked && !right) reply.append(` ${say("surprise")}`);
     reply.classList.toggle("is-right", right);
     unveil(veil, false);
-    progress.prediction(quiz.dataset.name, right);
+    progress.prediction(quiz.dataset.name, right, sure.checked);
   });
 }
 

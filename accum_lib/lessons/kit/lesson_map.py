@@ -43,18 +43,20 @@ def state(lesson: Lesson, done: Progress) -> tuple[str, str]:
     guesses = [done.predictions[name] for name in lesson.predictions if name in done.predictions]
     solved = sum(name in done.exercises for name in lesson.exercises)
     asked, set_tasks = len(lesson.predictions), len(lesson.exercises)
+    sure = [done.predictions[name] for name in lesson.predictions if name in done.sure]
+    certain = _("Sure of {sure}, right in {hits}.", sure=len(sure), hits=sum(sure)) if sure else ""
     mark = NOT_BEGUN if not guesses and not solved else BEGUN
     if (len(guesses), solved) == (asked, set_tasks):
         mark = DONE
     if not set_tasks:
-        return mark, _(
+        said = _(
             "{made} of {asked} predictions made (right: {right}).",
             made=len(guesses),
             asked=asked,
             right=sum(guesses),
         )
-    return mark, (
-        _(
+    else:
+        said = _(
             "{made} of {asked} predictions made (right: {right}), {solved} of {set_tasks} exercises solved.",
             made=len(guesses),
             asked=asked,
@@ -62,7 +64,7 @@ def state(lesson: Lesson, done: Progress) -> tuple[str, str]:
             solved=solved,
             set_tasks=set_tasks,
         )
-    )
+    return mark, sentences(said, certain)
 
 
 def suggestion(found: list[Lesson], done: Progress) -> tuple[str, Lesson | None]:

@@ -26,10 +26,12 @@ class Progress:
     Attributes:
         predictions: for each question that was answered, whether the first guess was right.
         exercises: the checks that have said "Right.", in the order in which they first did.
+        sure: the questions of which the reader was sure at the first guess.
     """
 
     predictions: dict[str, bool] = field(default_factory=dict)
     exercises: tuple[str, ...] = ()
+    sure: tuple[str, ...] = ()
 
 
 class ProgressError(Exception):
@@ -78,12 +80,19 @@ def load() -> Progress:
 def read(file: pathlib.Path) -> Progress:
     """What a file says, whoever wrote it; Python's own errors if it is not what ``record_...`` writes."""
     found = json.loads(file.read_text(encoding="utf-8"))
-    return _checked(found["predictions"], found["exercises"])
+    return _checked(found["predictions"], found["exercises"], found.get("sure", []))
 
 
-def record_prediction(question: str, right: bool) -> str:
-    """Note that a question was answered. Returns "", or in words why it could not be noted."""
-    return _record(lambda done: replace(done, predictions={question: right, **done.predictions}))
+def record_prediction(question: str, right: bool, sure: bool = False) -> str:
+    """Note the first answer to a question. Returns "", or in words why it could not be noted."""
+
+    def noted(done: Progress) -> Progress:
+        if question in done.predictions:
+            return done
+        certain = (*done.sure, question) if sure else done.sure
+        return replace(done, predictions={question: right, **done.predictions}, sure=certain)
+
+    return _record(noted)
 
 
 def record_exercise(check: str) -> str:
@@ -118,7 +127,8 @@ def _record(change: Callable[[Progress], Progress]) -> str:
 
 def _write(progress: Progress) -> None:
     """Atomic: write a temporary file in the same folder, then rename it."""
-    text = json.dumps({"predictions": progress.predictions, "exercises": progress.exercises}, indent=1)
+    kept = {"predictions": progress.predictions, "exercises": progress.exercises}
+    text = json.dumps(kept | ({"sure": progress.sure} if progress.sure else {}), indent=1)
     try:
         path().parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path().parent, prefix=path().name)
@@ -141,9 +151,10 @@ def _write(progress: Progress) -> None:
         ) from error
 
 
-def _checked(predictions: dict[str, bool], exercises: list[str]) -> Progress:
+def _checked(predictions: dict[str, bool], exercises: list[str], sure: list[str]) -> Progress:
     if not all(isinstance(v, bool) for v in predictions.values()):
         raise ValueError("each prediction is right or not")
-    if not isinstance(exercises, list) or not all(isinstance(name, str) for name in exercises):
-        raise TypeError("exercises are a list of names")
-    return Progress(dict(predictions), tuple(exercises))
+    for names in (exercises, sure):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("exercises, and what one was sure of, are lists of names")
+    return Progress(dict(predictions), tuple(exercises), tuple(sure))

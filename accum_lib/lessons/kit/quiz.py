@@ -13,7 +13,9 @@ from IPython.display import display
 
 from accum_lib.lessons.kit import progress
 from accum_lib.machine import one_thread
-from accum_lib.words import _, sentences
+from accum_lib.words import N_, _, sentences
+
+SURPRISE = N_("You were sure, so this one is worth a second look.")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Quiz:
             value=None,
             layout={"width": "max-content"},
         )
+        self.sure = ipywidgets.Checkbox(
+            description=_("I am sure"), indent=False, layout={"width": "max-content"}
+        )
         self.button = ipywidgets.Button(
             description=_("Show what happens"),
             disabled=True,
@@ -74,7 +79,7 @@ class Quiz:
         self.widget = ipywidgets.VBox(
             [
                 ipywidgets.HTML(_("<b>Your prediction:</b> {question}", question=question)),
-                *(self.choice, self.button, self.reply),
+                *(self.choice, self.sure, self.button, self.reply),
             ]
         )
         self.choice.observe(self._on_choice, names="value")
@@ -114,11 +119,16 @@ class Quiz:
             return
         chosen = self.choice.value
         mark = "✓" if chosen == solved.right else f"✗ {self._options[chosen]}<br>"
-        self.reply.value = (
-            f"<div role='status'>{mark} {solved.said[chosen]}{self._recorded(solved.right)}</div>"
-        )
+        said = sentences(solved.said[chosen], _(SURPRISE) if self._surprised(solved.right) else "")
+        self.reply.value = f"<div role='status'>{mark} {said}{self._recorded(solved.right)}</div>"
+
+    def _surprised(self, right: int) -> bool:
+        """Sure, and wrong: what is corrected then is kept best (Butterfield and Metcalfe 2001)."""
+        return self.sure.value and self.choice.value != right
 
     def _recorded(self, right: int) -> str:
         """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""
-        note = self.name and progress.record_prediction(self.name, self.choice.value == right)
+        note = self.name and progress.record_prediction(
+            self.name, self.choice.value == right, self.sure.value
+        )
         return f"<p>{html.escape(note)}</p>" if note else ""

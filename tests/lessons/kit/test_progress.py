@@ -64,6 +64,23 @@ def test_a_prediction_is_recorded_after_the_reveal() -> None:
     assert progress.load().predictions == {"descents.full_buffer": False}
 
 
+def test_the_first_answer_counts_and_whether_one_was_sure_of_it() -> None:
+    prediction = questions.full_buffer()
+    prediction.sure.value = True
+    assert "You were sure" in answered(prediction, 0)
+    assert progress.load() == Progress({"descents.full_buffer": False}, sure=("descents.full_buffer",))
+    progress.record_prediction("descents.full_buffer", True, sure=False)
+    progress.record_prediction("topic.other", True, sure=False)
+    assert progress.load().sure == ("descents.full_buffer",)
+    assert progress.load().predictions == {"descents.full_buffer": False, "topic.other": True}
+
+
+def test_a_file_of_before_is_read(file) -> None:
+    """As it was before a reader could say that they were sure."""
+    file.write_text('{"predictions": {"a.b": true}, "exercises": ["check_this"]}')
+    assert progress.load() == Progress({"a.b": True}, ("check_this",))
+
+
 def test_a_question_that_cannot_be_answered_is_not_recorded() -> None:
     answered(Quiz("?", {"yes": "", "no": ""}, lambda: 1 / 0, name="topic.fails"), 0)
     answered(Quiz("?", {"yes": "", "no": ""}, lambda: (0, "")), 0)  # nobody has named this one
@@ -86,7 +103,8 @@ def check_made_up(answer):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"predictions": {}}', '{"predictions": [], "exercises": []}',
              '{"predictions": {"a": "yes"}, "exercises": []}', '{"predictions": {}, "exercises": "check"}',
-             '{"predictions": {}, "exercises": [1]}', "\udcff"],
+             '{"predictions": {}, "exercises": [1]}', '{"predictions": {}, "exercises": [], "sure": "a"}',
+             "\udcff"],
 )  # fmt: skip
 def test_a_broken_file_is_said_in_words_and_left_as_it_is(file, text) -> None:
     before = text.encode("utf-8", "surrogateescape")
