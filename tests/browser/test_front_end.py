@@ -7,7 +7,9 @@ import pathlib
 import pytest
 from PIL import Image
 
-from accum_lib.lessons.kit.grid import STATIC, GridExplorer
+from accum_lib.lessons.kit import theme
+from accum_lib.lessons.kit.grid import STATIC, Control, GridExplorer
+from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.three_descents.explorer import moments_explorer
 
 SOURCE = (STATIC / "grid.js").read_text(encoding="utf-8")
@@ -106,6 +108,50 @@ def test_the_kernel_answers_with_plotly(explorer, monkeypatch) -> None:
     assert sent == []
     explorer._on_message(explorer, {"type": "plotly"}, [])
     assert sent == [({"type": "plotly"}, [explorer.plotly.source])]
+
+
+@pytest.mark.parametrize("axis", ["xaxis", "yaxis"])
+def test_a_grip_on_an_axis_moves_the_control_to_the_nearest_value(page, axis) -> None:
+    """Values 1, 10, 100 on a logarithmic axis; the picture says which one it was drawn for."""
+
+    def picture_of(size: int) -> Picture:
+        spread = {"type": "log", "range": [-1, 3]}
+        axes = {axis: theme.axis("size", (0.0, 1.0), **spread)}
+        other = "yaxis" if axis == "xaxis" else "xaxis"
+        layout = theme.layout(300, **axes, **{other: theme.axis("other", (0.0, 1.0), range=[0, 1])})
+        return Picture(
+            [theme.line([size], [size], "", "", theme.BLUE, "solid", "markers")], layout, f"size {size}"
+        )
+
+    dragged = GridExplorer([Control("size", "Size", (1, 10, 100), 1, axis=axis)], picture_of)
+    dragged.fill()
+    page.set_content("<!doctype html>")
+    page.add_style_tag(path=STATIC / "grid.css")
+    start(page, dragged, "resolves")
+    grip = page.locator(".accum-grip")
+    grip.wait_for()
+    plot = page.locator(".accum-plot").bounding_box()
+    seen = []
+    for share in (0.74, 0.1, 0.5, 0.99):  # of the axis, from its low end: beside 100, 1, 10, beyond the last
+        page.wait_for_timeout(50)  # a frame, after which the grip is where the picture has it
+        box = grip.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        if axis == "xaxis":
+            x = plot["x"] + 60 + share * (plot["width"] - 76)  # the margins of theme.layout
+        else:
+            y = plot["y"] + 40 + (1 - share) * (300 - 88)
+        page.mouse.move(x, y)
+        page.mouse.up()
+        page.wait_for_timeout(50)
+        seen.append(page.locator(".accum-summary").inner_text())
+    assert seen == ["size 100", "size 1", "size 10", "size 100"]
+    slider = page.locator("[data-control=size]")
+    assert slider.input_value() == "2", "the control goes along"
+    slider.press("ArrowLeft")
+    page.wait_for_timeout(100)
+    assert page.locator(".accum-summary").inner_text() == "size 10", "and has the keyboard"
 
 
 def test_the_moving_picture_of_the_front_page(page, tmp_path, request) -> None:

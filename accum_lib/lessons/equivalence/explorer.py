@@ -10,7 +10,7 @@ from accum_lib.words import N_
 
 WORDS = (N_("loss sums over the window's count"), N_("mean losses over K"), N_("mean losses, not divided"))
 CONTROLS = [
-    Control("steps", N_("Accumulation steps K"), STEPS, 8),
+    Control("steps", N_("Accumulation steps K"), STEPS, 8, axis="xaxis"),
     Control("name", N_("Number format"), tuple(FORMATS), "float32"),
     Control("reduction", N_("The loop adds up:"), REDUCTIONS, "right", WORDS, "choice"),
     Control(

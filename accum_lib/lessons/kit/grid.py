@@ -57,6 +57,7 @@ class Control:
             with ``N_``, and translated when an explorer is made.
         kind: "slider", or "choice" for a few named alternatives.
         play_ms: give it a play button that moves on at this interval, in milliseconds; 0 for none.
+        axis: an axis of the picture, such as "xaxis2", along which the values (numbers) can be dragged, too.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Control:
     labels: Sequence[str] | None = None
     kind: str = "slider"
     play_ms: int = 0
+    axis: str = ""
 
     def __post_init__(self) -> None:
         if self.start not in self.values:
@@ -80,7 +82,7 @@ class Control:
             "labels": labels,
             "kind": self.kind,
             "play_ms": self.play_ms,
-        }
+        } | ({"axis": self.axis, "values": list(map(float, self.values))} if self.axis else {})
 
 
 @dataclass(frozen=True)

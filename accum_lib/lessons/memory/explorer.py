@@ -26,7 +26,7 @@ MOMENTS = 90  # of the timeline: enough for its teeth, few enough to redraw whil
 MakeWorkload = Callable[[int], Workload]
 
 CONTROLS = [
-    Control("m", N_("Micro-batch size M"), SIZES, 16),
+    Control("m", N_("Micro-batch size M"), SIZES, 16, axis="xaxis2"),
     Control("k", N_("Accumulation steps K"), (1, 2, 4, 8), 2),
     Control("tokens", N_("Tokens T:"), TOKENS, 128, kind="choice"),
     Control("precision", N_("Precision:"), ("fp32", "bf16"), "fp32", kind="choice"),

@@ -42,7 +42,7 @@ def variance_explorer(lab: VarianceLab | None = None) -> GridExplorer:
 TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)
 RATES = (None, 0.1, 0.4, 1.6)
 RACE_CONTROLS = [
-    Control("target", N_("Target: held-out loss"), TARGETS, 0.6),
+    Control("target", N_("Target: held-out loss"), TARGETS, 0.6, axis="yaxis"),
     Control(
         "rate",
         N_("Learning rate:"),

@@ -105,6 +105,32 @@ function player(control, words, position, onMove, interval) {
   return { button, stop };
 }
 
+// A grip on an axis of the picture: dragged along it, it moves a control to the value that is nearest. The
+// keyboard has the control itself.
+function grip(control, plot, onMove) {
+  const node = element("div", { class: "accum-grip", "aria-hidden": "true", title: control.label });
+  const along = control.axis[0] === "x" ? "X" : "Y";
+  const axis = () => plot._fullLayout?.[control.axis];
+  const offset = (value) => axis()._offset + axis().d2p(value); // in pixels of the picture
+  const place = (index) => {
+    const across = axis() && plot._fullLayout[axis().anchor.replace(/^([xy])/, "$1axis")];
+    if (!across) return;
+    const end = across._offset + (along === "X" ? across._length : 0); // on the axis: below, or at the left
+    const [x, y] = along === "X" ? [offset(control.values[index]), end] : [end, offset(control.values[index])];
+    Object.assign(node.style, { left: `${x}px`, top: `${y}px` });
+  };
+  node.addEventListener("pointerdown", (event) => { node.setPointerCapture(event.pointerId); event.preventDefault(); });
+  node.addEventListener("pointermove", (event) => {
+    if (!node.hasPointerCapture(event.pointerId)) return;
+    const { left, top } = plot.getBoundingClientRect();
+    const at = along === "X" ? event.clientX - left : event.clientY - top;
+    const away = control.values.map((value) => Math.abs(offset(value) - at));
+    onMove(away.indexOf(Math.min(...away)));
+  });
+  node.classList.add(along === "X" ? "accum-along-x" : "accum-along-y");
+  return { node, place };
+}
+
 // Things in the picture that the reader marks, each with a button; what was right is said when it is revealed.
 function marker(marks, onToggle) {
   const marked = marks.names.map(() => false);
@@ -190,6 +216,10 @@ async function render({ model, el }) {
   });
 
   const base = model.get("figure");
+  const grips = controls.filter((c) => c.axis).map((c) => {
+    const made = grip(c, plot, (index) => { if (index !== picked[c.name]) move(c.name, index); });
+    return { ...made, show: () => made.place(picked[c.name]) };
+  });
   const marks = base.marks && marker(base.marks, () => { shown = null; refresh(); }); // drawn again, from scratch
   if (marks) panel.append(marks.box);
   let Plotly = null;
@@ -260,6 +290,7 @@ async function render({ model, el }) {
     plot.setAttribute("aria-label", cell.summary);
     if (!Plotly) return;
     await drawCell(cell);
+    grips.forEach((each) => each.show());
     plot.dataset.setting = setting; // says to a test, or to a meter, what is on the screen now
     plot.dispatchEvent(new CustomEvent("accum-drawn", { bubbles: true }));
   }
@@ -304,11 +335,16 @@ async function render({ model, el }) {
   try {
     Plotly = await loadPlotly(model);
     await draw();
+    plot.append(...grips.map((each) => each.node)); // Plotly has made the place its own by now
     if (marks) plot.on("plotly_click", ({ points: [point] }) => {
       if (point.curveNumber === base.marks.trace) marks.toggle(point.pointNumber);
     });
     setTimeout(() => plot.isConnected && draw().catch(report)); // the short way once, or the first move would be slow
-    new ResizeObserver(() => plot.isConnected && plot.data && Plotly.Plots.resize(plot)).observe(root);
+    new ResizeObserver(async () => {
+      if (!plot.isConnected || !plot.data) return;
+      await Plotly.Plots.resize(plot);
+      grips.forEach((each) => each.show());
+    }).observe(root);
   } catch (error) {
     report(error);
   }
