@@ -54,7 +54,7 @@ explorer = microscope_explorer()
 explorer.show()
 
 # %% [markdown]
-# **Things to try**
+# **Things to try** (what has a blue grip on an axis can be dragged there, too)
 #
 # 1. float32, *loss sums over the window's count*: raise `K`. Does the error grow?
 # 2. *Mean losses over K*: what does it take to bring the error down to rounding: another number format, another

@@ -152,7 +152,7 @@ races_explorer(races).show()
 # Top right: what it took to reach the target. Bottom right: the noise scale along one run, exact, and the free
 # estimate from the last windows (strokes: its 90 % interval, which takes the weights for fixed, and they move).
 #
-# **Things to try**
+# **Things to try** (what has a blue grip on an axis can be dragged there, too)
 #
 # 1. At equal *updates* (top left), which `B` wins? At equal *examples* (bottom left)?
 # 2. Lower the target. Which way do the critical batch size and the noise scale move?

@@ -57,7 +57,7 @@ explorer = memory_explorer()
 explorer.show()
 
 # %% [markdown]
-# **Things to try**
+# **Things to try** (what has a blue grip on an axis can be dragged there, too)
 #
 # 1. `K` from 1 to 2: a second tooth appears, and it is on top of the gradients of the first. From 2 to 8: more
 #    teeth, none higher.
