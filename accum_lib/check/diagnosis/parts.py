@@ -151,10 +151,7 @@ def _have_few_bits(evidence: Evidence) -> bool:
     factors = {1.0, float(k), *map(float, range(2, k)), *totals}
     gradients = [u.gradient for u in evidence.recorder.updates]
     added = [p.added() for p in evidence.recorder.passes]
-    return any(
-        _are_short(vectors, factor) for some in (gradients, added) if some for factor in factors
-        for vectors in some[:1]
-    )  # fmt: skip
+    return any(_are_short(some[0], factor) for some in (gradients, added) if some for factor in factors)
 
 
 def _are_short(vectors: Vectors, factor: float) -> bool:
