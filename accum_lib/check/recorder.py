@@ -30,6 +30,10 @@ class BackwardPass:
     before: Vectors = field(default_factory=dict)
     after: Vectors = field(default_factory=dict)
 
+    def added(self) -> Vectors:
+        """What it has added, whatever was there before and came after."""
+        return {n: v - self.before[n] if n in self.before else v for n, v in self.after.items()}
+
 
 @dataclass(frozen=True)
 class ModelModes:

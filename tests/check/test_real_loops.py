@@ -213,6 +213,30 @@ def test_a_clip_is_announced_with_its_norm_and_the_advice() -> None:
     assert report.diagnoses[0].message.endswith("give the case max_grad_norm=2.5")
 
 
+@pytest.mark.parametrize(
+    ("by", "codes", "said"),
+    [
+        (lambda x, window, k: sum(len(batch[0]) for batch in window), ("wrong_denominator",), ";"),
+        (lambda x, window, k: k * len(x), ("wrong_denominator", MEANS), ", and a mean of means;"),
+        (lambda x, window, k: len(window) * len(x), ("wrong_denominator", MEANS), ", and a mean of means;"),
+        (lambda x, window, k: len(x), ("wrong_denominator", "no_division"), ", and not by K;"),
+    ],
+)
+def test_what_it_is_divided_by_is_said(by, codes, said) -> None:
+    def loop(model, optimizer, batches, accumulation_steps):
+        for start in range(0, len(batches), accumulation_steps):
+            window = batches[start : start + accumulation_steps]
+            for x, y in window:
+                (loss_sum(model(x), y) / by(x, window, accumulation_steps)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    report = check_case(loop, RAGGED)
+    assert set(codes) <= set(report.codes)
+    words = f"divided by the number of samples, not by what counts{said}"
+    assert all(words in found.message for found in report.diagnoses if found.code in codes)
+
+
 def test_a_fixed_k_is_reported_and_what_depends_on_k_is_not_taken_for_it() -> None:
     report = check_case(fixed(3), EVEN)
     assert (

@@ -1,6 +1,7 @@
 """Faults that weights of whole micro-batches do not explain, and weights of their parts do.
 
-The parts are the sequences of a micro-batch, or the main and the auxiliary loss.
+The parts are the sequences of a micro-batch, or the main and the auxiliary loss. What no weights explain may
+be rounding.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from accum_lib.check.case import labels_of, rows_of
 from accum_lib.check.diagnosis.clipping import ALIKE, SIGNIFICANT
-from accum_lib.check.diagnosis.evidence import Evidence
+from accum_lib.check.diagnosis.evidence import COARSE, Evidence, support
 from accum_lib.check.recorder import RecordedUpdate, Vectors
 from accum_lib.check.reference import aligned
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
@@ -121,3 +122,43 @@ def _tokens(batch: object) -> int:
 
 def _alike(values: np.ndarray) -> bool:
     return bool(np.ptp(values) <= ALIKE * np.abs(values).max())
+
+
+def coarse_sum(updates: list[UpdateCheck], evidence: Evidence) -> list[Diagnosis]:
+    """What no weighing explains is small, there in each update, and the numbers have few bits."""
+    rest = [u.unexplained for u in updates if support(u)]
+    floor = max(1e-10, 1e-6 * max(u.relative_error for u in updates)) if updates else 1.0
+    if not rest or not floor < min(rest) <= max(rest) < COARSE or not _have_few_bits(evidence):
+        return []
+    bits = -np.log2(max(rest))
+    words = _(
+        "the sum is coarse: whatever the weights, it is off by {rest:.1e}, as numbers with about {bits:.0f} "
+        "bits are. The buffer, or what is added to it, has too low a precision",
+        rest=max(rest),
+        bits=bits,
+    )
+    if bits > 20:
+        words += _(" for a check in float64; if that is meant, check in the precision of training")
+    return [Diagnosis("low_precision_buffer", words)]
+
+
+def _have_few_bits(evidence: Evidence) -> bool:
+    """Whether the gradients, or what passes have added to them, are numbers of a short format.
+
+    A buffer's numbers may have been divided by K or by a count afterwards, so those are tried, too.
+    """
+    k, totals = evidence.case.accumulation_steps, [evidence.total(w) for w in evidence.case.windows()]
+    factors = {1.0, float(k), *map(float, range(2, k)), *totals}
+    gradients = [u.gradient for u in evidence.recorder.updates]
+    added = [p.added() for p in evidence.recorder.passes]
+    return any(_are_short(some[0], factor) for some in (gradients, added) if some for factor in factors)
+
+
+def _are_short(vectors: Vectors, factor: float) -> bool:
+    entries = torch.cat([v.double().flatten() for v in vectors.values()]) * factor
+    entries = entries[entries != 0]
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        same = (entries.to(dtype).double() - entries).abs() <= 1e-12 * entries.abs()
+        if len(entries) and float(same.double().mean()) > 0.95:
+            return True
+    return False

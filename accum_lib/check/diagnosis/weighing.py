@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from accum_lib.check.case import Case, rows_of
 from accum_lib.check.compare import micro_batch_weights
 from accum_lib.check.diagnosis.clipping import ALIKE, shortening
 from accum_lib.check.diagnosis.evidence import COARSE, Evidence, Window, counted, counts_of, support
-from accum_lib.check.recorder import Vectors
+from accum_lib.check.diagnosis.parts import coarse_sum
 from accum_lib.check.reference import norm
 from accum_lib.check.report import Diagnosis, Report, UpdateCheck
 from accum_lib.words import _, listed, sentences
@@ -94,7 +93,7 @@ def _as_added(report: Report, evidence: Evidence, each_clipped: bool) -> list[Up
     passes = evidence.recorder.passes
     for number, (check, update) in enumerate(zip(report.updates, evidence.recorder.updates, strict=True)):
         evidence.reference.load(update)
-        added = [micro_batch_weights(_difference(p.after, p.before), evidence.reference, evidence.case)
+        added = [micro_batch_weights(p.added(), evidence.reference, evidence.case)
                  for p in passes[done : update.passes]]  # fmt: skip
         factor = shortening(update, passes, done)  # such as a division at the end
         before = [norm(p.before) for p in passes[done + 1 : update.passes]]
@@ -154,7 +153,7 @@ def _explain_all(updates: list[UpdateCheck], evidence: Evidence, shifted: bool) 
     more, other = _explain(tails, _("in the trailing window"), ways, evidence, shifted, likely)
     if (way or not full) and (other or not tails):
         return found + more
-    return _no_known_way(updates, evidence) or _coarse(updates, evidence) or None
+    return _no_known_way(updates, evidence) or coarse_sum(updates, evidence) or None
 
 
 def _explain(
@@ -181,7 +180,7 @@ def _explain(
                 Diagnosis(code, sentences(way.words, _measured(updates, place, evidence)))
                 for code in way.codes
             ]
-            return found + _short_window(way, seen, evidence, alike) + _coarse(updates, evidence), way
+            return found + _short_window(way, seen, evidence, alike) + coarse_sum(updates, evidence), way
     return [], None
 
 
@@ -238,53 +237,6 @@ def _short_window(
         share=share,
     )
     return [Diagnosis("tail_divided_by_k", words)]
-
-
-def _coarse(updates: list[UpdateCheck], evidence: Evidence) -> list[Diagnosis]:
-    """What no weighing explains is small, there in each update, and the numbers have few bits."""
-    rest = [u.unexplained for u in updates if support(u)]
-    floor = max(1e-10, 1e-6 * max(u.relative_error for u in updates)) if updates else 1.0
-    if not rest or not floor < min(rest) <= max(rest) < COARSE or not _have_few_bits(evidence):
-        return []
-    bits = -np.log2(max(rest))
-    words = _(
-        "the sum is coarse: whatever the weights, it is off by {rest:.1e}, as numbers with about {bits:.0f} "
-        "bits are. The buffer, or what is added to it, has too low a precision",
-        rest=max(rest),
-        bits=bits,
-    )
-    if bits > 20:
-        words += _(" for a check in float64; if that is meant, check in the precision of training")
-    return [Diagnosis("low_precision_buffer", words)]
-
-
-def _have_few_bits(evidence: Evidence) -> bool:
-    """Whether the gradients, or what passes have added to them, are numbers of a short format.
-
-    A buffer's numbers may have been divided by K or by a count afterwards, so those are tried, too.
-    """
-    k, totals = evidence.case.accumulation_steps, [evidence.total(w) for w in evidence.case.windows()]
-    factors = {1.0, float(k), *map(float, range(2, k)), *totals}
-    gradients = [u.gradient for u in evidence.recorder.updates]
-    added = [_difference(p.after, p.before) for p in evidence.recorder.passes]
-    return any(
-        _are_short(vectors, factor) for some in (gradients, added) if some for factor in factors
-        for vectors in some[:1]
-    )  # fmt: skip
-
-
-def _are_short(vectors: Vectors, factor: float) -> bool:
-    entries = torch.cat([v.double().flatten() for v in vectors.values()]) * factor
-    entries = entries[entries != 0]
-    for dtype in (torch.bfloat16, torch.float16, torch.float32):
-        same = (entries.to(dtype).double() - entries).abs() <= 1e-12 * entries.abs()
-        if len(entries) and float(same.double().mean()) > 0.95:
-            return True
-    return False
-
-
-def _difference(after: Vectors, before: Vectors) -> Vectors:
-    return {n: v - before[n] if n in before else v for n, v in after.items()}
 
 
 def _no_known_way(updates: list[UpdateCheck], evidence: Evidence) -> list[Diagnosis]:

@@ -10,7 +10,7 @@ def fit(steps, batch_size, rows, **average):
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps, **average)
     model.compile(optimizer, "mse")
     note = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: seen.add(layer.get_weights()[0].tobytes()))
+        on_train_batch_end=lambda batch, **_: seen.add(layer.get_weights()[0].tobytes()))
     x = np.linspace(-1, 1, 3 * rows).reshape(rows, 3)
     model.fit(x, 2 + x.sum(1, keepdims=True), batch_size, 4, 0, shuffle=False, callbacks=[note])
     return np.linalg.norm(layer.get_weights()[0]), len(seen - {b"start", bytes(12)})
