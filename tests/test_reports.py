@@ -213,3 +213,18 @@ def test_nothing_of_a_micro_batch_s_graph_outlives_it_but_what_the_caller_keeps(
 
     accumulate(model, batches()[:4], loss_sum, count_samples)
     assert alive == ([0, 0, 0, 0] if log == "loss" else [0, 1, 2, 3])
+
+
+# --- What a faster core must not do
+
+
+@pytest.mark.parametrize("loss", [lambda w: w[0], lambda w: w.squeeze(), lambda w: w.sum()])
+def test_a_loss_that_is_a_view_of_a_parameter_counts_each_micro_batch_once(loss) -> None:
+    """Its gradient may be the very tensor that backward starts from: to start all passes from one adds up."""
+    weight = nn.Parameter(torch.ones(1))
+    accumulate([], [1, 1, 1], lambda m, b: loss(weight), float)
+    assert weight.grad.item() == pytest.approx(1)
+    again, start = nn.Parameter(torch.ones(1)), torch.tensor(1 / 3)
+    for _ in range(3):
+        again.squeeze().backward(start)
+    assert again.grad.item() == pytest.approx(4 / 3)
