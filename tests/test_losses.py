@@ -12,6 +12,7 @@ from accum_lib.losses import (
     count_next_tokens,
     count_samples,
     count_tokens,
+    in_precision,
     joint_loss,
     sum_of_mean,
 )
@@ -231,3 +232,11 @@ def test_the_checker_names_a_case_whose_count_does_not_fit(mean, count, code) ->
     case = Case("own", Two, WINDOWS["uneven"], 2, loss_sum, count)
     report = check_case(core_loop(loss_sum, count), case)
     assert report.codes == code, report.diagnoses
+
+
+def test_a_precision_is_that_of_the_forward_pass_and_none_changes_nothing() -> None:
+    def dtype(model: nn.Module, batch: Tensor) -> torch.dtype:
+        return model(batch).dtype
+
+    assert in_precision(dtype, None, "cpu") is dtype
+    assert in_precision(dtype, torch.bfloat16, "cpu")(nn.Linear(2, 2), torch.ones(1, 2)) == torch.bfloat16

@@ -1,6 +1,6 @@
 """Micro-batches of every kind go through the checker as what they are, and are joined by hand."""
 
-from collections import namedtuple
+from collections import UserDict, namedtuple
 from dataclasses import dataclass
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -57,13 +57,14 @@ KINDS = {
     "nested": Nested.of,
     "read only": lambda x, y: MappingProxyType({"inputs": x, "labels": y}),
     "list": lambda x, y: [x, y],
+    "user dict": lambda x, y: UserDict({"inputs": x, "labels": y, "names": ["a"] * len(y)}),
 }
 
 
 def parts(batch: Any) -> tuple[Tensor, Tensor]:
     if isinstance(batch, list):
         return batch[0], batch[1]
-    if isinstance(batch, dict | MappingProxyType | BatchEncoding):
+    if isinstance(batch, dict | MappingProxyType | UserDict):
         return batch["inputs"], batch["labels"]
     return (batch.inputs[0]["x"] if isinstance(batch, Nested) else batch.inputs), batch.labels
 

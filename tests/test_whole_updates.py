@@ -258,6 +258,14 @@ EXHAUSTED = {
     "one cycle": (lambda o: schedules.OneCycleLR(o, 0.5, total_steps=1), "Tried to step 2 times"),
     "a table": (lambda o: schedules.LambdaLR(o, [lambda step: (1.0, 0.5)[step]]), "out of range"),
     "one's own": (Table, "out of range"),
+    "the second of a list": (
+        lambda o: [schedules.StepLR(o, 1), schedules.OneCycleLR(o, 0.5, total_steps=1)],
+        "to step 2 times",
+    ),
+    "chained": (
+        lambda o: schedules.ChainedScheduler([schedules.StepLR(o, 1), Table(o)], optimizer=o),
+        "out of range",
+    ),
     "nested": (
         lambda o: schedules.SequentialLR(
             o,

@@ -75,6 +75,17 @@ def test_windows_are_weighted_by_what_they_count() -> None:
     assert (alone.low, alone.high) == (0, np.inf), "one window says nothing about how windows differ"
 
 
+def test_the_interval_of_equal_windows_is_that_of_their_sample_covariance() -> None:
+    """As for any mean of n: its covariance is the sample's over n, with n - 1 degrees of freedom."""
+    n, generator = 6, np.random.default_rng(0)
+    windows = generator.normal([2.0, 3.0], [0.5, 0.1], size=(n, 2))  # traces, squared norms
+    found = from_windows(windows, np.full(n, 8.0))
+    low, high = ratio_interval(windows.mean(axis=0), np.cov(windows.T) / n, n - 1, 0.95)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
+    assert found.observations == n
+    assert 0 < low < found.noise_scale < high < np.inf
+
+
 @pytest.mark.parametrize("weakness", [0.1, 0.6])
 def test_fiellers_interval_covers_a_ratio_even_if_its_denominator_is_hardly_known(weakness) -> None:
     """2,000 experiments of 20 observations each, correlated as trace and squared norm are."""
