@@ -9,7 +9,7 @@ import torch
 from accum_lib.check import losses
 from accum_lib.check.case import Case, standard_cases
 from accum_lib.check.checker import check_case, run
-from accum_lib.check.loop import Loop
+from accum_lib.check.loop import Loop, wishes_of
 from accum_lib.check.recorder import Recorder
 from accum_lib.check.reference import Reference
 from accum_lib.check.report import Diagnosis, Report, explain
@@ -50,7 +50,7 @@ def reports_on(
         change: is applied to each case before.
     """
     given, remark = cases is not None, ""
-    left = [change(case) for case in (cases or standard_cases())]
+    left = [change(case) for case in (cases or _standard_cases(loop))]
     while left:
         try:
             report = check_case(loop, left[0], dtype)
@@ -80,6 +80,17 @@ def reports_on(
             own := report.accumulation_steps
         ) != done.accumulation_steps:  # fixed in the loop, so in each case
             left = [replace(case, accumulation_steps=own) for case in left]
+
+
+def _standard_cases(loop: Loop) -> list[Case]:
+    """Where the loop takes a norm to clip to, once with a clip that never bites: it hides all lengths."""
+    cases = standard_cases()
+    try:
+        clips = "max_grad_norm" in wishes_of(loop).values()
+    except (TypeError, ValueError):  # said when it is called
+        clips = False
+    longest = replace(cases[0], name=_("ragged tokens, a clip that never bites"), max_grad_norm=1e6)
+    return [*cases, longest] if clips else cases
 
 
 def _mixes_types(error: Exception) -> bool:

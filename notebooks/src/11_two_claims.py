@@ -116,8 +116,9 @@ check_beta2(beta2)
 # %% [markdown]
 # ## Sources
 #
-# - Goyal et al. (2017), *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour*, arXiv 1706.02677.
-# - Marek et al. (2025), *Small Batch Size Training for Language Models*, arXiv 2507.07101.
+# - Goyal et al. (2017), *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour*, arXiv 1706.02677: linear scaling
+#   and warm-up.
+# - Marek et al. (2025), *Small Batch Size Training for Language Models*, arXiv 2507.07101: small batches.
 
 # %% [markdown]
 # **Next:** [04 Memory](04_memory.ipynb), or back to the map in [00 Start here](00_start_here.ipynb), section 5.
