@@ -13,9 +13,9 @@
 # [04 Memory](04_memory.ipynb).
 
 # %% [markdown]
-# **Lin's run, at last.** Lin fine-tunes RoBERTa-base on texts of 512 tokens, with hidden tokens to guess. The recipe says
-# `B` = 256. One pass of 256 would take 79.5 GiB; her card has 8. A colleague lends her a script "with gradient
-# accumulation". It runs, and the loss goes down.
+# > **Lin's run, at last.** Lin fine-tunes RoBERTa-base on texts of 512 tokens, with hidden tokens to guess. The recipe says
+# > `B` = 256. One pass of 256 would take 79.5 GiB; her card has 8. A colleague lends her a script "with gradient
+# > accumulation". It runs, and the loss goes down.
 
 # %% [markdown]
 # ## 1. Repair
@@ -23,7 +23,9 @@
 # Here is the script. Several of its lines are wrong:
 #
 # ```python
-# def train(model, optimizer, loader, accumulation_steps, scheduler, max_grad_norm=1.0):
+# def train(
+#     model, optimizer, loader, accumulation_steps, scheduler, max_grad_norm=1.0
+# ):
 #     log = []
 #     for step, batch in enumerate(loader):
 #         loss = model(**batch).loss / accumulation_steps
