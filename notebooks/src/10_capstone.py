@@ -137,7 +137,7 @@ explorer = run_explorer(train)
 explorer.show()
 
 # %% [markdown]
-# **What you see**
+# **What you saw**
 #
 # - As it was found, the script learns next to nothing. Its scheduler ticks 23 times in an epoch and not 3 times, so the
 #   learning rate has fallen to almost nothing before the second epoch. Yet its loss does go down, and its log looks
@@ -154,7 +154,7 @@ explorer.show()
 
 # %%
 from accum_lib.check import assert_equivalent
-from accum_lib.lessons.roberta import case_of
+from accum_lib.lessons.capstone import case_of
 
 try:
     assert_equivalent(train, [case_of("mlm")])

@@ -29,7 +29,8 @@ races = claims_track().show()
 questions.one_at_a_time(races).show()
 
 # %%
-claims_explorer(races).show()
+explorer = claims_explorer(races)
+explorer.show()
 
 # %% [markdown]
 # Lines are means of the seeds; strokes reach from the lowest seed to the highest.
@@ -39,6 +40,9 @@ claims_explorer(races).show()
 # 1. Scaling from 0.02: which recipe is left behind as `B` grows, and from where on?
 # 2. Scaling from 0.05: at `B = 704` the strokes grow long. Which recipe shortens them?
 # 3. Small batches: at which `B` does plain SGD part from Adam?
+
+# %% [markdown]
+# **What you saw**, claim by claim:
 
 # %% [markdown]
 # ## 2. Goyal et al. (2017): linear scaling

@@ -3,5 +3,6 @@
 from accum_lib.lessons.capstone import questions
 from accum_lib.lessons.capstone.exercises import check_epochs, check_plan, check_script
 from accum_lib.lessons.capstone.explorer import run_explorer
+from accum_lib.lessons.roberta.problem import case_of
 
-__all__ = ["check_epochs", "check_plan", "check_script", "questions", "run_explorer"]
+__all__ = ["case_of", "check_epochs", "check_plan", "check_script", "questions", "run_explorer"]
