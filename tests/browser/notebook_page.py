@@ -338,10 +338,12 @@ class ExplorerOnPage:
         """Whether lines, markers, bars (to a hundredth), their colours and all words are a new figure's."""
         return self.root.locator(".accum-plot").evaluate(
             """async (plot) => {
+                 const seen = (style) => /stroke-width: 0px/.test(style) // a line of no width has no colour
+                   ? style.replace(/ ?stroke(-opacity)?: [^;]*;/g, '') : style;
                  const drawn = (p) => [
                    ...[...p.querySelectorAll('.cartesianlayer .overplot path, .legend path')]
                      .filter((path) => path.getAttribute('d') !== 'M0,0Z').map((path) =>
-                     ['d', 'transform', 'style'].map((name) => path.getAttribute(name)).join().replace(
+                     seen(['d', 'transform', 'style'].map((name) => path.getAttribute(name)).join()).replace(
                        /-?[0-9.]+/g, (number) => Math.round(100 * number) / 100)),
                    ...[...p.querySelectorAll('text')].map((text) => text.textContent).sort(), // in any order
                  ].join();

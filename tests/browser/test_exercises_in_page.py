@@ -179,7 +179,8 @@ def test_another_right_form_is_right(page) -> None:
          "    return mean([t]) / (w - t / b)"),
         ("check_work", "from typing import Sequence\ndef work(n: float, b: int) -> Sequence[float]:\n"
                        "    return [(b + n) / b, (n + b) / n]"),
-        ("check_fastest_steps", "import math\ndef steps(n, m, p, u): return math.isqrt(int(n*u/m/p)) or 1"),
+        ("check_fastest_steps", "def steps(n, m, p, u):\n"
+         "    return min(range(1, 200), key=lambda k: (1 + n / m / k) * (k * p + u))"),
         ("check_alignable", "from itertools import groupby\ndef alignable(frames, target):\n"
                             "    return int(frames >= 2 * len(target) - len(list(groupby(target))))"),
         ("check_torch_mean", "def weights(n):\n    return tuple(1 / (len(n) * each) for each in n)"),

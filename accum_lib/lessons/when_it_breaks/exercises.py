@@ -29,7 +29,7 @@ def check_clipped_repair(loop: Loop) -> Feedback:
     clipped, seldom = (check_case(loop, case) for case in cases)
     if clipped.ok and seldom.ok:
         return right(_("The whole window's gradient is clipped, once, just before the update."))
-    if clipped.ok:
+    if clipped.ok and max(update.scale for update in seldom.updates) < 1:  # too short: clipped to less
         return not_yet(_("right for max_grad_norm = 0.1, and wrong for 100: which norm do you clip to?"))
     if not seldom.ok:  # with a norm of 100 nothing is clipped, so the fault is not in the clipping
         return not_yet(
