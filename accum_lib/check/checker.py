@@ -191,8 +191,7 @@ def run(
     if "accelerator" in wanted:
         offers["accelerator"] = fresh_accelerator(case.accumulation_steps)
     reported, ended = list[float](), None
-    with recorder.watch(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # the report says it
+    with recorder.watch():
         for epoch in range(1 if "epochs" in wanted else case.epochs):
             before = len(recorder.updates)
             recorder.epoch_starts.append(len(recorder.passes))

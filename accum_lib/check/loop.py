@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -88,10 +89,15 @@ def two_optimizers(which: str) -> str:
 
 
 def call_loop(loop: Loop, offers: Mapping[str, Any]) -> Any:
-    """Call the loop with those offers that it asks for; its answer. None leaves the loop its own default."""
+    """Call the loop with those offers that it asks for; its answer. None leaves the loop its own default.
+
+    PyTorch warns of a scheduler that ticks before the optimizer: that is for whoever judges the loop to say.
+    """
     defaults = {p.name for p in inspect.signature(loop).parameters.values() if p.default is not p.empty}
     given = {name: offers[offer] for name, offer in wishes_of(loop).items()}
-    return loop(**{name: value for name, value in given.items() if value is not None or name not in defaults})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        return loop(**{n: value for n, value in given.items() if value is not None or n not in defaults})
 
 
 def own_max_grad_norm(loop: Loop) -> float | None:

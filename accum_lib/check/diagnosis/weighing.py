@@ -244,10 +244,10 @@ def _no_known_way(updates: list[UpdateCheck], evidence: Evidence) -> list[Diagno
 
     The loss is a sum, or a mean of means, or weighs by samples.
     """
-    sure = [f for f in _coefficients(updates, evidence, False) if f.clipped is None]
+    sure, ways = [f for f in _coefficients(updates, evidence, False) if f.clipped is None], _ways(evidence)
     for codes, number in (((), 1), (("mean_of_means",), 2), (("weighted_by_samples",), 1)):
         found = []
-        for way in [way for way in _ways(evidence) if way.codes == codes][:number]:
+        for way in [way for way in ways if way.codes == codes][:number]:
             factors: dict[Window, list[float]] = {}
             for f in sure:
                 factor = f.coefficient / way.coefficient(f.window, f.number)
