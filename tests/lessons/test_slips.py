@@ -168,19 +168,12 @@ def test_a_check_that_looks_at_one_input_only_would_be_noticed(monkeypatch) -> N
 def statement_slips(source: str, name: str) -> Iterator[str]:
     """The solution with one statement left out, or moved one place up, down, into or out of a block."""
     tree = ast.parse(source)
-    blocks = [
-        (index, field)
-        for index, node in enumerate(ast.walk(tree))
-        if isinstance(node, ast.FunctionDef | ast.For)
-        for field in ("body",)
-    ]
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     inside = {id(n) for n in ast.walk(function)}
-    nodes = list(ast.walk(tree))
-    for index, _ in blocks:
-        if id(nodes[index]) not in inside:
+    for index, block in enumerate(ast.walk(tree)):
+        if id(block) not in inside or not isinstance(block, ast.FunctionDef | ast.For):
             continue
-        for at in range(len(nodes[index].body)):
+        for at in range(len(block.body)):
             for change in (_drop, _swap, _inwards, _outwards):
                 changed = copy.deepcopy(tree)
                 if change(list(ast.walk(changed))[index].body, at):

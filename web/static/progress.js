@@ -1,5 +1,5 @@
-// The reader's progress, in this browser: {predictions: {name: right}, exercises: [check, ...], sure: [name, ...]}, as the notebooks
-// keep it in .progress.json. Where the browser keeps nothing, it lasts as long as the page.
+// The reader's progress, in this browser: {predictions: {name: right}, exercises: [check, ...], sure: [name, ...]},
+// as the notebooks keep it in .progress.json. Where the browser keeps nothing, it lasts as long as the page.
 const KEY = "accum-progress";
 const texts = JSON.parse(document.getElementById("page-texts").textContent);
 const say = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);

@@ -5,19 +5,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
+from accum_lib.accumulate import windows
 from accum_lib.check import check_case
 from accum_lib.check.loop import Loop
 from accum_lib.lessons.kit.feedback import BLANK, Feedback, is_blank, not_yet, right, runs
 from accum_lib.lessons.memory.explorer import roberta_base
 from accum_lib.lessons.roberta.problem import case_of
 from accum_lib.lessons.when_it_breaks.exercises import grade_schedule_and_log
+from accum_lib.machine import GIB
 from accum_lib.memory.cards import find_card
 from accum_lib.memory.planner import MARGIN, largest_micro_batch, reserved_bytes
 from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.words import _
 
 CARD, TOKENS, BATCH = "RTX 4060", 512, 256
-GIB = 2**30
 
 
 @runs
@@ -93,7 +94,8 @@ def check_epochs(epochs: Callable[[int, int, int, float, float, float], int]) ->
         return not_yet(_(BLANK))
     for case in ((100, 4, 5, 1.0, 1.0, 95.0), (90, 4, 8, 1.0, 2.0, 289.0), (3668, 13, 20, 0.5, 0.25, 3600.0)):
         n, m, k, each_pass, each_update, budget = case
-        passes, updates = _by_hand(n, m, k)
+        micro_batches = range(0, n, m)
+        passes, updates = len(micro_batches), len(list(windows(micro_batches, k)))
         seconds = passes * each_pass + updates * each_update
         given, expected = epochs(*case), int(budget // seconds)
         if given != expected:
@@ -125,15 +127,3 @@ def _epochs_hint(given: float, budget: float, of_passes: float, if_each_updates:
     if given == budget // of_passes:
         return _("The updates take time, too.")
     return _("Is the last, smaller micro-batch in, and the last, shorter window?")
-
-
-def _by_hand(num_samples: int, micro_batch_size: int, accumulation_steps: int) -> tuple[int, int]:
-    """Passes and updates of one epoch, counted one after the other."""
-    passes = updates = waiting = 0
-    left = num_samples
-    while left > 0:
-        left -= micro_batch_size
-        passes, waiting = passes + 1, waiting + 1
-        if waiting == accumulation_steps or left <= 0:
-            updates, waiting = updates + 1, 0
-    return passes, updates

@@ -1,6 +1,5 @@
 """The script of notebook 10 as it was found, and a small RoBERTa trained with it and with its repair."""
 
-import warnings
 from functools import cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from accum_lib.check.loop import Loop, call_loop
 from accum_lib.lessons.roberta.problem import TaskProblem
+from accum_lib.lessons.when_it_breaks import observe
 from accum_lib.machine import one_thread
 from accum_lib.problems.base import micro_batches
 from accum_lib.vectors import flat
@@ -79,11 +79,9 @@ class Run:
             }  # fmt: skip
             self.start = flat(model.parameters(), dtype=torch.float64)
             losses = [_loss(model)]
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # that is a fault
-                for _ in range(EPOCHS):
-                    call_loop(script, offers | {"batches": list(micro_batches(problem(), micro_batch_size))})
-                    losses.append(_loss(model))
+            for _ in range(EPOCHS):
+                call_loop(script, offers | {"batches": list(micro_batches(problem(), micro_batch_size))})
+                losses.append(_loss(model))
             self.losses = np.array(losses)
             self.weights = flat(model.parameters(), dtype=torch.float64)
 
@@ -102,7 +100,7 @@ def big_batch() -> Run:
 
 def apart(run: Run, other: Run) -> float:
     """How far two runs end from each other, relative to the way that the second went."""
-    return float((run.weights - other.weights).norm() / (other.weights - other.start).norm())
+    return observe.apart(run.weights, other.weights, other.start)
 
 
 @torch.no_grad()

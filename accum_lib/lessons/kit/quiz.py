@@ -15,6 +15,7 @@ from accum_lib.lessons.kit import progress
 from accum_lib.machine import one_thread
 from accum_lib.words import N_, _, sentences
 
+# Said of an error made with confidence, whose correction is kept best (Butterfield and Metcalfe 2001).
 SURPRISE = N_("You were sure, so this one is worth a second look.")
 
 
@@ -119,12 +120,9 @@ class Quiz:
             return
         chosen = self.choice.value
         mark = "✓" if chosen == solved.right else f"✗ {self._options[chosen]}<br>"
-        said = sentences(solved.said[chosen], _(SURPRISE) if self._surprised(solved.right) else "")
+        surprised = self.sure.value and chosen != solved.right
+        said = sentences(solved.said[chosen], _(SURPRISE) if surprised else "")
         self.reply.value = f"<div role='status'>{mark} {said}{self._recorded(solved.right)}</div>"
-
-    def _surprised(self, right: int) -> bool:
-        """Sure, and wrong: what is corrected then is kept best (Butterfield and Metcalfe 2001)."""
-        return self.sure.value and self.choice.value != right
 
     def _recorded(self, right: int) -> str:
         """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""

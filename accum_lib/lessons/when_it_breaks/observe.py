@@ -4,7 +4,6 @@ People look at the loss curve and at the accuracy; careful ones compare paramete
 these are tried here on handwritten digits, which come in pages of 2 to 14, so that micro-batches are ragged.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -120,10 +119,8 @@ def train(
             seen.append(float(loss_mean(output.detach(), labels[inputs[0].data_ptr()])))
 
         model.register_forward_hook(look)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # that is the fault
-        for _ in range(epochs):
-            call_loop(loop, offers | {"batches": pages})
+    for _ in range(epochs):
+        call_loop(loop, offers | {"batches": pages})
     return model
 
 
@@ -182,4 +179,9 @@ def _apart(
         for loop, kind in ((one, dtype), (other, other_dtype))
     ]
     start = flat(train(other, [], make_optimizer, 0, 0, other_dtype).parameters())
-    return float((ends[0] - ends[1]).norm() / (ends[1] - start).norm())
+    return apart(ends[0], ends[1], start)
+
+
+def apart(end: Tensor, right: Tensor, start: Tensor) -> float:
+    """How far the weights at the end of two trainings differ, relative to the way that the right one went."""
+    return float((end - right).norm() / (right - start).norm())

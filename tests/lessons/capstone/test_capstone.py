@@ -1,5 +1,8 @@
 """Notebook 10: the repaired script ends where one big batch ends, and the found one does not."""
 
+import ast
+import inspect
+import re
 import runpy
 
 import numpy as np
@@ -23,6 +26,17 @@ def test_the_repaired_script_ends_where_one_big_batch_does() -> None:
     assert apart(found, big_batch()) > 0.5
     np.testing.assert_allclose(repaired.losses, big_batch().losses, rtol=1e-5)
     assert found.losses[-1] - found.losses[0] > (repaired.losses[-1] - repaired.losses[0]) / 2
+
+
+def test_the_notebook_shows_the_script_that_is_run() -> None:
+    """Twice: to be read, and in the cell in which it is repaired."""
+    text = (solutions.ROOT / "notebooks" / "src" / "10_capstone.py").read_text()
+    read = re.search(r"^# ```python\n(.*?)^# ```", text, re.MULTILINE | re.DOTALL)
+    cell = re.search(r"^def train\(.*?^    return log$", text, re.MULTILINE | re.DOTALL)
+    shown = [re.sub(r"^# ?", "", read[1], flags=re.MULTILINE), cell[0]]
+    own = ast.parse(inspect.getsource(found_script)).body[0].body[1:]  # without the docstring
+    for source in shown:
+        assert [ast.dump(line) for line in ast.parse(source).body[0].body] == [ast.dump(line) for line in own]
 
 
 def test_the_first_epoch_of_the_reference_is_plain_big_batch_training_in_float64() -> None:
