@@ -26,8 +26,11 @@ NAMES = {  # what the checker gives, and the names by which loops ask for it
     },
     "scheduler": {"scheduler", "lr_scheduler", "sched"},
     "ema": {"ema", "ema_model", "averaged_model"},
-    "max_grad_norm": {"max_grad_norm", "max_norm", "clip_norm", "clip_grad", "grad_clip"},
-    "epochs": {"epochs", "num_epochs"},
+    "max_grad_norm": {
+        "max_grad_norm", "max_norm", "clip_norm", "clip_grad", "grad_clip", "grad_clip_norm",
+        "grad_norm_clip", "gradient_clip", "gradient_clipping", "max_gradient_norm",
+    },
+    "epochs": {"epochs", "num_epochs", "num_epoch", "n_epochs", "max_epochs", "num_train_epochs"},
     "criterion": {"criterion", "loss_fn", "loss_function", "loss_func"},
     "device": {"device"},
     "accelerator": {"accelerator"},

@@ -23,10 +23,10 @@ def test_a_public_loop_has_these_faults_and_no_other(entry: Public, kind: str) -
     assert report.ok == (not expected), explain(report)
 
 
-def test_there_are_two_halves_of_many_kinds() -> None:
+def test_the_groups_are_of_many_kinds() -> None:
     halves = Counter(entry.loop.__module__.rpartition(".")[2] for entry in LOOPS)
     both = [entry for entry in LOOPS if entry.loop.__module__.endswith("half")]
-    assert halves["first_half"] == halves["second_half"] == 30
-    assert len({entry.loop.__name__ for entry in LOOPS}) == len(LOOPS) >= 70
+    assert halves["first_half"] == halves["second_half"] == halves["fourth"] == 30
+    assert len({entry.loop.__name__ for entry in LOOPS}) == len(LOOPS) >= 140
     assert sum(entry.norm is not None for entry in both) >= 20
     assert {entry.k for entry in both} == {2, 3, 4, 8}

@@ -213,7 +213,7 @@ def _modes_changed(report: Report, evidence: Evidence) -> Diagnosis | None:
 
 def _missing(report: Report, evidence: Evidence) -> Diagnosis | None:
     missing = sorted({name for u in report.updates for name in u.missing})
-    if not missing:
+    if not missing or not evidence.recorder.moved():  # where nothing has moved, that is the fault
         return None
     words = _(
         "{missing} parameters get no gradient although they should, such as {first}",

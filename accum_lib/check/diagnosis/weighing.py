@@ -69,6 +69,9 @@ def weighing(report: Report, evidence: Evidence, known: set[str]) -> list[Diagno
     every = _with_the_clip_noted(report, evidence)
     if known & OVERLAID:
         every = _as_added(report, evidence, "clipped_per_micro_batch" in known)
+    if "off_by_one" in known and evidence.pieces() == evidence.due():
+        # Only a later epoch is cut wrongly: the first one shows how micro-batches are weighed.
+        known, every = known - {"off_by_one"}, [u for u in every if u.epoch == 0]
     whole = [u for u in every if set(counted(u)) <= set(support(u))]
     shifted = bool(known & {"off_by_one", "stepped_per_micro_batch", "leaked_tail"})
     updates = every if shifted or "cleared_mid_window" in known else whole
