@@ -35,7 +35,11 @@ SHIFTED = frozenset({
     "IdeficsForVisionText2Text", "ImageGPTForCausalImageModeling", "NemotronH_Omni_Reasoning_V3",
     "OpenAIGPTDoubleHeadsModel", "ReformerModelWithLMHead",
 })  # fmt: skip
-NOT_EXACT = ("ForXVector",)  # endings of names whose loss is another one than their logits tell
+NOT_EXACT = (  # endings of names whose loss is another one than their logits tell
+    "ForXVector",
+    "ProphetNetForCausalLM",
+    "ProphetNetForConditionalGeneration",
+)
 
 
 def trainer_loss(model: nn.Module) -> Callable[..., Tensor]:
