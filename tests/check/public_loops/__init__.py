@@ -12,9 +12,9 @@ means under a clip of each. Both are mended since.
 
 A third group and a fourth come from a search of public code for strings such as ``% accum_iter == 0``, taken
 as they came, whose sources name no repository. The third (34): every verdict right, all faults and none
-besides in 30; two asked for a name that the checker did not know, one showed a short window beside windows cut
-wrongly in later epochs, one was told a second time that nothing had moved. After that was mended, the fourth
-(30) ran for the first time: 29 right, verdict and faults; one asked for ``num_epoch``.
+besides in 30; two asked for a name that the checker did not know, one showed a short window beside windows
+cut wrongly in later epochs, one was told a second time that nothing had moved. After that was mended, the
+fourth (30) ran for the first time: 29 right, verdict and faults; one asked for ``num_epoch``.
 """
 
 from . import earlier, first_half, fourth, second_half, third
