@@ -503,3 +503,21 @@ def test_the_standard_cases_leave_no_fault_a_place_to_hide() -> None:
     assert any(0 in c for c in counts)
     assert all(case.loss_sum is token_loss_sum for case in cases)
     assert all(r.ok for r in check(L.right))
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_clip_that_bites_in_two_updates_is_recognised_beside_a_division_by_hand(announced: bool) -> None:
+    def loop(model, optimizer, batches, accumulation_steps, max_grad_norm=2.1):
+        for i, (inputs, labels) in enumerate(batches):
+            F.cross_entropy(model(inputs), labels, ignore_index=-100).backward()
+            if (i + 1) % accumulation_steps == 0:
+                for parameter in model.parameters():
+                    parameter.grad /= accumulation_steps
+                nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+
+    case = token_case(
+        (5, 1, 7, 2, 4, 3, 6, 8, 2, 5, 3, 4), 4, "two of six", max_grad_norm=2.1 if announced else None
+    )
+    assert check_case(loop, case).codes == ("mean_of_means",)  # no length that the clip has changed

@@ -107,7 +107,7 @@ def _as_added(report: Report, evidence: Evidence, each_clipped: bool) -> list[Up
         now = replace(check, weights=weights, unexplained=max(rest for _weights, rest in added))
         to_the_norm = clip is not None and number in clip.factors
         as_before = any(abs(length - norm(update.gradient)) <= ALIKE * length for length in before)
-        if each_clipped and (as_before or (factor and abs(factor - 1) <= ALIKE)):
+        if each_clipped and as_before:
             found.append(now)  # nothing but clips has changed what was added
         elif each_clipped or to_the_norm:
             found.append(Shortened(**vars(now), number=number, factor=None, most=np.inf))
