@@ -10,6 +10,7 @@ include imports and evaluation; those of the processor are of all threads.
 """
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -90,7 +91,8 @@ def predicted(run: Trained, data: TextData) -> Tensor:
 
 def same_predictions(root: Path, updates: list[str]) -> None:
     data, found = load_data("reuters-r8"), []
-    print("| M | K | right | macro-F1 | min | of the processor | resident GiB |\n|---:|---:|---:|---:|---:|---:|---:|")
+    print("| M | K | right | macro-F1 | min | of the processor | resident GiB |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
     for m, k in WAYS:
         run = trained(root / f"{m}x{k}", m, *updates)
         last = [e for e in events_of(run.folder) if e["event"] == "evaluation"][-1]
@@ -116,12 +118,11 @@ def same_bits(root: Path, updates: int) -> None:
     resumed = trained(root / "killed", 8, *more, "--resume")
     one, other = (load_file(run.folder / "model" / "model.safetensors") for run in (whole, resumed))
     same = one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-    lines = (resumed.folder / LOG).read_text().splitlines()
-    done = [e["update"] for e in events_of(resumed.folder) if e["event"] == "update"]
+    log = [json.loads(line) for line in (resumed.folder / LOG).read_text().splitlines()]
+    once = [e["update"] for e in log if e["event"] == "update"] == list(range(1, updates + 1))
     print(
-        f"killed after update {saved + BEYOND}, resumed from {saved}: {'the same bits' if same else 'OTHER BITS'} "
-        f"after {updates}; the log of {len(lines)} lines has "
-        f"{'each update once' if done == list(range(1, updates + 1)) else f'the updates {done}'}"
+        f"killed after update {saved + BEYOND} of {updates}, resumed from {saved}: "
+        f"{'the same bits' if same else 'OTHER BITS'}, each update {'once' if once else 'NOT ONCE'} in the log"
     )
 
 
@@ -133,8 +134,8 @@ def main() -> None:
     arguments = parser.parse_args()
     updates = [] if arguments.updates is None else ["--max-updates", str(arguments.updates)]
     print(
-        f"torch {version('torch')}, transformers {version('transformers')}, {torch.get_num_threads()} threads, "
-        f"load average {psutil.getloadavg()[0]:.1f}\n"
+        f"torch {version('torch')}, transformers {version('transformers')}, "
+        f"{torch.get_num_threads()} threads, load average {psutil.getloadavg()[0]:.1f}\n"
     )
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.output or Path(temporary)
