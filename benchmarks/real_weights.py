@@ -122,7 +122,7 @@ def same_bits(root: Path, updates: int) -> None:
     once = [e["update"] for e in log if e["event"] == "update"] == list(range(1, updates + 1))
     print(
         f"killed after update {saved + BEYOND} of {updates}, resumed from {saved}: "
-        f"{'the same bits' if same else 'OTHER BITS'}, each update {'once' if once else 'NOT ONCE'} in the log"
+        f"{'the same bits' if same else 'OTHER BITS'}, {'once' if once else 'NOT ONCE'} in the log"
     )
 
 
