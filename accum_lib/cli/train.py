@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu")
+        raise ValueError(_("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu"))
     if not (arguments.resume or arguments.dry_run):
         _refuse_to_replace(arguments.output / MODEL)
     run = _load(arguments, settings, device)
@@ -149,7 +149,9 @@ def _settings(arguments: argparse.Namespace) -> "TrainingSettings":
     if rate is None:
         rate = RATES.get(arguments.model, FINE_TUNING_RATE)
     if not arguments.max_grad_norm >= 0:
-        raise ValueError(f"--max-grad-norm must be 0 (no clipping) or more; got {arguments.max_grad_norm}")
+        raise ValueError(
+            _("--max-grad-norm must be 0 (no clipping) or more; got {norm}", norm=arguments.max_grad_norm)
+        )
     clip = arguments.max_grad_norm or None
     derived = dict(micro_batch_size=m, accumulation_steps=k, learning_rate=rate, max_grad_norm=clip)
     return TrainingSettings(**{**given, **derived})
@@ -163,15 +165,26 @@ def _load(arguments: argparse.Namespace, settings: "TrainingSettings", device: s
     from accum_lib.training.trainer import Run
 
     if arguments.max_held_out is not None and arguments.max_held_out < 1:
-        raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
+        raise ValueError(
+            _(
+                "{name} must be {least} or more; got {value}",
+                name="--max-held-out",
+                least=1,
+                value=arguments.max_held_out,
+            )
+        )
     data = load_data(arguments.data, **_of_a_file(arguments))
     loaded = load_model(arguments.model, arguments.task, data, arguments.dropout, arguments.seed)
     given = arguments.max_tokens
     max_tokens = min(MAX_TOKENS, loaded.max_tokens) if given is None else given
     if not 5 <= max_tokens <= loaded.max_tokens:
         raise ValueError(
-            f"--max-tokens must be from 5 to {loaded.max_tokens}, which is what {loaded.name} reads; "
-            f"got {max_tokens}"
+            _(
+                "--max-tokens must be from 5 to {most}, which is what {model} reads; got {tokens}",
+                most=loaded.max_tokens,
+                model=loaded.name,
+                tokens=max_tokens,
+            )
         )
     make = TASKS[arguments.task]
     train, held_out = (
