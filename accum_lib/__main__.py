@@ -11,6 +11,7 @@ from accum_lib.cli import interrupts
 from accum_lib.words import STANDARD_ERROR, printable
 
 WHOLE = "ACCUM_TRACEBACK"  # of the environment: show the traceback of an error that was not foreseen
+ENOUGH = 141  # 128 and the number of SIGPIPE, as shells have it
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -30,7 +31,12 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     arguments.command = shlex.join(["accum", *(sys.argv[1:] if words is None else words)])
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        print(end="", flush=True)
+        return status
+    except BrokenPipeError:  # whoever reads what is printed, such as head, has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, or Python complains of the pipe when it ends
+        return ENOUGH
     except MemoryError as error:
         said = str(error) or "out of memory: take fewer or shorter texts, or a smaller model"
     except (ValueError, TypeError, ImportError, OSError) as error:

@@ -37,15 +37,15 @@ class SurvivingRanks(DistributedRanks):
     which hold all gradients once more.
 
     Args:
-        model: gets the parameters and buffers of process 0.
+        model: gets the parameters of process 0.
     """
 
     def __init__(self, model: nn.Module) -> None:  # its base class asks for a wrapped model
         self.model, self.world_size, self._in_step = model, dist.get_world_size(), False
         self._trained = [p for p in model.parameters() if p.requires_grad]
         self._device = self._trained[0].device
-        for tensor in (*model.parameters(), *model.buffers()):
-            dist.broadcast(tensor.detach(), 0)
+        for p in model.parameters():
+            dist.broadcast(p.detach(), 0)
 
     def meet(self, out_of_memory: bool = False) -> None:
         """Before what all processes do together: hear whether all got here, or say why this one did not.
