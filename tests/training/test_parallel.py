@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 
 import parallel_jobs as jobs
 import pytest
@@ -54,29 +55,27 @@ OTHERS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def out_of_memory() -> dict:
-    """For each number of processes, in one start of them, and each fault: all processes' answers."""
+SIZES = [2, pytest.param(3, marks=pytest.mark.slow)]  # processes
+
+
+@cache
+def out_of_memory(size: int) -> dict:
+    """For each fault all processes' answers, in one start of them."""
     faults = [*OUT_OF_MEMORY, *OTHERS]
-    todo = [(jobs.train_out_of_memory, *fault) for fault in faults]
-    return {
-        size: dict(zip(faults, zip(*launch(jobs.several, size, todo), strict=True), strict=True))
-        for size in (2, 3)
-    }
+    answers = launch(jobs.several, size, [(jobs.train_out_of_memory, *fault) for fault in faults])
+    return dict(zip(faults, zip(*answers, strict=True), strict=True))
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("fault", OUT_OF_MEMORY)
-def test_out_of_memory_in_one_process_is_survived_by_all(out_of_memory, size, fault) -> None:
+def test_out_of_memory_in_one_process_is_survived_by_all(size, fault) -> None:
     """All take the same smaller M, and end with the parameters of a run without it."""
-    answers, (where, at) = out_of_memory[size][fault], fault
+    found, (where, at) = out_of_memory(size), fault
+    answers = found[fault]
     first, sizes, *_ = answers[0]
-    (undisturbed, *_), (smaller, *_) = (
-        out_of_memory[size]["nowhere", 0][0],
-        out_of_memory[size]["nowhere", 0, 4][0],
-    )
+    undisturbed, smaller = found["nowhere", 0][0][0], found["nowhere", 0, 4][0][0]
     assert [struck for *_, struck, _ in answers] == [False] * (size - 1) + [True]
-    assert all(same_bits(found, first) and m == sizes for found, m, *_ in answers)
+    assert all(same_bits(each, first) and m == sizes for each, m, *_ in answers)
     told = {"step": ["repaired"] * size, "evaluation": [None] * size}.get(
         where, ["memory ran out in another process"] * (size - 1) + ["CUDA out of memory"]
     )
@@ -90,15 +89,15 @@ def test_out_of_memory_in_one_process_is_survived_by_all(out_of_memory, size, fa
         assert same_bits(first, smaller) == (at < 2), "from the first window on: the bits of that M"
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_what_no_process_can_survive_ends_all(out_of_memory, size) -> None:
-    assert out_of_memory[size]["forward", 0, 1] == ("OutOfMemoryAtOneError",) * size
-    assert out_of_memory[size]["step", 1, 8, True] == ("MemoryError",) * size
+@pytest.mark.parametrize("size", SIZES)
+def test_what_no_process_can_survive_ends_all(size) -> None:
+    assert out_of_memory(size)["forward", 0, 1] == ("OutOfMemoryAtOneError",) * size
+    assert out_of_memory(size)["step", 1, 8, True] == ("MemoryError",) * size
 
 
-def test_an_update_that_is_not_taken_over_is_noticed(out_of_memory) -> None:
+def test_an_update_that_is_not_taken_over_is_noticed() -> None:
     """The deliberately wrong one: the process in which memory ran out leaves its update half made."""
-    first, second = out_of_memory[2]["step", 1, 8, False, False]
+    first, second = out_of_memory(2)["step", 1, 8, False, False]
     assert not same_bits(first[0], second[0])
 
 
