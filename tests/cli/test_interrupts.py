@@ -1,5 +1,6 @@
 """Ctrl-C at chosen moments: the signal comes when a module is looked for, or when a function is called."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -103,6 +104,15 @@ def test_in_a_call(place, command, text, tmp_path, monkeypatch) -> None:
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]))
     monkeypatch.chdir(tmp_path)
     assert said(python("-c", PROGRAM, place, *COMMANDS[command])) == f"{text}\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's own way")
+def test_a_command_in_the_background_of_a_script_is_not_interrupted(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ACCUM_PROGRESS_FILE", str(tmp_path / "progress.json"))
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    words = [*ignoring, sys.executable, "-c", PROGRAM, "accum_lib.cli.plan", "progress"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_python_does_by_itself_is_seen(tmp_path) -> None:
