@@ -19,8 +19,8 @@ _said = False  # in this command
 
 
 def ends_at_once() -> None:
-    """From here on, in this process and those forked from it; not where Ctrl-C is ignored from the start, as in
-    the background of a script.
+    """From here on, in this process and those forked from it; not where Ctrl-C is ignored from the start, as
+    in the background of a script.
     """
     own = os.getpid()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
