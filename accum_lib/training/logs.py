@@ -12,7 +12,7 @@ from accum_lib.training.records import Evaluation, UpdateRecord
 from accum_lib.training.saving.lock import make_folder, without_following
 from accum_lib.words import STANDARD_ERROR, printable
 
-LOG = "log.jsonl"
+LOG, NO_EVENT = "log.jsonl", -1
 
 
 class Reporter:
@@ -100,20 +100,20 @@ def _kept(content: bytes, done: int) -> int:
     perhaps half a line.
     """
     kept = 0
-    for line in content.splitlines(keepends=True) if done else ():
-        if not line.endswith(b"\n") or _windows(line) > done:
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n") or _windows(line) > (done or NO_EVENT):
             break
         kept += len(line)
     return kept
 
 
 def _windows(line: bytes) -> int:
-    """The windows read by then; older logs have the updates alone. 0 for what is no event."""
+    """The windows read by then; older logs have the updates alone. Others' lines are let be."""
     try:
         event = json.loads(line)
-        return int(event.get("window", event["update"]))
+        return int(event["window"] if "window" in event else event["update"])
     except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
-        return 0
+        return NO_EVENT
 
 
 class _Lines:

@@ -223,13 +223,15 @@ def test_a_log_of_an_older_version_goes_on_too(tmp_path) -> None:
 
 
 def test_a_run_that_was_begun_anew_is_read_without_the_dead_one(tmp_path) -> None:
+    """And what somebody else has written there is let be."""
+    (tmp_path / "log.jsonl").write_text('{"event": "of others"}\n')
     for loss in (1.0, 2.0):
         reporter = Reporter(tmp_path, 4)
         reporter.event("start")
         reporter.update(update(1, loss=loss))
         reporter.close()
     assert [(e["event"], e.get("loss")) for e in read_log(tmp_path / "log.jsonl")] == [
-        ("start", None), ("update", 2.0)
+        ("of others", None), ("start", None), ("update", 2.0)
     ]  # fmt: skip
 
 
