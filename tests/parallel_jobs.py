@@ -3,10 +3,12 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from small_training import make_trainer, parameters
 
+from accum_lib.accumulate import UpdateResult
 from accum_lib.training import parallel
 
 SETTINGS = dict(dropout=0.0, save_every=1, epochs=2)  # six windows of 32 examples, the third and last of 26
@@ -33,7 +35,7 @@ def joined() -> AbstractContextManager[None]:
 def attempt(job: Any, *arguments: Any) -> Any:
     try:
         return job(*arguments)
-    except CrashError as error:
+    except (CrashError, MemoryError) as error:
         return type(error).__name__
 
 
@@ -69,6 +71,87 @@ def train_over_a_nan(folder: Any) -> tuple:
         trainer.task.loss_sum = broken
         done = trainer.run()
         return parameters(trainer), done.updates, done.skipped_windows
+
+
+def train_out_of_memory(
+    where: str, at: int, m: int = 8, everywhere: bool = False, take_over: bool = True
+) -> tuple:
+    """Memory runs out once in the last process, with the ``at``-th call of something, 0 for the first.
+
+    Args:
+        where: "batch", "forward", "backward", "step", "evaluation"; anything else, and nothing happens.
+        m: M at the beginning, of B = 32.
+        everywhere: in every process at once.
+        take_over: as it should; False leaves a half-made update as it is.
+
+    Returns:
+        The parameters, M in each update, whether memory did run out here, and what the trainer was told.
+    """
+    sizes, told = [], []
+    with joined():
+        trainer = make_trainer(
+            None, on_update=lambda u: sizes.append(u.micro_batch_size),
+            **{**SETTINGS, "epochs": 1, "micro_batch_size": m, "accumulation_steps": 32 // m},
+        )  # fmt: skip
+        rank, size = parallel.rank_and_size()
+        fault = Fault(at if everywhere or rank == size - 1 else -1)
+        with pytest.MonkeyPatch.context() as patch:
+            if not take_over:
+                patch.setattr(parallel.SurvivingRanks, "_take_over", lambda *_: UpdateResult(0.0, False))
+            patch.setattr(trainer.task, "batch", fault.before(trainer.task.batch, where == "batch"))
+            patch.setattr(trainer.task, "loss_sum", fault.before(trainer.task.loss_sum, where == "forward"))
+            if where == "backward":
+                patch.setattr(trainer.task, "loss_sum", fault.in_backward(trainer.task.loss_sum))
+            if where == "step":
+                fault.hook(trainer.machinery.optimizer)
+            patch.setattr(
+                trainer.held_out, "predict", fault.before(trainer.held_out.predict, where == "evaluation")
+            )
+            patch.setattr(trainer, "_tell_halved", lambda m, error: told.append(error))
+            patch.setattr(trainer, "_tell_repaired", lambda: told.append("repaired"))
+            trainer.run()
+    return parameters(trainer), sizes, fault.calls > fault.at >= 0, told
+
+
+class Fault:
+    """Raises what a GPU raises, with one call; never, if that is call -1."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.calls = at, 0
+
+    def due(self) -> bool:
+        self.calls += 1
+        return self.calls - 1 == self.at
+
+    def strike(self, *_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def before(self, function: Any, here: bool) -> Any:
+        def faulty(*arguments: Any, **named: Any) -> Any:
+            if here and self.due():
+                self.strike()
+            return function(*arguments, **named)
+
+        return faulty
+
+    def in_backward(self, loss_sum: Any) -> Any:
+        def faulty(model: Any, batch: Any) -> torch.Tensor:
+            loss = loss_sum(model, batch)
+            if self.due():  # the hook is the loss's own, and goes with it
+                loss.register_hook(self.strike)
+            return loss
+
+        return faulty
+
+    def hook(self, optimizer: torch.optim.Optimizer) -> None:
+        """When the parameters have moved, one of them wrongly."""
+
+        def after(*_: Any) -> None:
+            if self.due():
+                optimizer.param_groups[0]["params"][0].detach().zero_()
+                self.strike()
+
+        optimizer.register_step_post_hook(after)
 
 
 def dropout_draws() -> list[float]:

@@ -1,6 +1,7 @@
 """``python -m accum_lib check MODULE:FUNCTION``: does this loop make the updates of one big batch?"""
 
 import argparse
+import inspect
 import json
 import pathlib
 import sys
@@ -10,7 +11,8 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from accum_lib.cli.loading import load, reported_if_it_exits
+from accum_lib.cli.loading import load, load_function, reported_if_it_exits
+from accum_lib.words import _
 
 if TYPE_CHECKING:
     from accum_lib.check import Case
@@ -105,6 +107,7 @@ def _check_all(arguments: argparse.Namespace, reports: "list[Report]") -> None:
     from accum_lib.check import explain
     from accum_lib.check.front import reports_on
 
+    _refuse_impossible(arguments)
     loop, own = _loop_of(arguments)
     asked = {"accumulation_steps": arguments.k, "max_grad_norm": arguments.max_grad_norm}
     changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -121,15 +124,50 @@ def _check_all(arguments: argparse.Namespace, reports: "list[Report]") -> None:
         raise InTheLoop(f"{type(error).__name__}: {error}\n{place}{_on_a_gpu(error)}") from error
 
 
+def _refuse_impossible(arguments: argparse.Namespace) -> None:
+    """Before a minute's work."""
+    if arguments.k is not None and arguments.k < 1:
+        raise ValueError(
+            _("{name} must be {least} or more; got {value}", name="--k", least=1, value=arguments.k)
+        )
+    if arguments.max_grad_norm is not None and not arguments.max_grad_norm > 0:
+        raise ValueError(
+            _(
+                "--max-grad-norm must be above 0, or left out for a loop that does not clip; got {norm}",
+                norm=arguments.max_grad_norm,
+            )
+        )
+    folder = pathlib.Path(arguments.html or "page.html").absolute().parent
+    if not folder.is_dir():
+        raise ValueError(
+            _(
+                "--html {file} cannot be written, for there is no folder {folder}: make it, or name another",
+                file=arguments.html, folder=folder,
+            )
+        )  # fmt: skip
+
+
 def _loop_of(arguments: argparse.Namespace) -> "tuple[Callable[..., Any], list[Case] | None]":
     """The loop, and the cases that it brings itself; with --trainer, the trainer's own."""
     if (arguments.loop is None) == (arguments.trainer is None):
-        raise ValueError("name a loop, as train.py:train, or a trainer, as --trainer train.py:make_trainer")
+        raise ValueError(
+            _("name a loop, as train.py:train, or a trainer, as --trainer train.py:make_trainer")
+        )
     if arguments.loop is not None:
-        return load(arguments.loop), None
+        return load_function(arguments.loop), None
     from accum_lib.check.frameworks.as_it_is import loop_and_case
 
-    make, arguments.loop = load(arguments.trainer), arguments.trainer
+    make, arguments.loop = load_function(arguments.trainer), arguments.trainer
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise ValueError(
+            _(
+                "{name} is called without arguments, and it is {why}: give it defaults",
+                name=arguments.trainer,
+                why=error,
+            )
+        ) from error
     with reported_if_it_exits(arguments.trainer):
         loop, case = loop_and_case(make)
     return loop, None if case is None else [case]

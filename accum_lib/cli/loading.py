@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from accum_lib.words import _
+
 
 def load(name: str) -> Any:
     """The object that ``module:function``, ``file.py:function``, ``file.py:Class.method`` names.
@@ -26,13 +28,15 @@ def load(name: str) -> Any:
     """
     place, colon, attribute = name.rpartition(":")
     if not colon or not place or not attribute:
-        raise ValueError(f"{name!r} must have the form MODULE:FUNCTION, such as my_training:train")
+        raise ValueError(
+            _("{name!r} must have the form MODULE:FUNCTION, such as my_training:train", name=name)
+        )
     if place.endswith(".ipynb"):
         return _attribute_of(notebook(pathlib.Path(place), attribute.partition(".")[0]), place, attribute)
     if place.endswith(".py"):
         file = pathlib.Path(place).resolve()
         if not file.exists():
-            raise ValueError(f"there is no file {place}")
+            raise no_file(place)
         sys.path.insert(0, str(file.parent))
         place = file.stem
     elif os.sep in place or (pathlib.Path(place).suffix and pathlib.Path(place).is_file()):
@@ -45,8 +49,11 @@ def load(name: str) -> Any:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise  # the reader's module was found, and misses something itself
         raise ImportError(
-            f"there is no module {place!r} in this folder or installed: give a file, such as train.py:train, "
-            "or go to the folder that holds it"
+            _(
+                "there is no module {place!r} in this folder or installed: give a file, such as "
+                "train.py:train, or go to the folder that holds it",
+                place=place,
+            )
         ) from error
     except (ValueError, TypeError, ImportError, OSError):
         raise
@@ -57,11 +64,40 @@ def load(name: str) -> Any:
     return _attribute_of(module, place, attribute)
 
 
+def load_function(name: str) -> Any:
+    """As ``load``.
+
+    Raises:
+        ValueError: there is something else of this name, too.
+    """
+    found = load(name)
+    if not callable(found):
+        raise ValueError(
+            _(
+                "{name} is {found!r:.60}, and no function: name a function, or a method",
+                name=name,
+                found=found,
+            )
+        )
+    return found
+
+
+def no_file(path: str | pathlib.Path) -> ValueError:
+    return ValueError(
+        _("there is no file {path}: is the path right, seen from {folder}?", path=path, folder=os.getcwd())
+    )
+
+
 def _attribute_of(module: ModuleType, place: str, attribute: str) -> Any:
     first, _dot, method = attribute.partition(".")
     if not hasattr(module, first):
         functions = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
-        raise ValueError(f"{place} has no {first!r}; it has {', '.join(functions) or 'no function'}")
+        raise ValueError(
+            _(
+                "{place} has no {name!r}; it has {functions}",
+                place=place, name=first, functions=", ".join(functions) or _("no function"),
+            )
+        )  # fmt: skip
     found = getattr(module, first)
     return _method_of(found, attribute, method) if method else found
 
@@ -121,7 +157,7 @@ def notebook(path: pathlib.Path, wanted: str) -> ModuleType:
         ValueError: there is no such file, it is no notebook, or a cell fails and so nothing has this name.
     """
     if not path.exists():
-        raise ValueError(f"there is no file {path}")
+        raise no_file(path)
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]

@@ -5,7 +5,7 @@ import gc
 import os
 from typing import Any
 
-from accum_lib.cli.loading import load, reported_if_it_exits
+from accum_lib.cli.loading import load_function, reported_if_it_exits
 
 DESCRIPTION = """\
 Predicts the memory of an update from a trace (nothing is allocated) and chooses the smallest number of
@@ -74,7 +74,7 @@ def _workload(arguments: argparse.Namespace) -> Any:
 
     if ":" not in arguments.model or os.path.exists(arguments.model):
         return described(arguments.model, arguments.head, arguments.tokens)
-    make = load(arguments.model)
+    make = load_function(arguments.model)
     try:
         with reported_if_it_exits(arguments.model):
             workload = make()

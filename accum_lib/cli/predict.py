@@ -5,6 +5,8 @@ import csv
 import sys
 from typing import TYPE_CHECKING, Any
 
+from accum_lib.words import _
+
 if TYPE_CHECKING:
     from accum_lib.training.data import Example
 
@@ -39,7 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if arguments.max_tokens is not None and arguments.max_tokens < 5:
-        raise ValueError(f"--max-tokens must be 5 or more; got {arguments.max_tokens}")
+        raise ValueError(
+            _(
+                "{name} must be {least} or more; got {value}",
+                name="--max-tokens",
+                least=5,
+                value=arguments.max_tokens,
+            )
+        )
     model, tokenizer, labels = load_classifier(arguments.model)
     longest = arguments.max_tokens or tokenizer.model_max_length
     found = probabilities(model, tokenizer, _examples(arguments), longest)
@@ -56,11 +65,11 @@ def _examples(arguments: argparse.Namespace) -> "list[Example]":
 
     if arguments.data is None:
         texts: list[tuple[Any, Any]] = [(line.rstrip("\n"), None) for line in sys.stdin]
-        where = "standard input"
+        where = _("standard input")
     else:
         table, where = read_table(arguments.data), str(arguments.data)
         text, pair = (name and table.demand(name) for name in (arguments.text_column, arguments.pair_column))
         texts = [(row.values[text], row.values[pair] if pair else None) for row in table.rows]
     if not texts:
-        raise ValueError(f"there is no text in {where}")
+        raise ValueError(_("there is no text in {where}: give one a line, or a file with rows", where=where))
     return [Example(str(one or ""), None if two is None else str(two), None) for one, two in texts]

@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accum_lib.cli import interrupts
 from accum_lib.cli.train_arguments import add_arguments
-from accum_lib.words import STANDARD_ERROR, printable
+from accum_lib.words import STANDARD_ERROR, _, printable
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from accum_lib.training.records import Training
@@ -49,25 +50,30 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or print the plan; 0 if it went well, 2 if memory does not suffice, 130 if interrupted."""
-    from accum_lib.training.parallel import joined
-
     try:
-        with _plain_warnings(), joined(arguments.device):
-            return _run(arguments)
+        with _plain_warnings(), interrupts.unwinding(lambda: _how_to_go_on(arguments)):
+            return _joined_run(arguments)
     except KeyboardInterrupt:
-        print(f"interrupted: {_how_to_go_on(arguments)}", file=STANDARD_ERROR)
-        return 130
+        interrupts.say(_how_to_go_on(arguments))
+        return interrupts.STATUS
     except RuntimeError as error:
         if arguments.compile:
             _say_if_not_compiled(error)
         raise
 
 
+def _joined_run(arguments: argparse.Namespace) -> int:
+    from accum_lib.training.parallel import joined
+
+    with joined(arguments.device):
+        return _run(arguments)
+
+
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Without the line of the library's source that gave them; of several processes, the first says them."""
 
-    def say(message: Warning | str, *_: Any, **__: Any) -> None:
+    def say(message: Warning | str, *_more: Any, **__: Any) -> None:
         if os.environ.get("RANK", "0") == "0":  # torchrun's; not all are in the group already
             print(f"warning: {printable(str(message), lines=True)}", file=STANDARD_ERROR)
 
@@ -77,12 +83,10 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _how_to_go_on(arguments: argparse.Namespace) -> str:
-    from accum_lib.training.saving.checkpoints import folders
-    from accum_lib.training.saving.resumption import FOLDER
-
-    if folders(arguments.output / FOLDER):
-        return "the same command with --resume goes on from the last checkpoint"
-    return "nothing was saved yet, so the same command starts from scratch"
+    """Said at any moment, an import included: so without one."""
+    if any((arguments.output / "checkpoints").glob("window-*")):
+        return _("interrupted: the same command with --resume goes on from the last checkpoint")
+    return _("interrupted: nothing was saved yet, so the same command starts from scratch")
 
 
 def _say_if_not_compiled(error: RuntimeError) -> None:
@@ -102,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu")
+        raise ValueError(_("--device cuda: PyTorch finds no GPU here; leave it out, or take cpu"))
     if not (arguments.resume or arguments.dry_run):
         _refuse_to_replace(arguments.output / MODEL)
     run = _load(arguments, settings, device)
@@ -145,7 +149,9 @@ def _settings(arguments: argparse.Namespace) -> "TrainingSettings":
     if rate is None:
         rate = RATES.get(arguments.model, FINE_TUNING_RATE)
     if not arguments.max_grad_norm >= 0:
-        raise ValueError(f"--max-grad-norm must be 0 (no clipping) or more; got {arguments.max_grad_norm}")
+        raise ValueError(
+            _("--max-grad-norm must be 0 (no clipping) or more; got {norm}", norm=arguments.max_grad_norm)
+        )
     clip = arguments.max_grad_norm or None
     derived = dict(micro_batch_size=m, accumulation_steps=k, learning_rate=rate, max_grad_norm=clip)
     return TrainingSettings(**{**given, **derived})
@@ -159,15 +165,26 @@ def _load(arguments: argparse.Namespace, settings: "TrainingSettings", device: s
     from accum_lib.training.trainer import Run
 
     if arguments.max_held_out is not None and arguments.max_held_out < 1:
-        raise ValueError(f"--max-held-out must be 1 or more; got {arguments.max_held_out}")
+        raise ValueError(
+            _(
+                "{name} must be {least} or more; got {value}",
+                name="--max-held-out",
+                least=1,
+                value=arguments.max_held_out,
+            )
+        )
     data = load_data(arguments.data, **_of_a_file(arguments))
     loaded = load_model(arguments.model, arguments.task, data, arguments.dropout, arguments.seed)
     given = arguments.max_tokens
     max_tokens = min(MAX_TOKENS, loaded.max_tokens) if given is None else given
     if not 5 <= max_tokens <= loaded.max_tokens:
         raise ValueError(
-            f"--max-tokens must be from 5 to {loaded.max_tokens}, which is what {loaded.name} reads; "
-            f"got {max_tokens}"
+            _(
+                "--max-tokens must be from 5 to {most}, which is what {model} reads; got {tokens}",
+                most=loaded.max_tokens,
+                model=loaded.name,
+                tokens=max_tokens,
+            )
         )
     make = TASKS[arguments.task]
     train, held_out = (

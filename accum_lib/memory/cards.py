@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from accum_lib.machine import GIB
+from accum_lib.words import _
 
 CONTEXT_BYTES = GIB // 2  # CUDA's context and loaded kernels; nothing of it is PyTorch's
 UNKNOWN_PART = 0.9  # of a nominal gigabyte (as GiB), where no card of the table is that large
@@ -104,8 +105,12 @@ def find_card(name: str) -> Card:
     if found:
         raise ValueError(f"{name!r} may be {' or '.join(c.name for c in found)}: say which")
     raise ValueError(
-        f"no card {name!r} is known. There are {', '.join(c.name for c in CARDS)}; or give its size, such as "
-        "'16GB' (or '15.5GiB' for exactly so much), or 'here' for the one in this machine"
+        _(
+            "no card {name!r} is known. There are {cards}; or give its size, such as '16GB' (or '15.5GiB' "
+            "for exactly so much), or 'here' for the one in this machine",
+            name=name,
+            cards=", ".join(c.name for c in CARDS),
+        )
     )
 
 

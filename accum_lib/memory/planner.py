@@ -53,7 +53,9 @@ def plan(
     """
     _check_batch(effective_batch_size)
     if not 0 <= margin < 1:
-        raise ValueError(f"the margin is a part of the memory, from 0 to below 1; got {margin}")
+        raise ValueError(
+            _("the margin is a part of the memory, from 0 to below 1; got {margin}", margin=margin)
+        )
     card = find_card(card) if isinstance(card, str) else card
     workload = _named(workload) if isinstance(workload, str) else workload
     limit = int(card.usable_bytes * (1 - margin))
@@ -280,4 +282,9 @@ def _check_batch(size: int) -> None:
     if isinstance(size, bool) or not hasattr(size, "__index__"):
         raise ValueError(f"the effective batch B must be a whole number of examples; got {size!r}")
     if not 1 <= size <= LARGEST_BATCH:
-        raise ValueError(f"the effective batch B must be from 1 to {LARGEST_BATCH:,} examples; got {size:,}")
+        raise ValueError(
+            _(
+                "the effective batch B must be from 1 to {most:,} examples; got {size:,}",
+                most=LARGEST_BATCH, size=size,
+            )
+        )  # fmt: skip

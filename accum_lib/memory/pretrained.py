@@ -14,7 +14,7 @@ from torch import nn
 from accum_lib.extras import need
 from accum_lib.memory.tuning import chunked_loss
 from accum_lib.memory.workloads import HEADS, MODELS, Batch, Workload, named, own_loss, token_batch
-from accum_lib.words import first_line
+from accum_lib.words import _, first_line
 
 MAPPINGS = {
     "classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
@@ -67,10 +67,16 @@ def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str
         )
     head = head or _usual(config, heads)
     if head not in heads:
-        raise ValueError(f"{name} has no head {head!r}; it has {', '.join(heads)}")
+        raise ValueError(
+            _("{name} has no head {head!r}; it has {heads}", name=name, head=head, heads=", ".join(heads))
+        )
     longest = next((n for n in (getattr(text, key, None) for key in READS) if type(n) is int and n > 1), None)
     if tokens < 2 or tokens > (longest or tokens):
-        raise ValueError(f"{name} reads 2 to {longest or 'any number of'} tokens; got {tokens}")
+        raise ValueError(
+            _("{name} reads 2 to {longest} tokens; got {tokens}", name=name, longest=longest, tokens=tokens)
+            if longest
+            else _("{name} reads 2 tokens or more; got {tokens}", name=name, tokens=tokens)
+        )
     return Workload(
         name=f"{name}, {head}, T = {tokens}",
         make_model=partial(_made, copy.deepcopy(config), head),
@@ -125,8 +131,12 @@ def _configuration(model: str) -> Any:
     where, local = model, _is_file(model) or os.path.isdir(model)
     if not local and "/" not in model:  # a slip of the hand would be asked for on the hub, again and again
         raise ValueError(
-            f"no model {model!r} is known; there are {', '.join(MODELS)}, a folder with a config.json, that "
-            "file, or OWNER/NAME on the hub"
+            _(
+                "no model {model!r} is known; there are {models}, a folder with a config.json, that file, or "
+                "OWNER/NAME on the hub",
+                model=model,
+                models=", ".join(MODELS),
+            )
         )
     if local:
         file = Path(model) if _is_file(model) else Path(model, "config.json")

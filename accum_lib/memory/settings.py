@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from accum_lib.memory.optimizers import AdamA, AdamWInBackward, AdamWWithBf16Gradients
+from accum_lib.words import _
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -69,7 +70,14 @@ class Settings:
             ("weights", self.weights, WEIGHTS),
         ):
             if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+                raise ValueError(
+                    _(
+                        "{name} must be one of {known}; got {value!r}",
+                        name=name,
+                        known=", ".join(known),
+                        value=value,
+                    )
+                )
         if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
             raise ValueError(f"LoRA's rank must be a whole number from 1 on; got {self.rank!r}")
         if self.weights != "fp32" and self.precision == "fp16":

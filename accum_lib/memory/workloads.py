@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from accum_lib.accumulate import LossSum
 from accum_lib.extras import need
 from accum_lib.losses import classification_loss_sum
+from accum_lib.words import _
 
 Batch = Any
 
@@ -191,9 +192,14 @@ def named(
     family, heads, shape = MODELS[model]
     head = head or heads[0]
     if head not in heads:
-        raise ValueError(f"{model} has no head {head!r} here; it has {', '.join(heads)}")
+        raise ValueError(
+            _("{name} has no head {head!r}; it has {heads}", name=model, head=head, heads=", ".join(heads))
+        )
     if not 2 <= tokens <= POSITIONS[family]:
-        raise ValueError(f"{model} reads 2 to {POSITIONS[family]} tokens; got {tokens}")
+        longest = POSITIONS[family]
+        raise ValueError(
+            _("{name} reads 2 to {longest} tokens; got {tokens}", name=model, longest=longest, tokens=tokens)
+        )
     config = {**shape, **sizes, **dict.fromkeys(DROPOUTS[family], dropout)}
     vocabulary = config.get("vocab_size", 30522 if family == "distilbert" else 50257)
     return Workload(

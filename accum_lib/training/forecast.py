@@ -99,9 +99,7 @@ def predict_memory(model: nn.Module, task: Task, settings: TrainingSettings, dev
 def predicted_peak(model: nn.Module, task: Task, settings: TrainingSettings, device: str) -> int:
     """The most bytes of any micro-batch that will be read, each with the length and the place that it has."""
     m, _ = largest_window(settings, len(task))
-    return max(
-        found.peak_bytes(m, steps) for found, steps in _predictions(model, task, settings, device)
-    ) + parallel.bucket_bytes(model)
+    return max(found.peak_bytes(m, steps) for found, steps in _predictions(model, task, settings, device))
 
 
 def _predictions(
@@ -119,8 +117,7 @@ def refuse_what_does_not_fit(loaded: Loaded, task: Task, settings: TrainingSetti
         WouldNotFitError: the predicted peak exceeds what is free.
     """
     m, k = largest_window(settings, len(task))
-    free = room(loaded) - parallel.bucket_bytes(loaded.model)
-    name = type(loaded.model).__name__
+    free, name = room(loaded), type(loaded.model).__name__
     for found, steps in _predictions(loaded.model, task, settings, "cpu"):
         refuse_unless_fits(found, name, m, k, found.peak_bytes(m, steps), free)
 

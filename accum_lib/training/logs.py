@@ -12,11 +12,11 @@ from accum_lib.training.records import Evaluation, UpdateRecord
 from accum_lib.training.saving.lock import make_folder, without_following
 from accum_lib.words import STANDARD_ERROR, printable
 
-LOG = "log.jsonl"
+LOG, NO_EVENT = "log.jsonl", -1
 
 
 class Reporter:
-    """Writes every event to ``log.jsonl``, and shows what a person wants to see.
+    """Writes every event to ``log.jsonl``, each update once, and shows what a person wants to see.
 
     Args:
         output: the run's folder; None writes nothing.
@@ -38,7 +38,7 @@ class Reporter:
 
         self.window = done  # that every event is about: updates alone would not do, since some are skipped
         self._board = _summary_writer(output, updates) if tensorboard and output else None
-        self._lines = _Lines(output / LOG) if output else None
+        self._lines = _Lines(output / LOG, done) if output else None
         self._bar = tqdm(total=total, initial=done, unit="update", disable=not show, file=STANDARD_ERROR)
         self._speak, self._held_out = speak, ""
 
@@ -89,35 +89,44 @@ class Reporter:
 
 
 def read_log(path: Path | str) -> list[dict[str, Any]]:
-    """The events of a log in order, without the updates that a resumption repeated.
+    """The events of a log in order."""
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
-    A run that is killed after its last checkpoint has logged updates that its successor makes once more. One
-    that is killed before its first checkpoint has a successor that starts from scratch, with "start".
+
+def _kept(content: bytes, done: int) -> int:
+    """How many bytes of a log a run keeps that goes on after ``done`` windows, or from scratch after 0.
+
+    A run that was killed has logged what it did after its last checkpoint, which is done once more; and
+    perhaps half a line.
     """
-    events: list[dict[str, Any]] = []
-    for line in Path(path).read_text().splitlines():
+    kept = 0
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n") or _windows(line) > (done or NO_EVENT):
+            break
+        kept += len(line)
+    return kept
+
+
+def _windows(line: bytes) -> int:
+    """The windows read by then; older logs have the updates alone. Others' lines are let be."""
+    try:
         event = json.loads(line)
-        if event["event"] == "start":
-            events = []
-        if event["event"] == "resume":
-            events = [e for e in events if _place(e) <= _place(event)]
-        events.append(event)
-    return events
-
-
-def _place(event: dict[str, Any]) -> int:
-    """The windows read by then; older logs have the updates alone."""
-    return event.get("window", event["update"])
+        return int(event["window"] if "window" in event else event["update"])
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
+        return NO_EVENT
 
 
 class _Lines:
     """A file of lines, of which each is written whole or not at all, and at once.
 
+    Args:
+        path: of the file; what is there already is kept as far as ``done`` windows.
+
     Raises:
         OSError: it cannot be written, or its folder cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, done: int) -> None:
         self.path, self._complained = path, False
         make_folder(path.parent)
         try:
@@ -127,7 +136,7 @@ class _Lines:
                 f"the log {path} cannot be written ({error.strerror}): choose another output folder"
             ) from error
         self._file.seek(0)
-        self._file.truncate(self._file.read().rfind(b"\n") + 1)  # a kill may have left half a line behind
+        self._file.truncate(_kept(self._file.read(), done))
 
     def write(self, line: str) -> str | None:
         """The line, or nothing of it if the disk is full; the first time, what is wrong."""

@@ -206,8 +206,13 @@ def _in_words(name: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise OSError(
-            f"no model at {name!r}: {_sentence(error)} Give a folder with config.json and "
-            f"model.safetensors, or a name on the hub; offline there are {', '.join(SIZES)}, untrained"
+            _(
+                "no model at {name!r}: {why} Give a folder with config.json and model.safetensors, or a name "
+                "on the hub; offline there are {sizes}, untrained",
+                name=name,
+                why=_sentence(error),
+                sizes=", ".join(SIZES),
+            )
         ) from error
     except SafetensorError as error:
         raise OSError(

@@ -13,7 +13,7 @@ from accum_lib.packing import packed
 from accum_lib.training.data import Example
 from accum_lib.training.data.tasks import Task
 from accum_lib.training.data.tokenizer import load_tokenizer
-from accum_lib.words import first_line
+from accum_lib.words import _, first_line
 
 TOKENS = 4096  # padded, in one pass
 
@@ -29,17 +29,30 @@ def load_classifier(folder: str | os.PathLike[str]) -> tuple[nn.Module, Any, tup
     config_file = Path(folder, "config.json")
     if not config_file.is_file():
         raise ValueError(
-            f"no model in {folder}: give the folder that accum train wrote, runs/first/model say"
+            _(
+                "no model in {folder}: give the folder that accum train wrote, such as runs/first/model",
+                folder=folder,
+            )
         )
     try:
         model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
     except Exception as error:  # of many kinds, depending on what is wrong with the folder
-        raise ValueError(f"the model in {folder} cannot be loaded: {first_line(error)}") from error
+        raise ValueError(
+            _(
+                "the model in {folder} cannot be loaded: {why} Give another one, or train it once more",
+                folder=folder, why=f"{first_line(error).rstrip('.')}.",
+            )
+        ) from error  # fmt: skip
     made = model.config.architectures or [""]
     if "SequenceClassification" not in made[0] or model.config.num_labels < 2:
-        raise ValueError(f"the model in {folder} does not classify texts: train with --task classification")
+        raise ValueError(
+            _(
+                "the model in {folder} does not classify texts: train with --task classification",
+                folder=folder,
+            )
+        )
     labels = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
     return model.eval(), load_tokenizer(folder), labels
 

@@ -3,6 +3,7 @@
 ``accumulate`` leaves ``.grad`` as it was if anything goes wrong, so a window can be restarted: nothing is
 lost and nothing counted twice. M does not change the gradient, which is why halving it is safe. The retry is
 our own and not accelerate's, since it restores the random state: dropout stays that of the smaller M.
+Several processes halve M together, wherever memory ran out.
 """
 
 import gc
@@ -13,9 +14,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from accum_lib.accumulate import Count, LossSum, NonFiniteElsewhereError, WindowResult, accumulate
+from accum_lib.accumulate import (
+    Count,
+    LossSum,
+    NonFiniteElsewhereError,
+    UpdateResult,
+    WindowResult,
+    accumulate,
+)
 from accum_lib.ranks import ALONE, Ranks
 from accum_lib.training.data.batches import halved
+from accum_lib.training.machinery import Machinery
+from accum_lib.training.parallel import OutOfMemoryElsewhereError, SurvivingRanks
 from accum_lib.training.saving import random_state
 from accum_lib.words import first_line
 
@@ -58,7 +68,6 @@ def accumulate_or_halve(
 
     Raises:
         OutOfMemoryAtOneError: it does not fit with M = 1 either.
-        MemoryError: memory ran out in one of several processes; the others are already beyond that pass.
         NonFiniteError: a loss is NaN or infinite.
     """
     before = random_state.capture()
@@ -67,15 +76,13 @@ def accumulate_or_halve(
         watched = Watched(loss_sum)
         try:
             return accumulate(model, make_window(size), watched, count, scaler=scaler, ranks=ranks)
+        except OutOfMemoryElsewhereError:
+            raise
         except Exception as error:
-            if watched.not_finite() or isinstance(error, NonFiniteElsewhereError):
+            if isinstance(ranks, SurvivingRanks) and is_out_of_memory(error):
+                ranks.meet(out_of_memory=True)
+            elif watched.not_finite() or isinstance(error, NonFiniteElsewhereError):
                 raise NonFiniteError(str(error)) from error
-            if ranks.world_size > 1 and is_out_of_memory(error):
-                raise MemoryError(
-                    f"out of memory in one of {ranks.world_size} processes ({first_line(error)}). "
-                    "The others cannot restart the window: a smaller -M and a larger -K help, with "
-                    "--resume too"
-                ) from error
             raise
 
     def again(size: int, error: str) -> None:
@@ -144,6 +151,34 @@ def at_one(error: BaseException) -> OutOfMemoryAtOneError:
         f"out of memory with micro-batches of one example ({first_line(error)}): smaller ones do not exist. "
         "Turn activation checkpointing on, cut texts shorter, use 16 bits, or take a smaller model"
     )
+
+
+def update_in_all(
+    update: Callable[[], UpdateResult], machinery: Machinery, ranks: Ranks, on_repaired: Callable[[], None]
+) -> UpdateResult:
+    """What ``update()`` returns. Of several processes, one in which memory runs out takes over the others'
+    parameters and moments, which are the same in all.
+
+    Raises:
+        MemoryError: memory ran out in all of them.
+    """
+    if not isinstance(ranks, SurvivingRanks):
+        with oom_is_fatal():
+            return update()
+    done, failure = None, ""
+    try:
+        with oom_is_fatal():
+            done = update()
+    except MemoryError as error:
+        failure = str(error)
+    if failure:
+        free_memory()
+    done, taken_over = ranks.repaired(done, machinery)
+    if done is None:
+        raise MemoryError(failure)
+    if taken_over:
+        on_repaired()
+    return done
 
 
 @contextmanager

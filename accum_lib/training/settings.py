@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from accum_lib.memory.settings import PRECISIONS
+from accum_lib.words import _
 
 LARGEST = torch.finfo(torch.float32).max / 1000  # Adam divides by what is left of its betas
 ON_NON_FINITE = ("stop", "skip")
@@ -81,23 +82,31 @@ class TrainingSettings:
         _check_at_least("length_pool", self.length_pool, 0)
         _check_at_least("seed", self.seed, 0)
         if self.seed >= 2**63:
-            raise ValueError(f"seed must be below 2**63; got {self.seed}")
+            raise ValueError(_("seed must be below 2**63; got {seed}", seed=self.seed))
         _check_one_of("precision", self.precision, tuple(PRECISIONS))
         _check_one_of("on_non_finite", self.on_non_finite, ON_NON_FINITE)
         if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup is a part of all updates, from 0 to 1; got {self.warmup}")
+            raise ValueError(
+                _("warmup is a part of all updates, from 0 to 1; got {warmup}", warmup=self.warmup)
+            )
         if not 0 < self.learning_rate < LARGEST:
-            raise ValueError(f"learning_rate must be above 0 and finite; got {self.learning_rate}")
+            raise ValueError(
+                _("learning_rate must be above 0 and finite; got {rate}", rate=self.learning_rate)
+            )
         if not 0 <= self.weight_decay * max(1, self.learning_rate) < LARGEST:
-            raise ValueError(f"weight_decay must be 0 or more and finite; got {self.weight_decay}")
+            raise ValueError(
+                _("weight_decay must be 0 or more and finite; got {decay}", decay=self.weight_decay)
+            )
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be above 0, or None; got {self.max_grad_norm}")
         if self.noise_scale and self.accumulation_steps < 2:
-            raise ValueError("noise_scale compares the micro-batches of a window: take K = 2 or more")
+            raise ValueError(_("noise_scale compares the micro-batches of a window: take K = 2 or more"))
         if self.noise_scale and self.by_tokens:
             raise ValueError(
-                "noise_scale takes micro-batches for random samples, and by_tokens fills them with texts of "
-                "like length: leave one of the two out"
+                _(
+                    "noise_scale takes micro-batches for random samples, and by_tokens fills them with texts "
+                    "of like length: leave one of the two out"
+                )
             )
         if self.noise_scale and self.length_pool > 1:
             raise ValueError(
@@ -148,9 +157,13 @@ def _check_at_least(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number; got {value!r}")
     if value < least:
-        raise ValueError(f"{name} must be {least} or more; got {value}")
+        raise ValueError(
+            _("{name} must be {least} or more; got {value}", name=name, least=least, value=value)
+        )
 
 
 def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        raise ValueError(
+            _("{name} must be one of {known}; got {value!r}", name=name, known=", ".join(known), value=value)
+        )

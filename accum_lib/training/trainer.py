@@ -97,8 +97,8 @@ class Trainer:
         self.facts = resumption.facts(self.model, train, held_out, settings, facts or {})
         self.progress = resumption.RunProgress(settings.micro_batch_size)
         self.evaluations: list[Evaluation] = []
-        # What ``run`` replaces once the state is loaded: DDP's wrapper, the log, the loss under autocast.
-        self.distributed, self.ranks = self.model, ALONE
+        # What ``run`` replaces once the state is loaded: the ranks, the log, the loss under autocast.
+        self.ranks = ALONE
         self.reporter = Reporter(None, self.planned)
         self._loss_sum, self._predict = train.loss_sum, held_out.predict
         self._count: Count = train.count
@@ -137,7 +137,7 @@ class Trainer:
             found = self._find(resume)
             done = self.progress.windows
             parallel.wait_for_all()  # before the first one saves over what others still read
-            self.distributed, self.ranks = parallel.distribute(self.model)
+            self.ranks = parallel.distribute(self.model)
             self.reporter = Reporter(
                 self.output if self.first else None, self.planned, done, updates=self.progress.updates,
                 show=self.show and self.first, speak=self.first, tensorboard=self.tensorboard,
@@ -192,7 +192,7 @@ class Trainer:
             return [self.task.batch(part, epoch) for part in mine]
 
         result, self.progress.micro_batch_size = recovery.accumulate_or_halve(
-            self.distributed, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
+            self.model, make_window, self._loss_sum, self._count, self.progress.micro_batch_size,
             scaler=self.machinery.scaler, ranks=self.ranks, on_halved=self._tell_halved,
         )  # fmt: skip
         trim_heaps()  # before the optimizer, which needs most
@@ -205,11 +205,11 @@ class Trainer:
             NonFiniteGradientError: the gradient is not finite, and in float16 no smaller scale will help.
         """
         scaler = self.machinery.scaler
-        with recovery.oom_is_fatal():
-            done = apply_update(
-                self.model, self.machinery.optimizer, max_grad_norm=self.settings.max_grad_norm,
-                scheduler=self.machinery.scheduler, scaler=scaler, error_if_nonfinite=True,
-            )  # fmt: skip
+        update = partial(
+            apply_update, self.model, self.machinery.optimizer, max_grad_norm=self.settings.max_grad_norm,
+            scheduler=self.machinery.scheduler, scaler=scaler, error_if_nonfinite=True,
+        )  # fmt: skip
+        done = recovery.update_in_all(update, self.machinery, self.ranks, self._tell_repaired)
         if scaler and done.skipped and (scale := scaler.get_scale()) < LEAST_SCALE:
             raise NonFiniteGradientError(
                 f"the gradient is not finite in float16, even with the loss scaled by {scale}: "
@@ -342,6 +342,12 @@ class Trainer:
     def _tell_halved(self, size: int, error: str) -> None:
         self.reporter.event("out_of_memory", update=self.progress.updates, micro_batch_size=size, error=error)
         self.reporter.say(f"out of memory: retrying the window with M = {size} ({error})")
+
+    def _tell_repaired(self) -> None:
+        self.reporter.event("out_of_memory_in_update", update=self.progress.updates)
+        self.reporter.say(
+            "out of memory in the optimizer's update of one process, which took over what the others have"
+        )
 
     def _memory(self) -> int:
         if self.device.type == "cuda":

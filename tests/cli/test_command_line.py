@@ -252,3 +252,18 @@ def test_an_error_that_was_not_foreseen_is_one_sentence(tmp_path, capsys, monkey
         main(words)
     assert main(["plan", "--model", "my_case:made", "--gpu", "T4", "--batch", "8"]) == 2
     assert capsys.readouterr().err == "error: my_case:made failed with KeyError: 'key'\n"
+
+
+def test_a_reader_that_has_enough_is_no_error(monkeypatch, capsys) -> None:
+    """As in accum check ... | head."""
+
+    class Closed:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+        flush = close = lambda self: None
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert main(["check", f"{LOOPS}:right"]) == 141
+    print("goes nowhere")
+    assert capsys.readouterr().err == ""

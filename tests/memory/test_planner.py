@@ -324,7 +324,7 @@ def test_an_impossible_margin_is_refused(small) -> None:
     ("how", "message"),
     [
         ({"model": "gpt5"}, "no model 'gpt5' is known; there are roberta-base"),
-        ({"model": "gpt2", "head": "mlm"}, "gpt2 has no head 'mlm' here; it has causal"),
+        ({"model": "gpt2", "head": "mlm"}, "gpt2 has no head 'mlm'; it has causal"),
         ({"model": "roberta-base", "tokens": 4000}, "reads 2 to 512 tokens; got 4000"),
     ],
 )

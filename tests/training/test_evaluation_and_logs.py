@@ -170,7 +170,11 @@ def test_the_log_of_a_run_can_be_read_back(tmp_path) -> None:
     assert last["memory_bytes"] > 1e6
 
 
-def test_updates_that_were_made_anew_are_read_once(tmp_path) -> None:
+def logged(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_updates_that_are_made_anew_are_logged_once(tmp_path) -> None:
     first = Reporter(tmp_path, 4)
     for number in (1, 2, 3):
         first.window = number
@@ -183,26 +187,51 @@ def test_updates_that_were_made_anew_are_read_once(tmp_path) -> None:
     second.window = 2
     second.update(update(2, loss=20))
     second.close()
-    events = read_log(tmp_path / "log.jsonl")
-    assert [(e["event"], e.get("loss")) for e in events] == [("update", 1), ("resume", None), ("update", 20)]
+    assert [(e["event"], e.get("loss")) for e in logged(tmp_path)] == [
+        ("update", 1), ("resume", None), ("update", 20)
+    ]  # fmt: skip
 
 
-def test_a_log_of_an_older_version_is_read_too(tmp_path) -> None:
-    """Its events had no windows."""
+@pytest.mark.parametrize("at", [3, 4, 5])
+def test_a_run_that_crashes_after_a_checkpoint_logs_each_update_once(tmp_path, at) -> None:
+    """The last checkpoint is of update 2 or 4, of six."""
+
+    def crash(done) -> None:
+        if done.update == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path, save_every=2, on_update=crash).run()
+    seen: list = []
+    make_trainer(tmp_path, save_every=2, on_update=seen.append).run(resume=True)
+    updates = [e for e in logged(tmp_path) if e["event"] == "update"]
+    assert [e["update"] for e in updates] == [1, 2, 3, 4, 5, 6]
+    assert [e["seconds"] for e in updates[-len(seen) :]] == [u.seconds for u in seen], "the later ones"
+    places = [e["window"] for e in logged(tmp_path)]
+    assert places == sorted(places)
+    assert [e["event"] for e in logged(tmp_path)].count("resume") == 1
+
+
+def test_a_log_of_an_older_version_goes_on_too(tmp_path) -> None:
+    """Its events had no windows; and what is no event is left alone."""
     old = [{"event": "start", "update": 0}, *({"event": "update", "update": n} for n in (1, 2, 3))]
-    for new in ({"event": "resume", "update": 2, "window": 2}, {"event": "resume", "update": 2}):
-        (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*old, new]))
-        assert [e["update"] for e in read_log(tmp_path / "log.jsonl")] == [0, 1, 2, 2]
+    (tmp_path / "log.jsonl").write_text(
+        "".join(json.dumps(event) + "\n" for event in [*old[:2], 7, *old[2:]])
+    )
+    Reporter(tmp_path, 4, done=2).close()
+    assert logged(tmp_path) == [*old[:2], 7, old[2]]
 
 
 def test_a_run_that_was_begun_anew_is_read_without_the_dead_one(tmp_path) -> None:
+    """And what somebody else has written there is let be."""
+    (tmp_path / "log.jsonl").write_text('{"event": "of others"}\n')
     for loss in (1.0, 2.0):
         reporter = Reporter(tmp_path, 4)
         reporter.event("start")
         reporter.update(update(1, loss=loss))
         reporter.close()
     assert [(e["event"], e.get("loss")) for e in read_log(tmp_path / "log.jsonl")] == [
-        ("start", None), ("update", 2.0)
+        ("of others", None), ("start", None), ("update", 2.0)
     ]  # fmt: skip
 
 

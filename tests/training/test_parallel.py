@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 
 import parallel_jobs as jobs
 import pytest
@@ -39,6 +40,65 @@ def two(tmp_path_factory) -> dict:
     }
     answers = launch(jobs.several, 2, list(todo.values()))
     return {name: [of_one[i] for of_one in answers] for i, name in enumerate(todo)} | {"folder": folder}
+
+
+OUT_OF_MEMORY = [  # in the last process: where, and with which call; a window is two passes of each process
+    ("batch", 0), ("forward", 0), ("backward", 0), ("batch", 3), ("forward", 1), ("backward", 1),
+    ("forward", 3), ("step", 0), ("step", 2), ("evaluation", 0),
+]  # fmt: skip
+OTHERS = [
+    ("nowhere", 0),
+    ("nowhere", 0, 4),
+    ("forward", 0, 1),
+    ("step", 1, 8, True),
+    ("step", 1, 8, False, False),
+]
+
+
+SIZES = [2, pytest.param(3, marks=pytest.mark.slow)]  # processes
+
+
+@cache
+def out_of_memory(size: int) -> dict:
+    """For each fault all processes' answers, in one start of them."""
+    faults = [*OUT_OF_MEMORY, *OTHERS]
+    answers = launch(jobs.several, size, [(jobs.train_out_of_memory, *fault) for fault in faults])
+    return dict(zip(faults, zip(*answers, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("fault", OUT_OF_MEMORY)
+def test_out_of_memory_in_one_process_is_survived_by_all(size, fault) -> None:
+    """All take the same smaller M, and end with the parameters of a run without it."""
+    found, (where, at) = out_of_memory(size), fault
+    answers = found[fault]
+    first, sizes, *_ = answers[0]
+    undisturbed, smaller = found["nowhere", 0][0][0], found["nowhere", 0, 4][0][0]
+    assert [struck for *_, struck, _ in answers] == [False] * (size - 1) + [True]
+    assert all(same_bits(each, first) and m == sizes for each, m, *_ in answers)
+    told = {"step": ["repaired"] * size, "evaluation": [None] * size}.get(
+        where, ["memory ran out in another process"] * (size - 1) + ["CUDA out of memory"]
+    )
+    assert [reasons[0] if reasons else None for *_, reasons in answers] == told
+    if where in ("step", "evaluation"):  # which needs the same memory whatever M; it is each process's own
+        assert sizes == [8, 8, 8]
+        assert same_bits(first, undisturbed)
+    else:
+        assert sizes == [8] * (at // 2) + [4] * (3 - at // 2)
+        assert distance(first, undisturbed) < CLOSE
+        assert same_bits(first, smaller) == (at < 2), "from the first window on: the bits of that M"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_no_process_can_survive_ends_all(size) -> None:
+    assert out_of_memory(size)["forward", 0, 1] == ("OutOfMemoryAtOneError",) * size
+    assert out_of_memory(size)["step", 1, 8, True] == ("MemoryError",) * size
+
+
+def test_an_update_that_is_not_taken_over_is_noticed() -> None:
+    """The deliberately wrong one: the process in which memory ran out leaves its update half made."""
+    first, second = out_of_memory(2)["step", 1, 8, False, False]
+    assert not same_bits(first[0], second[0])
 
 
 def test_a_run_in_two_processes_is_broken_off_and_goes_on_in_one_and_in_three(two, alone) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from accum_lib.training.settings import TrainingSettings
+from accum_lib.words import N_, _
 
 DEFAULT_MICRO_BATCH, DEFAULT_EFFECTIVE = 8, 32  # B: Liu et al. 2019 (arXiv 1907.11692), table 10
 Item = TypeVar("Item")
@@ -29,16 +30,21 @@ def batch_sizes(
     """
     m, k, b = micro_batch_size, accumulation_steps, effective_batch_size
     for name, value in (
-        ("the micro-batch size M", m),
-        ("the accumulation steps K", k),
-        ("the effective batch size B", b),
+        (N_("the micro-batch size M"), m),
+        (N_("the accumulation steps K"), k),
+        (N_("the effective batch size B"), b),
     ):
         _check(name, value)
     if b is None:
         m = m or DEFAULT_MICRO_BATCH
         return m, k or max(1, DEFAULT_EFFECTIVE // m)
     if m and k and m * k != b:
-        raise ValueError(f"M = {m} times K = {k} is {m * k}, not B = {b}: leave one of the three out")
+        raise ValueError(
+            _(
+                "M = {m} times K = {k} is {product}, not B = {b}: leave one of the three out",
+                m=m, k=k, product=m * k, b=b,
+            )
+        )  # fmt: skip
     if m:
         return m, _quotient(b, m, "M")
     if k:
@@ -50,8 +56,13 @@ def batch_sizes(
 def _quotient(b: int, given: int, name: str) -> int:
     if b % given:
         below, above = b // given * given, -(-b // given) * given
-        near = f"{below} or {above}" if below else f"{above}"
-        raise ValueError(f"B = {b} is no multiple of {name} = {given}: take B = {near}, or another {name}")
+        near = _("{one} or {other}", one=below, other=above) if below else above
+        raise ValueError(
+            _(
+                "B = {b} is no multiple of {name} = {given}: take B = {near}, or another {name}",
+                b=b, name=name, given=given, near=near,
+            )
+        )  # fmt: skip
     return b // given
 
 
@@ -76,7 +87,7 @@ def _check(name: str, value: int | None) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, such as 4; got {value!r}")
     if value < 1:
-        raise ValueError(f"{name} must be 1 or more; got {value}")
+        raise ValueError(_("{name} must be {least} or more; got {value}", name=_(name), least=1, value=value))
 
 
 def epoch_windows(

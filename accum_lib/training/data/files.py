@@ -18,6 +18,7 @@ from pathlib import Path
 
 from accum_lib.training.data import Example, TextData
 from accum_lib.training.data.rows import Row, Table, read_table, short
+from accum_lib.words import _
 
 MISSING = ("", "nan", "-nan", "<na>")  # how pandas writes out what is missing
 PLACEHOLDERS = (
@@ -191,8 +192,12 @@ def _label_names(table: Table, column: str | None, names: _Names) -> tuple[str, 
         return tuple(names.listed)
     if len(first) < 2:
         raise ValueError(
-            f"{table.file}: every row has the label {short(next(iter(first)))}: a classifier needs two "
-            "classes or more. Was the file cut, or is another column the label?"
+            _(
+                "{file}: every row has the label {label}: a classifier needs two classes or more. Was the "
+                "file cut, or is another column the label?",
+                file=table.file,
+                label=short(next(iter(first))),
+            )
         )
     if len(first) > max(FEW_CLASSES, len(table.rows) / 2):
         raise ValueError(
@@ -208,7 +213,10 @@ def _label_names(table: Table, column: str | None, names: _Names) -> tuple[str, 
 def _check_listed(table: Table, column: str, listed: Sequence[str], first: dict[str, Row]) -> None:
     if len(set(listed)) != len(listed) or len(listed) < 2:
         raise ValueError(
-            f"the list of labels must name two classes or more, each once; got {', '.join(listed)}"
+            _(
+                "the list of labels must name two classes or more, each once; got {labels!r}",
+                labels=", ".join(listed),
+            )
         )
     for name, row in first.items():
         if name not in listed:

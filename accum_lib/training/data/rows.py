@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from accum_lib.extras import need
-from accum_lib.words import first_line
+from accum_lib.words import _, first_line
 
 LONGEST_FIELD = 2**31 - 1  # characters; the most that csv takes on every system
 SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?(?:\r\n|\r|\n|\Z)', re.IGNORECASE)  # Excel's own
@@ -62,10 +62,16 @@ class Table:
             return column
         hint = ""
         if len(self.columns) == 1 and any(mark in self.columns[0] for mark in ";\t|"):
-            hint = ". Are the columns separated by something else than the file's ending says?"
+            hint = _(". Are the columns separated by something else than the file's ending says?")
         raise ValueError(
-            f"{self.file}: no column {short(column)}; it has {_listed(self.columns)}. Rename one, or "
-            f"say which to use: --text-column, --label-column, --pair-column, or Columns(...) in code{hint}"
+            _(
+                "{file}: no column {column}; it has {columns}. Rename one, or say which to use: "
+                "--text-column, --label-column, --pair-column, or Columns(...) in code",
+                file=self.file,
+                column=short(column),
+                columns=_listed(self.columns),
+            )
+            + hint
         )
 
 
@@ -80,14 +86,18 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     if file.is_dir():
         raise IsADirectoryError(f"{file} is a directory: give the path of one file in it")
     if not file.exists():
-        raise FileNotFoundError(f"no file {file}: is the path right, seen from {Path.cwd()}?")
+        raise FileNotFoundError(
+            _("no file {file}: is the path right, seen from {folder}?", file=file, folder=Path.cwd())
+        )
     if file.suffix.lower() not in READERS:
         raise ValueError(f"{file}: unknown ending {file.suffix!r}: it must be one of {', '.join(READERS)}")
     if file.stat().st_size == 0:
-        raise ValueError(f"{file}: the file is empty: was it written to the end?")
+        raise ValueError(_("{file}: the file is empty: was it written to the end?", file=file))
     table = READERS[file.suffix.lower()](file)
     if not table.rows:
-        raise ValueError(f"{file}: no rows below the column names: add some, or give another file")
+        raise ValueError(
+            _("{file}: no rows below the column names: add some, or give another file", file=file)
+        )
     return table
 
 

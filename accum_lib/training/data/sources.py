@@ -13,6 +13,7 @@ from typing import Any
 from accum_lib.extras import need
 from accum_lib.training.data import Example, TextData
 from accum_lib.training.data.packaged import files_of
+from accum_lib.words import _
 
 NAMED = ("docstrings", "reuters-r8")
 REPOSITORY = "nyu-mll/glue"
@@ -130,7 +131,10 @@ def load_data(source: str | os.PathLike[str] = "docstrings", **settings: Any) ->
 
     if not os.path.exists(name) and not os.path.splitext(name)[1]:
         raise ValueError(
-            f"no data source {name!r}: give 'docstrings', 'reuters-r8', 'glue:<task>' such as 'glue:sst2', "
-            "or the path of a .csv, .tsv, .jsonl or .parquet file"
+            _(
+                "no data source {name!r}: give 'docstrings', 'reuters-r8', 'glue:<task>' such as "
+                "'glue:sst2', or the path of a .csv, .tsv, .jsonl or .parquet file",
+                name=name,
+            )
         )
     return load_file(name, **settings)

@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from accum_lib.words import _
+
 MANIFEST, ASIDE, PREFIX = "SHA256SUMS", "unfinished-", "window-"
 SETTINGS = "settings.json"  # the one file that a person may want to read
 TENSORS = ("model.pt", "optimizer.pt", "progress.pt")
@@ -91,8 +93,13 @@ def newest(root: Path, check: Callable[[Path, dict[str, Any]], None] | None = No
             return LoadedCheckpoint(folder, state, tuple(rejected))
         except CheckpointError as error:
             rejected.append(str(error))
-    why = "; ".join(rejected) or "there is no checkpoint"
-    raise CheckpointError(f"nothing to resume from in {root}: {why}. Start from scratch without --resume")
+    why = "; ".join(rejected) or _("there is no checkpoint")
+    raise CheckpointError(
+        _(
+            "nothing to resume from in {root}: {why}. Start from scratch without --resume",
+            root=root, why=why,
+        )
+    )  # fmt: skip
 
 
 def discard_newer(root: Path, folder: Path) -> None:
