@@ -19,6 +19,7 @@ from accum_lib.check.frameworks.apart.environments import FRAMEWORKS, run_adapte
 STORED = Path(__file__).resolve().parents[3] / "docs" / "frameworks.csv"
 PAGE = STORED.with_suffix(".md")
 REPRODUCTIONS = STORED.parents[1] / "examples" / "upstream" / "apart"
+NOT_REPORTED = {"fastai", "trainer"}  # by design; mended since, or reported by the newest version's examples
 RAGGED = array_case("ragged, tail", 3, 8, ragged=True)
 EVEN = array_case("even, tail", 3, 8, ragged=False)
 
@@ -155,25 +156,26 @@ def test_a_framework_that_is_not_in_the_table_is_named(capsys) -> None:
     with pytest.raises(ValueError, match="'nope' names none of optax, "):
         board.chosen("nope")
     assert [each.name for each in board.chosen("KERAS")] == ["Keras on torch"]
+    assert [each.version for each in board.chosen("transformers")] == ["4.46.3", "4.57.6", "5.0.0"]
 
 
 def test_every_reproduction_belongs_to_a_framework_and_has_a_text() -> None:
     names = {each.adapter[5:-3] for each in FRAMEWORKS}
     scripts, text = list(REPRODUCTIONS.glob("*.py")), (REPRODUCTIONS.parent / "README.md").read_text()
-    assert {script.stem.split("_")[0] for script in scripts} == names - {"fastai"}
+    assert {script.stem.split("_")[0] for script in scripts} == names - NOT_REPORTED
     assert all(f"`apart/{script.name}`" in text for script in scripts)
 
 
-def stored() -> list[dict[str, str]]:
-    """The committed table."""
-    return list(csv.DictReader(STORED.read_text().splitlines()[1:]))
+def stored(each=None) -> list[dict[str, str]]:
+    """The committed table, or what it says of one framework's version."""
+    rows = csv.DictReader(STORED.read_text().splitlines()[1:])
+    return [r for r in rows if each is None or (r["framework"], r["version"]) == (each.name, each.version)]
 
 
 def test_the_stored_table_has_every_framework_and_every_case() -> None:
     for each in FRAMEWORKS:
-        rows = [r for r in stored() if r["framework"] == each.name]
-        assert {r["version"] for r in rows} == {each.requirements[0].partition("==")[2]}
-        assert len(rows) >= 20 or rows[0]["reason"]
+        assert len(stored(each)) >= 20 or stored(each)[0]["reason"]
+    assert len(stored()) == sum(len(stored(each)) for each in FRAMEWORKS)  # of no other version
 
 
 def test_the_page_has_the_stored_table_in_short() -> None:
@@ -197,7 +199,6 @@ def test_in_its_environment_a_framework_does_what_the_stored_table_says(each) ->
         done = subprocess.run([each.python, script], capture_output=True, text=True, check=True)
         ratios = [float(line.rpartition(": ")[2]) for line in done.stdout.splitlines() if ": " in line]
         assert max(abs(ratio - 1) for ratio in ratios) > 1e-3, done.stdout
-    then = [r for r in stored() if r["framework"] == each.name]
     assert [(r.case, r.wrong, r.still_wrong) for r in rows] == [
-        (r["case"], r["wrong"], r["still_wrong"]) for r in then
+        (r["case"], r["wrong"], r["still_wrong"]) for r in stored(each)
     ]

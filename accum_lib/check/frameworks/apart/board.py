@@ -39,14 +39,14 @@ def chosen(pattern: str) -> list[Apart]:
         if any(fnmatchcase(name.lower(), low) for name in (each.name, each.package))
     ]  # fmt: skip
     if not found:
-        names = ", ".join(each.package for each in FRAMEWORKS)
+        names = ", ".join(dict.fromkeys(each.package for each in FRAMEWORKS))
         raise ValueError(f"--framework {pattern!r} names none of {names}; '*' takes all")
     return found
 
 
 def rows(framework: Apart, cases: Sequence[ArrayCase] | None = None) -> Iterator[Row]:
     """Make the environment, run every case in it, and compare."""
-    name, version = framework.name, framework.requirements[0].partition("==")[2]
+    name, version = framework.name, framework.version
     every = array_cases() if cases is None else cases
     try:
         framework.make()
@@ -94,7 +94,7 @@ def text(found: Sequence[Row]) -> str:
 
 def summary(found: Sequence[Row]) -> str:
     """A line for each framework: in how many cases it is exact, what is wrong in the others, the remedy."""
-    remedies = {each.name: each.remedy for each in FRAMEWORKS}
+    remedies = {(each.name, each.version): each.remedy for each in FRAMEWORKS}
     lines = [
         "| framework | exact | factor | what is wrong | remedy | exact with it |",
         "|---|---|---|---|---|---|",
@@ -112,7 +112,7 @@ def summary(found: Sequence[Row]) -> str:
         spread = f"{min(factors):.2f} to {max(factors):.2f}" if factors else ""
         lines.append(
             f"| {name} {version} | {good} of {len(ran)} | {spread} | {'; '.join(wrong)} "
-            f"| {remedies.get(name, '')} | {mended} of {len(ran)} |"
+            f"| {remedies.get((name, version), '')} | {mended} of {len(ran)} |"
         )
     return "\n".join(lines)
 

@@ -42,6 +42,11 @@ class Apart:
         return self.requirements[0].partition("==")[0]
 
     @property
+    def version(self) -> str:
+        """The framework's version."""
+        return self.requirements[0].partition("==")[2]
+
+    @property
     def folder(self) -> pathlib.Path:
         """Where its environment is, made or not; another version has another."""
         return environments() / self.requirements[0].replace("==", "-")
@@ -137,6 +142,7 @@ def remove_environments() -> list[str]:
     return sorted(each.name for each in found)
 
 
+TRAINER = "compute_loss_func: the loss sum over num_items_in_batch"
 FRAMEWORKS = [
     Apart(
         "optax MultiSteps", "with_optax.py", ("optax==0.2.8", "jax==0.10.2", NUMPY),
@@ -162,5 +168,18 @@ FRAMEWORKS = [
     Apart(
         "PaddlePaddle", "with_paddle.py", ("paddlepaddle==3.3.1", "setuptools==80.10.2", NUMPY),
         "a loop of one's own in place of Model.fit; each loss sum over the window's rows",
+    ),
+    Apart(
+        "Transformers Trainer", "with_trainer.py",
+        ("transformers==4.46.3", "accelerate==1.1.1", TORCH, NUMPY),
+        f"{TRAINER}; **loss_kwargs in forward; a data set of micro-batches, filled up by some without labels",
+    ),
+    Apart(
+        "Transformers Trainer", "with_trainer.py",
+        ("transformers==4.57.6", "accelerate==1.12.0", TORCH, NUMPY), TRAINER,
+    ),
+    Apart(
+        "Transformers Trainer", "with_trainer.py",
+        ("transformers==5.0.0", "accelerate==1.12.0", TORCH, NUMPY), TRAINER,
     ),
 ]  # fmt: skip
