@@ -108,7 +108,8 @@ def summary(found: Sequence[Row]) -> str:
         good = sum(row.wrong == "exact" for row in ran)
         factors = [row.factor for row in ran if row.factor is not None]
         wrong = dict.fromkeys(w for row in ran if row.wrong != "exact" for w in row.wrong.split("; "))
-        mended = sum(row.mended is not None and not row.still_wrong for row in ran)
+        good_anyway = sum(row.mended is None and row.wrong == "exact" and not row.reason for row in ran)
+        mended = good_anyway + sum(row.mended is not None and not row.still_wrong for row in ran)
         spread = f"{min(factors):.2f} to {max(factors):.2f}" if factors else ""
         lines.append(
             f"| {name} {version} | {good} of {len(ran)} | {spread} | {'; '.join(wrong)} "

@@ -29,12 +29,14 @@ class Apart:
         adapter: the script that runs its loop.
         requirements: pinned; the first is the framework.
         remedy: in a few words, or "none, because ...".
+        option: which of its losses or trainers the adapter takes.
     """
 
     name: str
     adapter: str
     requirements: tuple[str, ...]
     remedy: str
+    option: str = ""
 
     @property
     def package(self) -> str:
@@ -95,11 +97,11 @@ class Apart:
         Raises:
             RuntimeError: the adapter has failed as a whole.
         """
-        return run_adapter(self.python, ADAPTERS / self.adapter, cases)
+        return run_adapter(self.python, ADAPTERS / self.adapter, cases, self.option)
 
 
 def run_adapter(
-    python: pathlib.Path, adapter: pathlib.Path, cases: Sequence[ArrayCase]
+    python: pathlib.Path, adapter: pathlib.Path, cases: Sequence[ArrayCase], option: str = ""
 ) -> list[dict[str, Any]]:
     """Run an adapter with this interpreter, in a folder of its own.
 
@@ -112,7 +114,7 @@ def run_adapter(
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         quiet = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
         ran = subprocess.run(
-            [str(python), str(adapter), str(given), str(found)], cwd=folder, env={**kept, **quiet},
+            [str(python), str(adapter), str(given), str(found), option], cwd=folder, env={**kept, **quiet},
             capture_output=True, text=True, timeout=LIMIT_SECONDS,
         )  # fmt: skip
         if ran.returncode:
@@ -143,6 +145,11 @@ def remove_environments() -> list[str]:
 
 
 TRAINER = "compute_loss_func: the loss sum over num_items_in_batch"
+SHARES = "compute_loss, times its share of the rows that get_batch_samples got; loss_is_scaled_for_ga = True"
+NEWEST = ("transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", TORCH, NUMPY)
+TRL = ("trl==1.16.0", *NEWEST)
+SENTENCES = ("sentence-transformers==6.2.0", *NEWEST)
+
 FRAMEWORKS = [
     Apart(
         "optax MultiSteps", "with_optax.py", ("optax==0.2.8", "jax==0.10.2", NUMPY),
@@ -181,5 +188,21 @@ FRAMEWORKS = [
     Apart(
         "Transformers Trainer", "with_trainer.py",
         ("transformers==5.0.0", "accelerate==1.12.0", TORCH, NUMPY), TRAINER,
+    ),
+    Apart(
+        "sentence-transformers, CosineSimilarityLoss", "with_sentence_transformers.py", SENTENCES, SHARES,
+        option="pairs",
+    ),
+    Apart(
+        "sentence-transformers, MultipleNegativesRankingLoss", "with_sentence_transformers.py", SENTENCES,
+        "none by accumulation, because each pair is told from the others of its batch: K = 1, the window as "
+        "the batch, and CachedMultipleNegativesRankingLoss(mini_batch_size=M)", option="in-batch",
+    ),
+    Apart("TRL SFTTrainer", "with_trl.py", TRL, "none needed", option="sft"),
+    Apart("TRL DPOTrainer", "with_trl.py", TRL, SHARES, option="dpo"),
+    Apart("TRL RewardTrainer", "with_trl.py", TRL, SHARES, option="reward"),
+    Apart(
+        "TRL KTOTrainer", "with_trl.py", TRL,
+        "none, because its KL estimate is a mean over the micro-batch, inside a sigmoid", option="kto",
     ),
 ]  # fmt: skip

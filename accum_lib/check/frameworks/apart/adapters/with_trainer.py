@@ -1,8 +1,5 @@
 """Transformers of several releases: ``Trainer`` on a torch model that gives its own mean loss."""
 
-import itertools
-import logging
-import tempfile
 from typing import Any
 
 import torch
@@ -10,11 +7,9 @@ from adapter import Case, serve
 from torch import nn
 from torch.nn import functional as F
 from torch_model import Noted, batches
+from trainers import fit
 from transformers import Trainer, TrainingArguments
 from transformers import __version__ as version
-from transformers.utils.logging import set_verbosity
-
-set_verbosity(logging.ERROR)
 
 
 class Documented(nn.Module):
@@ -36,54 +31,35 @@ class Counted(Documented):
         return super().forward(inputs, labels)
 
 
-def summed(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
-    """A loss sum over what the Trainer counted in the window."""
-    return F.cross_entropy(outputs["logits"], labels, reduction="sum") / num_items_in_batch
-
-
 def documented(case: Case) -> dict[str, Any]:
     """A data set of rows, and micro-batches of them."""
+    noted = Noted(case)
     rows = [dict(inputs=x, labels=y) for batch in batches(case) for x, y in zip(*batch, strict=True)]
-    ends = [sum(map(len, case["labels"][:i])) for i in range(len(case["labels"]) + 1)]
-    numbers = [list(range(a, b)) for a, b in itertools.pairwise(ends)]
-    return fit(case, Documented, torch.utils.data.DataLoader(rows, batch_sampler=numbers))
+    return fit(
+        case, Trainer, TrainingArguments, noted, [len(y) for y in case["labels"]],
+        model=Documented(noted.model), train_dataset=rows,
+    )  # fmt: skip
 
 
 def mended(case: Case) -> dict[str, Any]:
-    """4.46 lets windows run on into the next epoch: batches without a label fill up the last one."""
-    ready, steps = [dict(inputs=x, labels=y) for x, y in batches(case)], case["accumulation_steps"]
-    if version.startswith("4.46"):
-        ready += [{**ready[-1], "labels": torch.full_like(ready[-1]["labels"], -100)}] * (-len(ready) % steps)
-    loader = torch.utils.data.DataLoader(ready, batch_size=None)
-    found = fit(case, Counted, loader, compute_loss_func=summed)
-    return {"updates": [(_without_fillers(case, len(ready), at), now) for at, now in found["updates"]]}
+    """Of ready micro-batches: Transformers 4.46 takes the number of examples for that of micro-batches.
 
-
-def _without_fillers(case: Case, filled: int, position: int) -> int:
-    epoch, inside = divmod(position, filled)
-    return epoch * len(case["labels"]) + min(inside, len(case["labels"]))
-
-
-def fit(case: Case, kind: type[Documented], loader: Any, **more: Any) -> dict[str, Any]:
+    And it lets windows run on into the next epoch: batches without a label fill up the last one.
+    """
     noted = Noted(case)
+    ready, steps = [dict(inputs=x, labels=y) for x, y in batches(case)], case["accumulation_steps"]
+    fillers = -len(ready) % steps if version.startswith("4.46") else 0
+    parts = [1] * len(ready) + [0] * fillers
+    ready += [{**ready[-1], "labels": torch.full_like(ready[-1]["labels"], -100)}] * fillers
+    return fit(
+        case, Trainer, TrainingArguments, noted, [1] * len(ready), parts, model=Counted(noted.model),
+        train_dataset=ready, data_collator=lambda items: items[0], compute_loss_func=summed,
+    )  # fmt: skip
 
-    class InOrder(Trainer):
-        def get_train_dataloader(self) -> Any:
-            return loader
 
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            folder, gradient_accumulation_steps=case["accumulation_steps"], num_train_epochs=case["epochs"],
-            max_grad_norm=0.0, use_cpu=True, save_strategy="no", logging_strategy="no", report_to=[],
-            disable_tqdm=True,
-        )  # fmt: skip
-        schedule = torch.optim.lr_scheduler.ConstantLR(noted.optimizer, factor=1.0)
-        trainer = InOrder(
-            kind(noted.model), arguments, train_dataset=loader.dataset,
-            optimizers=(noted.optimizer, schedule), **more,
-        )  # fmt: skip
-        trainer.train()
-    return noted.found
+def summed(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    """A loss sum over what the Trainer counted in the window."""
+    return F.cross_entropy(outputs["logits"], labels, reduction="sum") / num_items_in_batch
 
 
 serve(documented, mended)
