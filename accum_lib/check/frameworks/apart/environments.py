@@ -205,4 +205,26 @@ FRAMEWORKS = [
         "TRL KTOTrainer", "with_trl.py", TRL,
         "none, because its KL estimate is a mean over the micro-batch, inside a sigmoid", option="kto",
     ),
+    Apart(
+        "skorch, its FAQ's recipe", "with_skorch.py", ("skorch==1.4.0", TORCH, NUMPY),
+        "a train_step whose batch is a window; each loss sum over the window's rows",
+    ),
+    Apart(
+        "mlx-lm", "with_mlx.py", ("mlx-lm==0.32.2", "mlx[cpu]==0.32.4", "transformers==5.23.0", NUMPY),
+        "a loss sum, times K / what counts in the window; batches of no weight at the end",
+    ),
+    Apart(
+        "MindSpore GradientAccumulation", "with_mindspore.py",
+        ("mindspore==2.10.0", "setuptools==80.10.2", NUMPY),
+        "windows by hand; each gradient sum over the window's rows",
+    ),
+    Apart(
+        "SpeechBrain", "with_speechbrain.py", ("speechbrain==1.1.2", "torchaudio==2.11.0", TORCH, NUMPY),
+        "a fit_batch whose batch is a window; each loss sum over the window's rows",
+    ),
+    Apart(
+        "Ultralytics, classification", "with_ultralytics.py", ("ultralytics==8.4.190", TORCH, NUMPY),
+        "the model's loss, times its share of the window's rows; a callback that sets trainer.accumulate "
+        "to the window's length",
+    ),
 ]  # fmt: skip
