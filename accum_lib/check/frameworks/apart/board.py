@@ -127,6 +127,14 @@ def write_csv(file: pathlib.Path, heading: str, found: Sequence[Row]) -> None:
         writer.writerows({k: "" if v is None else _rounded(v) for k, v in asdict(r).items()} for r in found)
 
 
+def read_csv(file: pathlib.Path) -> list[Row]:
+    """What ``write_csv`` wrote."""
+    found: list[dict[str, Any]] = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()[1:]))
+    for row in found:
+        row |= {name: float(row[name]) if row[name] else None for name in ("factor", "error", "mended")}
+    return [Row(**row) for row in found]
+
+
 def _rounded(value: Any) -> Any:
     return float(f"{value:.3g}") if isinstance(value, float) else value
 

@@ -39,7 +39,7 @@ def fit(
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     numbers = [list(range(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
 
-    class InOrder(kind):  # type: ignore[misc]
+    class InOrder(kind):
         def get_train_dataloader(self) -> Any:
             return torch.utils.data.DataLoader(
                 self.train_dataset, batch_sampler=numbers, collate_fn=self.data_collator
@@ -98,7 +98,7 @@ class WindowShares:
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
         share, this = _rows(inputs) / self.window_rows, super()
-        return share * this.compute_loss(model, inputs)  # type: ignore[misc]
+        return share * this.compute_loss(model, inputs)
 
 
 def _rows(batch: dict[str, Any]) -> int:
