@@ -208,7 +208,7 @@ def test_a_framework_that_is_not_in_the_table_is_named(capsys) -> None:
     with pytest.raises(ValueError, match="'nope' names none of optax, "):
         board.chosen("nope")
     assert [each.name for each in board.chosen("KERAS")] == ["Keras on torch"]
-    assert [each.version for each in board.chosen("transformers")] == ["4.46.3", "4.57.6", "5.0.0"]
+    assert {each.version for each in board.chosen("transformers")} == {"4.46.3", "4.57.6", "5.0.0"}
 
 
 def test_every_reproduction_belongs_to_a_framework_and_has_a_text() -> None:
@@ -246,7 +246,7 @@ def test_the_pages_are_what_their_tables_say(tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("each", FRAMEWORKS, ids=lambda each: each.requirements[0])
+@pytest.mark.parametrize("each", FRAMEWORKS, ids=lambda each: f"{each.requirements[0]} {each.option}")
 def test_in_its_environment_a_framework_does_what_the_stored_table_says(each, tmp_path) -> None:
     rows = list(board.rows(each))
     if rows[0].reason and "can't be installed" in rows[0].reason:

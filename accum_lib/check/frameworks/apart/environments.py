@@ -145,6 +145,8 @@ def remove_environments() -> list[str]:
 
 
 TRAINER = "compute_loss_func: the loss sum over num_items_in_batch"
+TRANSFORMERS_4 = ("transformers==4.57.6", "accelerate==1.12.0", TORCH, NUMPY)
+TRANSFORMERS_5 = ("transformers==5.0.0", "accelerate==1.12.0", TORCH, NUMPY)
 SHARES = "compute_loss, times its share of the rows that get_batch_samples got; loss_is_scaled_for_ga = True"
 NEWEST = ("transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", TORCH, NUMPY)
 TRL = ("trl==1.16.0", *NEWEST)
@@ -181,14 +183,10 @@ FRAMEWORKS = [
         ("transformers==4.46.3", "accelerate==1.1.1", TORCH, NUMPY),
         f"{TRAINER}; **loss_kwargs in forward; a data set of micro-batches, filled up by some without labels",
     ),
-    Apart(
-        "Transformers Trainer", "with_trainer.py",
-        ("transformers==4.57.6", "accelerate==1.12.0", TORCH, NUMPY), TRAINER,
-    ),
-    Apart(
-        "Transformers Trainer", "with_trainer.py",
-        ("transformers==5.0.0", "accelerate==1.12.0", TORCH, NUMPY), TRAINER,
-    ),
+    Apart("Transformers Trainer", "with_trainer.py", TRANSFORMERS_4, TRAINER),
+    Apart("Transformers Trainer", "with_trainer.py", TRANSFORMERS_5, TRAINER),
+    Apart("Transformers Trainer, **kwargs", "with_trainer.py", TRANSFORMERS_4, TRAINER, option="kwargs"),
+    Apart("Transformers Trainer, **kwargs", "with_trainer.py", TRANSFORMERS_5, TRAINER, option="kwargs"),
     Apart(
         "sentence-transformers, CosineSimilarityLoss", "with_sentence_transformers.py", SENTENCES, SHARES,
         option="pairs",
