@@ -1,5 +1,6 @@
 """What the adapters share that train with a ``Trainer`` of Transformers, or one made of it."""
 
+import itertools
 import logging
 import tempfile
 from typing import Any
@@ -38,6 +39,7 @@ def fit(
     """
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     numbers = [list(range(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
+    positions = itertools.accumulate(itertools.cycle(parts or [1] * len(sizes)))
 
     class InOrder(kind):
         def get_train_dataloader(self) -> Any:
@@ -47,10 +49,7 @@ def fit(
 
         def training_step(self, *args: Any, **more: Any) -> Any:
             loss = super().training_step(*args, **more)
-            self.batches_taken = getattr(self, "batches_taken", 0) + 1
-            epochs, rest = divmod(self.batches_taken, len(sizes))
-            each = parts or [1] * len(sizes)
-            noted.taken = epochs * sum(each) + sum(each[:rest])
+            noted.taken = next(positions)
             return loss
 
     with tempfile.TemporaryDirectory() as folder:
@@ -62,8 +61,7 @@ def fit(
             optimizers=(noted.optimizer, torch.optim.lr_scheduler.ConstantLR(noted.optimizer, factor=1.0)),
             **given,
         ).train()  # fmt: skip
-    found: dict[str, Any] = noted.found
-    return found
+    return noted.found
 
 
 def tokenizer(length: int) -> PreTrainedTokenizerFast:
@@ -91,14 +89,13 @@ class WindowShares:
     loss_is_scaled_for_ga = True
 
     def get_batch_samples(self, *args: Any) -> Any:
-        this: Any = super()
-        samples, _ = this.get_batch_samples(*args)
+        samples, _ = super().get_batch_samples(*args)
         self.window_rows = sum(map(_rows, samples))
         return samples, None
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
-        share, this = _rows(inputs) / self.window_rows, super()
-        return share * this.compute_loss(model, inputs)
+        share = _rows(inputs) / self.window_rows  # a Trainer may take some of the inputs out
+        return share * super().compute_loss(model, inputs)
 
 
 def _rows(batch: dict[str, Any]) -> int:
