@@ -1,6 +1,5 @@
 """Heads of Transformers: a drawn few of the stored table are measured again; what would be wrong is seen."""
 
-import csv
 import os
 import random
 import time
@@ -15,24 +14,11 @@ from accum_lib.__main__ import main
 from accum_lib.check.frameworks.heads import measure as measuring
 from accum_lib.check.frameworks.heads import run
 from accum_lib.check.frameworks.heads.measure import HeadRow
-from accum_lib.check.frameworks.heads.table import Board
+from accum_lib.check.frameworks.heads.table import read_csv
 from accum_lib.exact import NOT_EXACT
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def stored(file: Path) -> Board:
-    """What ``Board.write_csv`` wrote."""
-    first, *lines = file.read_text().splitlines()
-    numbers = {"factor", "one", "error", "mended"}
-    rows = [
-        HeadRow(**{k: (float(v) if v else None) if k in numbers else v for k, v in row.items()})
-        for row in csv.DictReader(lines)
-    ]
-    return Board(first.removeprefix("# "), rows)
-
-
-STORED = stored(ROOT / "docs" / "heads.csv")
+STORED = read_csv(ROOT / "docs" / "heads.csv")
 DRAWN = random.Random(25).sample([row for row in STORED.rows if row.diagnosis], 20)
 
 
@@ -163,7 +149,7 @@ def test_the_command_measures_writes_and_refuses(monkeypatch, tmp_path, capsys) 
     out, err = capsys.readouterr()
     assert "| RobertaForMaskedLM | roberta | 1.00 |" in out
     assert "1 of " in err
-    rows = stored(files["csv"]).rows
+    rows = read_csv(files["csv"]).rows
     assert {row.head for row in rows} == {name for name, _ in run.heads("Roberta*")}
     assert rows[0].factor == 1.0
     assert "RobertaForMaskedLM" in files["html"].read_text()

@@ -39,14 +39,14 @@ def chosen(pattern: str) -> list[Apart]:
         if any(fnmatchcase(name.lower(), low) for name in (each.name, each.package))
     ]  # fmt: skip
     if not found:
-        names = ", ".join(each.package for each in FRAMEWORKS)
+        names = ", ".join(dict.fromkeys(each.package for each in FRAMEWORKS))
         raise ValueError(f"--framework {pattern!r} names none of {names}; '*' takes all")
     return found
 
 
 def rows(framework: Apart, cases: Sequence[ArrayCase] | None = None) -> Iterator[Row]:
     """Make the environment, run every case in it, and compare."""
-    name, version = framework.name, framework.requirements[0].partition("==")[2]
+    name, version = framework.name, framework.version
     every = array_cases() if cases is None else cases
     try:
         framework.make()
@@ -94,7 +94,7 @@ def text(found: Sequence[Row]) -> str:
 
 def summary(found: Sequence[Row]) -> str:
     """A line for each framework: in how many cases it is exact, what is wrong in the others, the remedy."""
-    remedies = {each.name: each.remedy for each in FRAMEWORKS}
+    remedies = {(each.name, each.version): each.remedy for each in FRAMEWORKS}
     lines = [
         "| framework | exact | factor | what is wrong | remedy | exact with it |",
         "|---|---|---|---|---|---|",
@@ -108,11 +108,12 @@ def summary(found: Sequence[Row]) -> str:
         good = sum(row.wrong == "exact" for row in ran)
         factors = [row.factor for row in ran if row.factor is not None]
         wrong = dict.fromkeys(w for row in ran if row.wrong != "exact" for w in row.wrong.split("; "))
-        mended = sum(row.mended is not None and not row.still_wrong for row in ran)
+        good_anyway = sum(row.mended is None and row.wrong == "exact" and not row.reason for row in ran)
+        mended = good_anyway + sum(row.mended is not None and not row.still_wrong for row in ran)
         spread = f"{min(factors):.2f} to {max(factors):.2f}" if factors else ""
         lines.append(
             f"| {name} {version} | {good} of {len(ran)} | {spread} | {'; '.join(wrong)} "
-            f"| {remedies.get(name, '')} | {mended} of {len(ran)} |"
+            f"| {remedies.get((name, version), '')} | {mended} of {len(ran)} |"
         )
     return "\n".join(lines)
 
@@ -124,6 +125,14 @@ def write_csv(file: pathlib.Path, heading: str, found: Sequence[Row]) -> None:
         writer = csv.DictWriter(out, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: "" if v is None else _rounded(v) for k, v in asdict(r).items()} for r in found)
+
+
+def read_csv(file: pathlib.Path) -> list[Row]:
+    """What ``write_csv`` wrote."""
+    found: list[dict[str, Any]] = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()[1:]))
+    for row in found:
+        row |= {name: float(row[name]) if row[name] else None for name in ("factor", "error", "mended")}
+    return [Row(**row) for row in found]
 
 
 def _rounded(value: Any) -> Any:

@@ -29,17 +29,24 @@ class Apart:
         adapter: the script that runs its loop.
         requirements: pinned; the first is the framework.
         remedy: in a few words, or "none, because ...".
+        option: which of its losses or trainers the adapter takes.
     """
 
     name: str
     adapter: str
     requirements: tuple[str, ...]
     remedy: str
+    option: str = ""
 
     @property
     def package(self) -> str:
         """The framework's name in a requirement."""
         return self.requirements[0].partition("==")[0]
+
+    @property
+    def version(self) -> str:
+        """The framework's version."""
+        return self.requirements[0].partition("==")[2]
 
     @property
     def folder(self) -> pathlib.Path:
@@ -90,11 +97,11 @@ class Apart:
         Raises:
             RuntimeError: the adapter has failed as a whole.
         """
-        return run_adapter(self.python, ADAPTERS / self.adapter, cases)
+        return run_adapter(self.python, ADAPTERS / self.adapter, cases, self.option)
 
 
 def run_adapter(
-    python: pathlib.Path, adapter: pathlib.Path, cases: Sequence[ArrayCase]
+    python: pathlib.Path, adapter: pathlib.Path, cases: Sequence[ArrayCase], option: str = ""
 ) -> list[dict[str, Any]]:
     """Run an adapter with this interpreter, in a folder of its own.
 
@@ -107,7 +114,7 @@ def run_adapter(
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         quiet = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
         ran = subprocess.run(
-            [str(python), str(adapter), str(given), str(found)], cwd=folder, env={**kept, **quiet},
+            [str(python), str(adapter), str(given), str(found), option], cwd=folder, env={**kept, **quiet},
             capture_output=True, text=True, timeout=LIMIT_SECONDS,
         )  # fmt: skip
         if ran.returncode:
@@ -137,6 +144,14 @@ def remove_environments() -> list[str]:
     return sorted(each.name for each in found)
 
 
+TRAINER = "compute_loss_func: the loss sum over num_items_in_batch"
+TRANSFORMERS_4 = ("transformers==4.57.6", "accelerate==1.12.0", TORCH, NUMPY)
+TRANSFORMERS_5 = ("transformers==5.0.0", "accelerate==1.12.0", TORCH, NUMPY)
+SHARES = "compute_loss, times its share of the rows that get_batch_samples got; loss_is_scaled_for_ga = True"
+NEWEST = ("transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", TORCH, NUMPY)
+TRL = ("trl==1.16.0", *NEWEST)
+SENTENCES = ("sentence-transformers==6.2.0", *NEWEST)
+
 FRAMEWORKS = [
     Apart(
         "optax MultiSteps", "with_optax.py", ("optax==0.2.8", "jax==0.10.2", NUMPY),
@@ -162,5 +177,52 @@ FRAMEWORKS = [
     Apart(
         "PaddlePaddle", "with_paddle.py", ("paddlepaddle==3.3.1", "setuptools==80.10.2", NUMPY),
         "a loop of one's own in place of Model.fit; each loss sum over the window's rows",
+    ),
+    Apart(
+        "Transformers Trainer", "with_trainer.py",
+        ("transformers==4.46.3", "accelerate==1.1.1", TORCH, NUMPY),
+        f"{TRAINER}; **loss_kwargs in forward; a data set of micro-batches, filled up by some without labels",
+    ),
+    Apart("Transformers Trainer", "with_trainer.py", TRANSFORMERS_4, TRAINER),
+    Apart("Transformers Trainer", "with_trainer.py", TRANSFORMERS_5, TRAINER),
+    Apart("Transformers Trainer, **kwargs", "with_trainer.py", TRANSFORMERS_4, TRAINER, option="kwargs"),
+    Apart("Transformers Trainer, **kwargs", "with_trainer.py", TRANSFORMERS_5, TRAINER, option="kwargs"),
+    Apart(
+        "sentence-transformers, CosineSimilarityLoss", "with_sentence_transformers.py", SENTENCES, SHARES,
+        option="pairs",
+    ),
+    Apart(
+        "sentence-transformers, MultipleNegativesRankingLoss", "with_sentence_transformers.py", SENTENCES,
+        "none by accumulation, because each pair is told from the others of its batch: K = 1, the window as "
+        "the batch, and CachedMultipleNegativesRankingLoss(mini_batch_size=M)", option="in-batch",
+    ),
+    Apart("TRL SFTTrainer", "with_trl.py", TRL, "none needed", option="sft"),
+    Apart("TRL DPOTrainer", "with_trl.py", TRL, SHARES, option="dpo"),
+    Apart("TRL RewardTrainer", "with_trl.py", TRL, SHARES, option="reward"),
+    Apart(
+        "TRL KTOTrainer", "with_trl.py", TRL,
+        "none, because its KL estimate is a mean over the micro-batch, inside a sigmoid", option="kto",
+    ),
+    Apart(
+        "skorch, its FAQ's recipe", "with_skorch.py", ("skorch==1.4.0", TORCH, NUMPY),
+        "a train_step whose batch is a window; each loss sum over the window's rows",
+    ),
+    Apart(
+        "mlx-lm", "with_mlx.py", ("mlx-lm==0.32.2", "mlx[cpu]==0.32.4", "transformers==5.23.0", NUMPY),
+        "a loss sum, times K / what counts in the window; batches of no weight at the end",
+    ),
+    Apart(
+        "MindSpore GradientAccumulation", "with_mindspore.py",
+        ("mindspore==2.10.0", "setuptools==80.10.2", NUMPY),
+        "windows by hand; each gradient sum over the window's rows",
+    ),
+    Apart(
+        "SpeechBrain", "with_speechbrain.py", ("speechbrain==1.1.2", "torchaudio==2.11.0", TORCH, NUMPY),
+        "a fit_batch whose batch is a window; each loss sum over the window's rows",
+    ),
+    Apart(
+        "Ultralytics, classification", "with_ultralytics.py", ("ultralytics==8.4.190", TORCH, NUMPY),
+        "the model's loss, times its share of the window's rows; a callback that sets trainer.accumulate "
+        "to the window's length",
     ),
 ]  # fmt: skip

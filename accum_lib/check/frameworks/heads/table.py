@@ -6,10 +6,12 @@ import pathlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from accum_lib.check.frameworks.heads.measure import K_MEANS, K_TIMES, HeadRow, K
 
 COLUMNS = [field.name for field in fields(HeadRow) if field.name != "seconds"]
+NUMBERS = ("factor", "one", "error", "mended")
 MENDED = 1e-5
 
 
@@ -77,6 +79,15 @@ tr:nth-child(even) {{ background: #f2f2f2 }} pre {{ white-space: pre-wrap }}</st
         for row in sorted(wrong, key=lambda r: (r.model_type, r.head)):
             by_model.setdefault(row.model_type, []).append(row.head)
         return "\n".join(lines + [f"- {model}: {', '.join(names)}" for model, names in by_model.items()])
+
+
+def read_csv(file: pathlib.Path) -> Board:
+    """What ``Board.write_csv`` wrote."""
+    first, *lines = file.read_text(encoding="utf-8").splitlines()
+    found: list[dict[str, Any]] = list(csv.DictReader(lines))
+    for row in found:
+        row |= {name: float(row[name]) if row[name] else None for name in NUMBERS}
+    return Board(first.removeprefix("# "), [HeadRow(**row) for row in found])
 
 
 HEADINGS = ["class", "model", "factor", "K = 1", "error", "diagnosis", "mended"]
