@@ -337,5 +337,6 @@ def listening() -> tuple[str, set[str], set[str]]:
 
 
 def addresses(pid: int) -> set[str]:
-    found = psutil.Process(pid).net_connections("all")
-    return {c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN and c.family != socket.AF_UNIX}
+    process = psutil.Process(pid)
+    found = getattr(process, "net_connections", None) or process.connections  # as psutil 5 has it
+    return {c.laddr.ip for c in found("all") if c.status == psutil.CONN_LISTEN and c.family != socket.AF_UNIX}

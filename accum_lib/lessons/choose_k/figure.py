@@ -134,7 +134,7 @@ def _band(low: float, high: float, panel: str, name: str, colour: str) -> dict[s
     x, y = [low, low, high, high], [0.1, 10 * MOST_WORK, 10 * MOST_WORK, 0.1]
     trace = theme.line(x, y, panel, name, colour, "dot" if panel == "2" else "dash")
     trace["line"]["width"] = 1
-    return {**trace, "fill": "tozeroy", "fillcolor": f"{colour}50", "hoverinfo": "skip"}  # a third of it
+    return {**trace, "fill": "tozeroy", "fillcolor": theme.faint(colour), "hoverinfo": "skip"}
 
 
 def _unnamed(trace: dict[str, Any]) -> dict[str, Any]:

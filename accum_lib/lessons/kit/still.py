@@ -142,7 +142,9 @@ def _draw(axes: Any, trace: dict[str, Any]) -> None:
 def _fill(axes: Any, trace: dict[str, Any], below: dict[str, Any] | None) -> None:
     if "fill" in trace:
         bottom = below["y"] if below is not None and trace["fill"] == "tonexty" else 0
-        axes.fill_between(trace["x"], bottom, trace["y"], color=trace["fillcolor"], alpha=0.5, linewidth=0)
+        axes.fill_between(
+            trace["x"], bottom, trace["y"], color=trace["line"]["color"], alpha=0.5, linewidth=0
+        )
 
 
 def _bar(trace: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,12 @@ LEGEND = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "top"}
 NONE = "rgba(0,0,0,0)"  # see-through
 
 
+def faint(colour: str) -> str:
+    """A third of a colour of the form ``#rrggbb``; Plotly 6 knows no ``#rrggbbaa``."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return f"rgba({red},{green},{blue},0.31)"
+
+
 def axis(title: str, domain: tuple[float, float], **more: Any) -> dict[str, Any]:
     """An axis with a title (give the unit) over part of the picture, from 0 to 1."""
     return {

@@ -79,4 +79,6 @@ def test_it_shows_a_departure_from_one_big_batch_while_the_scoreboard_does(path,
     head = {"trainer_roberta_k_times": "RobertaForSequenceClassification",
             "trainer_gpt2_denominator": "GPT2LMHeadModel"}.get(path.stem)  # fmt: skip
     seen = [r for r in rows if r.framework == framework and head in (None, r.head)]
+    if not seen:
+        pytest.skip(f"the scoreboard has no {head} with this Transformers")
     assert departs(path, printed[str(path)]) == any(not r.report.ok for r in seen)
