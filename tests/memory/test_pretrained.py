@@ -65,11 +65,11 @@ def config(family: str, **more):
 
 
 def drawn(family: str, number: int) -> tuple[int, int, int, Settings]:
-    """T, M, K and how, the same each time."""
+    """T, M, K and how, the same each time; nothing is checkpointed where all layers are one (ALBERT)."""
     dice = random.Random(f"{family} {number}")
     settings = Settings(
         optimizer=dice.choice(("adamw", "sgd")), precision=dice.choice(("fp32", "bf16")),
-        checkpointing=dice.random() < 0.3,
+        checkpointing=dice.random() < 0.3 and of_config(config(family)).can_checkpoint(),
     )  # fmt: skip
     return dice.choice((24, 32, 64)), dice.choice((1, 3, 4, 8)), dice.choice((1, 2, 4)), settings
 
@@ -197,7 +197,10 @@ def test_grouped_queries_take_less_than_a_head_of_keys_for_each_query() -> None:
 def one_of(kind):
     """A small model of the family, if its sizes have the usual names; else two layers of its usual one."""
     usual = {**EXPERTS, "head_dim": 32, "n_layer": 2, "num_layers": 2, "num_hidden_layers": 2}
-    plain = kind()
+    try:
+        plain = kind()
+    except Exception:  # a family whose own defaults contradict each other: nobody can build one
+        return None
     for wanted in (usual, {"num_hidden_layers": 2, "n_layer": 2, "num_layers": 2}):
         try:
             made = kind(**{k: v for k, v in wanted.items() if type(getattr(plain, k, None)) is int})
