@@ -22,6 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add_to(commands)
     arguments = parser.parse_args(words)
+    arguments.own_process = words is None
     arguments.command = shlex.join(["accum", *(sys.argv[1:] if words is None else words)])
     try:
         return arguments.run(arguments)

@@ -1,0 +1,51 @@
+"""Leave out what Transformers and PyTorch load and a trace does not need: half of the time of a short command.
+
+For a process that does nothing else, since what has been left out stays so until the process ends.
+"""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+NOT_NEEDED = ("accelerate", "scipy")  # Transformers takes them for not installed
+
+
+class Later(ModuleType):
+    """Stands for a package and knows a few names; asked for any other it becomes the package itself."""
+
+    def __init__(self, name: str, **known: Any) -> None:
+        super().__init__(name)
+        spec = find_spec(name)
+        self.__path__ = list((spec and spec.submodule_search_locations) or ())  # its submodules can be had
+        self.__dict__.update(known)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        sys.modules.pop(self.__name__, None)
+        self.__dict__.update(vars(import_module(self.__name__)))
+        return self.__dict__[name] if name in self.__dict__ else getattr(sys.modules[self.__name__], name)
+
+
+def _as_it_is(function: Callable | None = None, *_: Any, **__: Any) -> Callable:
+    """A decorator that tells PyTorch's compiler to leave a function alone, where nothing is compiled."""
+    return function if function is not None else lambda decorated: decorated
+
+
+def only_for_traces() -> None:
+    """Before Transformers is loaded: leave out its extras, several processes, PyTorch's compiler and SymPy."""
+    import torch
+    import torch.distributed
+
+    compiler = dict.fromkeys(("disable", "assume_constant_result", "allow_in_graph", "graph_break"), _as_it_is)
+    for name, known in (("torch._dynamo", compiler), ("sympy", {"Basic": type("Basic", (), {})})):
+        sys.modules.setdefault(name, Later(name, **known))
+    for name in NOT_NEEDED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    torch._dynamo = sys.modules["torch._dynamo"]
+    import_module("torch._dynamo.config")  # checkpointing asks it something
+    mock.patch.object(torch.distributed, "is_available", lambda: False).start()
