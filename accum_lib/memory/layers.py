@@ -10,6 +10,7 @@ Whether anything else depends on the depth is seen from a trace with one layer m
 say the same. Where it does not, or layers differ, the whole model is traced.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -72,11 +73,13 @@ def trace(
 
 def _from_a_few(workload: Workload, m: int, steps: int, settings: Settings, device: Device) -> Tape:
     stacks, depth = _stacks(workload)
-    if not stacks or not _depth_is_all(workload, steps, settings, device.name):
+    in_passes = replace(settings, optimizer="sgd", implementation="foreach")
+    in_update = replace(settings, checkpointing=False, chunked=False, precision="fp32")
+    plain = replace(in_passes, checkpointing=False, precision=settings.weights)
+    if not stacks or not _depth_is_all(workload, steps, plain, device.name):
         raise NotAlikeError
-    passes, ends = _grown(*_few(workload, KEPT, m, steps, settings, device.name), stacks, depth)
-    plain = replace(settings, checkpointing=False, chunked=False)
-    return _joined(passes, ends, *_update(workload, plain, device.name, tuple(ends)))
+    passes, ends = _grown(*_few(workload, KEPT, m, steps, in_passes, device.name), stacks, depth)
+    return _joined(passes, ends, *_update(workload, in_update, device.name, tuple(ends)))
 
 
 @lru_cache(maxsize=64)
@@ -102,8 +105,8 @@ def _stacks(workload: Workload) -> tuple[tuple[str, ...], int]:
     depth = max((len(m) for m in lists.values()), default=0)
     longest = [name for name, m in lists.items() if len(m) == depth]
     outer = [n for n in longest if not any(n.startswith(f"{other}.") for other in longest)]
-    alike = all(_alike(list(lists[name])) for name in outer) and _evenly(vars(model.config), depth)
-    return (tuple(outer) if alike and depth >= WORTH_IT else ()), depth
+    alike = depth >= WORTH_IT and all(_alike(list(lists[name])) for name in outer)
+    return (tuple(outer) if alike and _evenly(vars(model.config), depth) else ()), depth
 
 
 def _alike(layers: list[nn.Module]) -> bool:
@@ -144,7 +147,7 @@ def _evenly(config: dict[str, Any], depth: int) -> bool:
 # --- A trace with a few layers
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _few(
     workload: Workload, kept: int, m: int, steps: int, settings: Settings, device: str
 ) -> tuple[Tape, dict[str, int]]:
@@ -164,19 +167,23 @@ def _few(
 
 
 def _short(workload: Workload, kept: int, settings: Settings) -> tuple[nn.Module, Callable]:
-    stacks, depth = _stacks(workload)
-
-    def make() -> nn.Module:
-        model = workload.make_model()
-        for name in stacks:
-            del model.get_submodule(name)[kept - MIDDLE : depth - MIDDLE]  # type: ignore[operator]
-        return model
-
     def blocks(model: nn.Module) -> list[nn.Module]:
-        return [block for name in stacks for block in model.get_submodule(name)]  # type: ignore[union-attr]
+        stacks = (model.get_submodule(name) for name in _stacks(workload)[0])
+        return [block for stack in stacks for block in stack]  # type: ignore[attr-defined]
 
+    make = partial(copy.deepcopy, _shortened(workload, kept))
     with torch.device("meta"):
         return prepared(replace(workload, make_model=make, blocks=blocks), settings)
+
+
+@lru_cache(maxsize=4)
+def _shortened(workload: Workload, kept: int) -> nn.Module:
+    stacks, depth = _stacks(workload)
+    with torch.device("meta"):
+        model = workload.make_model()
+    for name in stacks:
+        del model.get_submodule(name)[kept - MIDDLE : depth - MIDDLE]  # type: ignore[operator]
+    return model
 
 
 def _mark_layer(
@@ -423,8 +430,8 @@ def _update(
 def _joined(passes: Tape, ends: dict[str, int], update: Tape, begins: dict[str, int]) -> Tape:
     """One tape of both: parameters, inputs, what the passes make, the optimizer's state, what its update makes."""
     before, after = min(begins.values()), max(begins.values()) + 1
-    new = np.concatenate([np.arange(before), np.full(after - before, -1), np.arange(after, len(update.nbytes)) + 0])
-    new[after:] = before + len(passes.nbytes) + np.arange(len(update.nbytes) - after)
+    new = np.arange(len(update.nbytes))
+    new[after:] += len(passes.nbytes) - (after - before)
     for name, storage in begins.items():
         new[storage] = before + ends[name]
     ran = len(passes.operators)

@@ -173,9 +173,10 @@ def largest_micro_batch(
     most = prediction.largest_micro_batch(limit_bytes, accumulation_steps)
     if most == 0 or fits(most):
         return most
-    if not fits(2):  # M = 1 needs a trace of its own, so it is asked last
-        return 1 if fits(1) else 0
-    return last_that(fits, 2, most)
+    found = last_that(fits, 2, most)
+    if found > 2 or fits(2):
+        return found
+    return 1 if fits(1) else 0  # it needs a trace of its own, so it is asked last
 
 
 def reserved_bytes(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:

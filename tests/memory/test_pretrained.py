@@ -96,6 +96,7 @@ WAYS = [
     ("mixtral", {"trained": "lora", "precision": "bf16"}),
     ("bert", {"trained": "lora", "rank": 4}),
     ("bart", {"trained": "lora"}),
+    ("mt5", {"trained": "lora"}),
     ("qwen2", {"trained": "head"}),
     ("qwen2", {"chunked": True, "checkpointing": True}),
     ("qwen3", {"weights": "bf16"}),
