@@ -36,13 +36,32 @@ def _as_it_is(function: Callable | None = None, *_: Any, **__: Any) -> Callable:
     return function if function is not None else lambda decorated: decorated
 
 
+COMPILER = dict.fromkeys(("disable", "assume_constant_result", "allow_in_graph", "graph_break"), _as_it_is)
+# What these answer where every size is a plain number, as it is on meta tensors.
+SYMBOLS: dict[str, Any] = {
+    **dict.fromkeys(("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true"), bool),
+    "sym_and": lambda *parts: all(parts),
+    "sym_or": lambda *parts: any(parts),
+    "sym_eq": lambda one, other: one == other if isinstance(one, int) else tuple(one) == tuple(other),
+    "free_unbacked_symbols": lambda _: set(),
+    "has_guarding_hint": lambda _: True,
+    "guarding_hint_or_throw": lambda number: number,
+    "is_nested_int": lambda _: False,
+}
+STANDING_IN = {
+    "torch._dynamo": COMPILER,
+    "torch.fx.experimental.symbolic_shapes": SYMBOLS,
+    "torch.utils._sympy.functions": {"Max": max},
+    "sympy": {"Basic": type("Basic", (), {})},
+}
+
+
 def only_for_traces() -> None:
     """Before Transformers is loaded: leave out its extras, several processes, PyTorch's compiler and SymPy."""
     import torch
     import torch.distributed
 
-    compiler = dict.fromkeys(("disable", "assume_constant_result", "allow_in_graph", "graph_break"), _as_it_is)
-    for name, known in (("torch._dynamo", compiler), ("sympy", {"Basic": type("Basic", (), {})})):
+    for name, known in STANDING_IN.items():
         sys.modules.setdefault(name, Later(name, **known))
     for name in NOT_NEEDED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]

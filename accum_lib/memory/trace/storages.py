@@ -282,7 +282,17 @@ def _adds_up_gradients(args: tuple) -> bool:
     if not isinstance(second, Tensor) or first.shape != second.shape or first.dtype != second.dtype:
         return False
     alone = _owners(first) <= _owners_of_one_held_alone()
-    return alone and torch._prims_common.is_non_overlapping_and_dense_or_false(first)
+    return alone and _is_dense(first)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether it fills its memory without gaps, in some order of its dimensions (c10/core/Contiguity.h)."""
+    expected = 1
+    for stride, size in sorted((s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def _owners(tensor: Tensor) -> int:
