@@ -1,4 +1,4 @@
-"""Leave out what Transformers and PyTorch load and a trace does not need: half of the time of a short command.
+"""Leave out what Transformers and PyTorch load and a trace does not need: half of what a command loads.
 
 For a process that does nothing else, since what has been left out stays so until the process ends.
 """
@@ -39,7 +39,10 @@ def _as_it_is(function: Callable | None = None, *_: Any, **__: Any) -> Callable:
 COMPILER = dict.fromkeys(("disable", "assume_constant_result", "allow_in_graph", "graph_break"), _as_it_is)
 # What these answer where every size is a plain number, as it is on meta tensors.
 SYMBOLS: dict[str, Any] = {
-    **dict.fromkeys(("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true"), bool),
+    **dict.fromkeys(
+        ("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true"),
+        bool,
+    ),
     "sym_and": lambda *parts: all(parts),
     "sym_or": lambda *parts: any(parts),
     "sym_eq": lambda one, other: one == other if isinstance(one, int) else tuple(one) == tuple(other),
@@ -57,7 +60,7 @@ STANDING_IN = {
 
 
 def only_for_traces() -> None:
-    """Before Transformers is loaded: leave out its extras, several processes, PyTorch's compiler and SymPy."""
+    """Before Transformers is loaded: leave out its extras, process groups, the compiler and SymPy."""
     import torch
     import torch.distributed
 
@@ -67,4 +70,4 @@ def only_for_traces() -> None:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     torch._dynamo = sys.modules["torch._dynamo"]
     import_module("torch._dynamo.config")  # checkpointing asks it something
-    mock.patch.object(torch.distributed, "is_available", lambda: False).start()
+    mock.patch.object(torch.distributed, "is_available", return_value=False).start()

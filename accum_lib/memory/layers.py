@@ -12,6 +12,7 @@ say the same. Where it does not, or layers differ, the whole model is traced.
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import groupby, pairwise
@@ -47,6 +48,7 @@ MIDDLE, KEPT = 2, 5  # the layer that is repeated, and how many are traced
 WORTH_IT = 8  # layers, from which this saves time
 TRIED_WITH = 2  # examples in the trace with one layer more
 OPTIMIZERS = ("sgd", "momentum", "adamw", "adafactor")  # whose update comes after all passes
+Kind = tuple[str, str]  # of device: its name, and the attention that is pinned there
 PLAIN = (int, float, str, bool, type(None), tuple, torch.dtype, FunctionType, type)
 
 
@@ -62,28 +64,32 @@ def trace(
     Raises:
         UntraceableError: as ``trace_update`` does.
     """
-    how = micro_batch_size, accumulation_steps, settings, device
-    if settings.set_to_none and settings.optimizer in OPTIMIZERS and workload.repeats:
-        try:
-            return _from_a_few(workload, *how)
-        except Exception:  # of any kind: if it is the model's own, the whole trace says so
-            pass
-    return trace_update(workload, *how)
+    usual = settings.set_to_none and settings.optimizer in OPTIMIZERS and type(device) in (CPU, CUDA)
+    if usual and workload.repeats:
+        with suppress(Exception):  # of any kind: if it is the model's own, the whole trace says so
+            return from_a_few(workload, micro_batch_size, accumulation_steps, settings, device)
+    return trace_update(workload, micro_batch_size, accumulation_steps, settings, device)
 
 
-def _from_a_few(workload: Workload, m: int, steps: int, settings: Settings, device: Device) -> Tape:
+def from_a_few(workload: Workload, m: int, steps: int, settings: Settings, device: Device) -> Tape:
+    """The same, or an error.
+
+    Raises:
+        NotAlikeError: this model needs a whole trace.
+    """
     stacks, depth = _stacks(workload)
+    kind = device.name, getattr(device, "backend", "")
     in_passes = replace(settings, optimizer="sgd", implementation="foreach")
     in_update = replace(settings, checkpointing=False, chunked=False, precision="fp32")
     plain = replace(in_passes, checkpointing=False, precision=settings.weights)
-    if not stacks or not _depth_is_all(workload, steps, plain, device.name):
+    if not stacks or not _depth_is_all(workload, steps, plain, kind):
         raise NotAlikeError
-    passes, ends = _grown(*_few(workload, KEPT, m, steps, in_passes, device.name), stacks, depth)
-    return _joined(passes, ends, *_update(workload, in_update, device.name, tuple(ends)))
+    passes, ends = _grown(*_few(workload, KEPT, m, steps, in_passes, kind), stacks, depth)
+    return _joined(passes, ends, *_update(workload, in_update, kind, tuple(ends)))
 
 
 @lru_cache(maxsize=64)
-def _depth_is_all(workload: Workload, steps: int, settings: Settings, device: str) -> bool:
+def _depth_is_all(workload: Workload, steps: int, settings: Settings, device: Kind) -> bool:
     """Whether a trace with one layer more is what the shorter one says."""
     stacks, _ = _stacks(workload)
     try:
@@ -149,10 +155,10 @@ def _evenly(config: dict[str, Any], depth: int) -> bool:
 
 @lru_cache(maxsize=8)
 def _few(
-    workload: Workload, kept: int, m: int, steps: int, settings: Settings, device: str
+    workload: Workload, kept: int, m: int, steps: int, settings: Settings, device: Kind
 ) -> tuple[Tape, dict[str, int]]:
     """All passes with ``kept`` layers, marked where each begins, and the storage of each gradient."""
-    model, loss_sum, follower = *_short(workload, kept, settings), StorageFollower(_device(device, settings))
+    model, loss_sum, follower = *_short(workload, kept, settings), StorageFollower(_device(*device))
     batches = [to_meta(workload.make_batch(m)) for _ in range(steps)]
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
     for name in _stacks(workload)[0]:
@@ -196,8 +202,8 @@ def _mark_layer(
         given.register_hook(lambda _: follower.mark(f"back\t{stack}\t{layer - 1}"))
 
 
-def _device(name: str, settings: Settings) -> Device:
-    return CPU() if name == "cpu" else CUDA(attention=settings.attention)
+def _device(name: str, attention: str) -> Device:
+    return CPU() if name == "cpu" else CUDA(attention)
 
 
 # --- The middle layer again and again
@@ -248,7 +254,9 @@ class _Repeated:
     def __init__(self, tape: Tape, stack: str, copies: int) -> None:
         self.tape, self.copies, self.parts = tape, copies, _parts(tape, stack)
         self.storage, self.sign = tape.storage.tolist(), tape.sign.tolist()
-        self.born: dict[int, tuple[int, tuple]] = {}  # a storage's layer, and its rank among what is born there
+        self.born: dict[
+            int, tuple[int, tuple]
+        ] = {}  # a storage's layer, and its rank among what is born there
         self.at: dict[tuple[int, tuple], int] = {}
         ranks: dict[tuple, int] = {}
         for part in self.parts:
@@ -275,7 +283,12 @@ class _Repeated:
         tape, done = self.tape, []
         for part in self.parts:
             if part.layer == layer:
-                done.append((part.place and part.place[:2], tape.operators[part.operators.start:part.operators.stop]))
+                done.append(
+                    (
+                        part.place and part.place[:2],
+                        tape.operators[part.operators.start : part.operators.stop],
+                    )
+                )
                 done.append(tape.flops[part.operators.start : part.operators.stop].tolist())
                 for event in part.events:
                     storage = self.storage[event]
@@ -410,14 +423,17 @@ def _same(one: Tape, other: Tape) -> bool:
 
 @lru_cache(maxsize=16)
 def _update(
-    workload: Workload, settings: Settings, device: str, trained: tuple[str, ...]
+    workload: Workload, settings: Settings, device: Kind, trained: tuple[str, ...]
 ) -> tuple[Tape, dict[str, int]]:
     """The optimizer's update of the whole model, and each gradient's storage."""
-    follower = StorageFollower(_device(device, settings))
+    follower = StorageFollower(_device(*device))
     with torch.device("meta"):
         model, _ = prepared(workload, settings)
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
-    optimizer, parameters = settings.make_optimizer(model.parameters(), fused=False), dict(model.named_parameters())
+    optimizer, parameters = (
+        settings.make_optimizer(model.parameters(), fused=False),
+        dict(model.named_parameters()),
+    )
     for name in trained:
         parameters[name].grad = torch.empty_like(parameters[name])
     follower.reside(gradients(model), GRADIENTS)
@@ -428,7 +444,10 @@ def _update(
 
 
 def _joined(passes: Tape, ends: dict[str, int], update: Tape, begins: dict[str, int]) -> Tape:
-    """One tape of both: parameters, inputs, what the passes make, the optimizer's state, what its update makes."""
+    """One tape of both: parameters, inputs, what the passes make, the optimizer's state, its update."""
+    left = np.bincount(passes.storage, passes.sign, minlength=len(passes.nbytes))
+    if set(np.flatnonzero(left)) != set(ends.values()):
+        raise NotAlikeError  # of some parameters of the layers' the gradients are not known by name
     before, after = min(begins.values()), max(begins.values()) + 1
     new = np.arange(len(update.nbytes))
     new[after:] += len(passes.nbytes) - (after - before)
@@ -451,7 +470,9 @@ def _joined(passes: Tape, ends: dict[str, int], update: Tape, begins: dict[str, 
         operators=passes.operators + update.operators,
         flops=np.concatenate([passes.flops, update.flops]),
         marks=(*passes.marks, *((n, e + len(passes.storage), o + ran) for n, e, o in update.marks)),
-        scratch=tuple((s + before, w) for s, w in passes.scratch) + tuple((int(new[s]), w) for s, w in update.scratch),
-        tried=tuple((s + before, w) for s, w in passes.tried) + tuple((int(new[s]), w) for s, w in update.tried),
+        scratch=tuple((s + before, w) for s, w in passes.scratch)
+        + tuple((int(new[s]), w) for s, w in update.scratch),
+        tried=tuple((s + before, w) for s, w in passes.tried)
+        + tuple((int(new[s]), w) for s, w in update.tried),
     )
     return replace(tape, category=categories(tape))
