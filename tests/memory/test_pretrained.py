@@ -124,6 +124,20 @@ def test_the_logits_are_named_where_they_are_the_peak() -> None:
     )
 
 
+def test_where_the_logits_are_the_peak_a_loss_in_chunks_is_tried_and_what_makes_most_room_is_named() -> None:
+    shape = {"vocab_size": 50_000, "num_hidden_layers": 1, "tie_word_embeddings": True}
+    found = plan(of_config(config("qwen2", **shape), None, 256), "4GB", 64)
+    without, chunked = (
+        max((o for o in found.options if o.chunked == c), key=lambda o: o.largest_micro_batch) for c in (0, 1)
+    )
+    assert chunked.largest_micro_batch > 2 * without.largest_micro_batch
+    most = f"loss in chunks, with up to {chunked.largest_micro_batch} examples at once (as asked "
+    assert most in found.verdict
+    few_words = plan(of_config(config("qwen2", num_hidden_layers=8), None, 64), "2GB", 2048)
+    assert "What makes most room: bf16, AdamW, checkpointing, with up to" in few_words.verdict
+    assert not any(option.chunked for option in few_words.options)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
