@@ -3,8 +3,9 @@
     python benchmarks/memory_prediction.py [--repeats 5]
 
 A plan is ``accum plan`` in a new process, imports included: wall-clock, processor time, most resident memory.
-The first of each kind is not counted: Python compiles what has been installed since, unless it may not. A trace
-from five layers is timed beside one of the whole model, in turns. Each first prediction is made from scratch (nothing is kept from the one before), on one thread; the table
+Before the first, one is run uncounted, so that what Python compiles of the packages is there.
+A trace from five layers is timed beside one of the whole model, in turns.
+Each first prediction is made from scratch (nothing is kept from the one before), on one thread; the table
 gives the median. Resident memory is this process's highest so far, with Python, PyTorch, Transformers loaded.
 """
 
