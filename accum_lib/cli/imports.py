@@ -4,7 +4,6 @@ For a process that does nothing else, since what has been left out stays so unti
 """
 
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -31,7 +30,7 @@ class Later(ModuleType):
         return self.__dict__[name] if name in self.__dict__ else getattr(sys.modules[self.__name__], name)
 
 
-def _as_it_is(function: Callable | None = None, *_: Any, **__: Any) -> Callable:
+def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:
     """A decorator that tells PyTorch's compiler to leave a function alone, where nothing is compiled."""
     return function if function is not None else lambda decorated: decorated
 

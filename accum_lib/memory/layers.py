@@ -45,9 +45,11 @@ from accum_lib.memory.tuning import prepared
 from accum_lib.memory.workloads import Workload
 
 MIDDLE, KEPT = 2, 5  # the layer that is repeated, and how many are traced
+OUTSIDE = -9  # the number of no layer, nor of a layer's neighbour
 WORTH_IT = 8  # layers, from which this saves time
 TRIED_WITH = 2  # examples in the trace with one layer more
 OPTIMIZERS = ("sgd", "momentum", "adamw", "adafactor")  # whose update comes after all passes
+Run = tuple[range, Callable[[int], int]]  # events, and what they make of a storage's number
 Kind = tuple[str, str]  # of device: its name, and the attention that is pinned there
 PLAIN = (int, float, str, bool, type(None), tuple, torch.dtype, FunctionType, type)
 
@@ -162,20 +164,20 @@ def _few(
     batches = [to_meta(workload.make_batch(m)) for _ in range(steps)]
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
     for name in _stacks(workload)[0]:
-        for i, layer in enumerate(model.get_submodule(name)):  # type: ignore[arg-type]
+        for i, layer in enumerate(model.get_submodule(name).children()):
             begins = partial(_mark_layer, follower, name, i)
             layer.register_forward_pre_hook(begins, with_kwargs=True)
     with everything_open(follower, settings, follower.device):
         run_passes(model, loss_sum, batches, settings, follower)
         tape = follower.tape()
-    ends = {n: follower.number(p.grad) for n, p in model.named_parameters() if p.grad is not None}
+    ends = {n: follower.number_of(p.grad) for n, p in model.named_parameters() if p.grad is not None}
     return tape, ends
 
 
 def _short(workload: Workload, kept: int, settings: Settings) -> tuple[nn.Module, Callable]:
     def blocks(model: nn.Module) -> list[nn.Module]:
         stacks = (model.get_submodule(name) for name in _stacks(workload)[0])
-        return [block for stack in stacks for block in stack]  # type: ignore[attr-defined]
+        return [block for stack in stacks for block in stack.children()]
 
     make = partial(copy.deepcopy, _shortened(workload, kept))
     with torch.device("meta"):
@@ -211,31 +213,29 @@ def _device(name: str, attention: str) -> Device:
 
 @dataclass(frozen=True)
 class _Part:
-    """Events and operators from one mark to the next; ``place`` is (pass, "in" or "back", layer) or None."""
+    """Events and operators from one mark to the next: in which pass, "in" or "back", and of which layer."""
 
     mark: str
-    place: tuple[int, str, int] | None
+    way: tuple[int, str]
+    layer: int  # OUTSIDE if of none
     events: range
     operators: range
 
-    @property
-    def layer(self) -> int:
-        return self.place[2] if self.place else -1
-
 
 def _parts(tape: Tape, stack: str) -> list[_Part]:
-    edges = [("", 0, 0), *tape.marks, ("", len(tape.storage), len(tape.operators))]
-    parts, number, place = [], 0, None
+    edges = [*tape.marks, ("", len(tape.storage), len(tape.operators))]
+    parts, number, way, layer = [], 0, "", OUTSIDE
     for (mark, event, operator), (_, next_event, next_operator) in pairwise(edges):
         what, *where = mark.split("\t")
         number += what == "forward"
         if what in ("forward", "passes done"):
-            place = None
+            layer = OUTSIDE
         elif what == "backward":
-            place = number, "back", KEPT - 1
+            way, layer = "back", KEPT - 1
         elif where and where[0] == stack:
-            place = number, what, int(where[1])
-        parts.append(_Part(mark, place, range(event, next_event), range(operator, next_operator)))
+            way, layer = what, int(where[1])
+        events, operators = range(event, next_event), range(operator, next_operator)
+        parts.append(_Part(mark, (number, way), layer, events, operators))
     return parts
 
 
@@ -254,16 +254,16 @@ class _Repeated:
     def __init__(self, tape: Tape, stack: str, copies: int) -> None:
         self.tape, self.copies, self.parts = tape, copies, _parts(tape, stack)
         self.storage, self.sign = tape.storage.tolist(), tape.sign.tolist()
-        self.born: dict[
-            int, tuple[int, tuple]
-        ] = {}  # a storage's layer, and its rank among what is born there
+        # A storage's layer, and its key: pass, way and rank among what is born there.
+        self.born: dict[int, tuple[int, tuple]] = {}
         self.at: dict[tuple[int, tuple], int] = {}
         ranks: dict[tuple, int] = {}
         for part in self.parts:
-            for event in part.events if part.place else ():
+            for event in part.events if part.layer != OUTSIDE else ():
                 if self.sign[event] > 0:
-                    rank = ranks[part.place] = ranks.get(part.place, -1) + 1
-                    key = part.layer, (*part.place[:2], rank)
+                    place = part.layer, part.way
+                    rank = ranks[place] = ranks.get(place, -1) + 1
+                    key = part.layer, (*part.way, rank)
                     self.born[self.storage[event]], self.at[key] = key, self.storage[event]
         self._check()
         self.own = [s for s, (layer, _) in self.born.items() if layer == MIDDLE]
@@ -274,63 +274,59 @@ class _Repeated:
             self.copy_of.append(dict(zip(self.own, range(first, first + len(self.own)), strict=True)))
 
     def _check(self) -> None:
-        for neighbour, beyond in ((MIDDLE - 1, -1), (MIDDLE + 1, 1)):
-            if self._does(MIDDLE, beyond) != self._does(neighbour, beyond) or not self._does(MIDDLE, 0):
-                raise NotAlikeError
+        middle = {beyond: self._does(MIDDLE, beyond) for beyond in (-1, 1)}
+        if not middle[1] or any(self._does(MIDDLE + to, to) != done for to, done in middle.items()):
+            raise NotAlikeError
 
     def _does(self, layer: int, beyond: int) -> list[Any]:
         """All that a layer does, except which of the storages it is that it ends of the layer beyond it."""
-        tape, done = self.tape, []
-        for part in self.parts:
-            if part.layer == layer:
-                done.append(
-                    (
-                        part.place and part.place[:2],
-                        tape.operators[part.operators.start : part.operators.stop],
-                    )
-                )
-                done.append(tape.flops[part.operators.start : part.operators.stop].tolist())
-                for event in part.events:
-                    storage = self.storage[event]
-                    home, key = self.born.get(storage, (None, storage))
-                    far = -9 if home is None or abs(home - layer) > 1 else home - layer
-                    key = storage if far == -9 else () if far == beyond else key
-                    what = tape.nbytes[storage], tape.category[storage]
-                    when = tape.operator[event] - part.operators.start
-                    done.append((self.sign[event], far, key, what, when))
+        tape = self.tape
+        done: list[Any] = []
+        for part in (p for p in self.parts if p.layer == layer):
+            ran = slice(part.operators.start, part.operators.stop)
+            done.append((part.way, tape.operators[ran], tape.flops[ran].tolist()))
+            for event in part.events:
+                storage, when = self.storage[event], tape.operator[event] - ran.start
+                home, key = self.born.get(storage, (OUTSIDE, ()))
+                if abs(home - layer) > 1:  # neither its own nor a neighbour's: the same one for all
+                    whose: tuple = OUTSIDE, storage
+                else:
+                    whose = home - layer, () if home - layer == beyond else key
+                done.append((self.sign[event], when, tape.nbytes[storage], tape.category[storage], whose))
         return done
 
     def _copy(self, number: int, storage: int) -> int:
         """Which storage it is that the copy of the middle layer means."""
-        home, key = self.born.get(storage, (-1, ()))
+        home, key = self.born.get(storage, (OUTSIDE, ()))
         number += home - MIDDLE
         if home not in (MIDDLE - 1, MIDDLE, MIDDLE + 1) or not 0 <= number < self.copies:
             return storage
         return self.copy_of[number][self.at[MIDDLE, key]]
 
-    def _times_through(self, part: _Part) -> Iterator[list[tuple[range, Callable[[int], int]]]]:
+    def _times_through(self, part: _Part) -> Iterator[list[Run]]:
         """Each time through the part's operators: its events, and which storages these mean."""
-        if part.layer == MIDDLE and part.place:
-            numbers = range(self.copies) if part.place[1] == "in" else reversed(range(self.copies))
-            yield from ([(part.events, partial(self._copy, number))] for number in numbers)
+        if part.layer == MIDDLE:
+            for number in range(self.copies) if part.way[1] == "in" else reversed(range(self.copies)):
+                yield [(part.events, partial(self._copy, number))]
         elif part.layer in (MIDDLE - 1, MIDDLE + 1):
             yield [(part.events, partial(_renamed, self.copy_of[0 if part.layer < MIDDLE else -1]))]
         else:
             yield list(self._outside(part.events))
 
-    def _outside(self, events: range) -> Iterator[tuple[range, Callable[[int], int]]]:
+    def _outside(self, events: range) -> Iterator[Run]:
         """What ends here of the middle layer ends once for each copy, in the order of its neighbours."""
         later_ends_first = False
         for ours, run in groupby(events, lambda event: self.storage[event] in self.copy_of[0]):
             same = list(run)
             for names in (self.copy_of[::-1] if later_ends_first else self.copy_of) if ours else [{}]:
                 yield range(same[0], same[-1] + 1), partial(_renamed, names)
-            later_ends_first = self.born.get(self.storage[same[-1]], (-1,))[0] == MIDDLE + 1
+            later_ends_first = self.born.get(self.storage[same[-1]], (OUTSIDE,))[0] == MIDDLE + 1
 
     def made(self) -> Tape:
         """The tape with all copies."""
         tape, when = self.tape, self.tape.operator.tolist()
-        storage, operator, source, ran, marks = [], [], [], [], []
+        storage, operator, source, ran = ([0][:0] for _ in range(4))
+        marks = []
         for part in self.parts:
             marks.append((part.mark, len(storage), len(ran)))
             for runs in self._times_through(part):
@@ -351,7 +347,7 @@ class _Repeated:
             operator=np.array(operator),
             operators=tuple(tape.operators[i] for i in ran),
             flops=tape.flops[ran],
-            marks=tuple(mark for mark in marks[1:]),
+            marks=tuple(marks),
             scratch=self._with_copies(tape.scratch),
             tried=self._with_copies(tape.tried),
         )
@@ -430,17 +426,17 @@ def _update(
     with torch.device("meta"):
         model, _ = prepared(workload, settings)
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
-    optimizer, parameters = (
-        settings.make_optimizer(model.parameters(), fused=False),
-        dict(model.named_parameters()),
-    )
-    for name in trained:
-        parameters[name].grad = torch.empty_like(parameters[name])
+    optimizer = settings.make_optimizer(model.parameters(), fused=False)
+    parameters = dict(model.named_parameters())
+    ends = {name: torch.empty_like(parameters[name]) for name in trained}
+    for name, gradient in ends.items():
+        parameters[name].grad = gradient
     follower.reside(gradients(model), GRADIENTS)
-    ends = {name: follower.number(parameters[name].grad) for name in trained}
+    begins = {name: follower.number_of(gradient) for name, gradient in ends.items()}
+    del ends, gradient  # or they would outlive the update
     with everything_open(follower, settings, follower.device):
         run_update(model, optimizer, settings, follower)
-        return follower.tape(), ends
+        return follower.tape(), begins
 
 
 def _joined(passes: Tape, ends: dict[str, int], update: Tape, begins: dict[str, int]) -> Tape:
@@ -459,6 +455,10 @@ def _joined(passes: Tape, ends: dict[str, int], update: Tape, begins: dict[str, 
         of_update = getattr(update, name)
         return np.concatenate([of_update[:before], getattr(passes, name), of_update[after:]])
 
+    def noted(name: str) -> tuple[tuple[int, Any], ...]:
+        of_passes = ((s + before, what) for s, what in getattr(passes, name))
+        return (*of_passes, *((int(new[s]), what) for s, what in getattr(update, name)))
+
     tape = replace(
         passes,
         nbytes=both("nbytes"),
@@ -470,9 +470,7 @@ def _joined(passes: Tape, ends: dict[str, int], update: Tape, begins: dict[str, 
         operators=passes.operators + update.operators,
         flops=np.concatenate([passes.flops, update.flops]),
         marks=(*passes.marks, *((n, e + len(passes.storage), o + ran) for n, e, o in update.marks)),
-        scratch=tuple((s + before, w) for s, w in passes.scratch)
-        + tuple((int(new[s]), w) for s, w in update.scratch),
-        tried=tuple((s + before, w) for s, w in passes.tried)
-        + tuple((int(new[s]), w) for s, w in update.tried),
+        scratch=noted("scratch"),
+        tried=noted("tried"),
     )
     return replace(tape, category=categories(tape))

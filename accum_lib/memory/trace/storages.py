@@ -118,12 +118,13 @@ class StorageFollower(TorchDispatchMode):
     def tag(self, tensors: Iterable[Tensor], category: str) -> None:
         """The storages of these tensors, which have been followed from their birth, are for this."""
         for tensor in tensors:
-            if (number := self.number(tensor)) is not None:
+            number = self._number.get(tensor.untyped_storage()._cdata)
+            if number is not None:
                 self._category[number] = category
 
-    def number(self, tensor: Tensor) -> int | None:
-        """Which storage it is that the tensor uses; None if it is not followed."""
-        return self._number.get(tensor.untyped_storage()._cdata)
+    def number_of(self, tensor: Tensor) -> int:
+        """Which storage it is that the tensor uses, which is followed."""
+        return self._number[tensor.untyped_storage()._cdata]
 
     def mark(self, name: str) -> None:
         """Here something begins."""
