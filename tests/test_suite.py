@@ -20,7 +20,7 @@ PAIRS = [
     (
         "cli/test_imports.py",
         "test_a_plan_from_a_process_of_its_own_is_the_same_and_loads_none_of_it",
-        "test_what_stands_for_a_module_knows_a_few_names_and_becomes_it_for_any_other",
+        "test_what_stands_for_a_module_knows_a_few_names_and_makes_way_for_any_other",
     ),
     (
         "training/saving/test_kills.py",

@@ -14,7 +14,7 @@ NOT_NEEDED = ("accelerate", "scipy")  # Transformers takes them for not installe
 
 
 class Later(ModuleType):
-    """Stands for a package and knows a few names; asked for any other it becomes the package itself."""
+    """Stands for a package and knows a few names; asked for any other it makes way for the package."""
 
     def __init__(self, name: str, **known: Any) -> None:
         super().__init__(name)
@@ -25,9 +25,12 @@ class Later(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        sys.modules.pop(self.__name__, None)
-        self.__dict__.update(vars(import_module(self.__name__)))
-        return self.__dict__[name] if name in self.__dict__ else getattr(sys.modules[self.__name__], name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+            package, _, own = self.__name__.rpartition(".")
+            if package:
+                vars(sys.modules[package]).pop(own, None)
+        return getattr(import_module(self.__name__), name)
 
 
 def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:

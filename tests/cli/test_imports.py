@@ -15,6 +15,9 @@ from accum_lib.__main__ import main
 main()
 heavy = ("sympy.core", "scipy", "accelerate", "torch._dynamo.convert_frame", "torch.distributed.tensor")
 print([name for name in heavy if sys.modules.get(name)], file=sys.stderr)
+import torch
+torch._dynamo.reset()  # whoever does need the compiler gets it
+print(torch._dynamo.config.__name__, "torch._dynamo.convert_frame" in sys.modules, file=sys.stderr)
 """
 PLAN = [
     "plan",
@@ -31,7 +34,7 @@ PLAN = [
 ]
 
 
-def test_what_stands_for_a_module_knows_a_few_names_and_becomes_it_for_any_other(monkeypatch) -> None:
+def test_what_stands_for_a_module_knows_a_few_names_and_makes_way_for_any_other(monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     later = Later("colorsys", ONE_THIRD="known")
     monkeypatch.setitem(sys.modules, "colorsys", later)
@@ -79,4 +82,4 @@ def test_a_plan_from_a_process_of_its_own_is_the_same_and_loads_none_of_it(capsy
     main(PLAN)
     done = subprocess.run([sys.executable, "-c", LOADED, *PLAN], check=False, capture_output=True, text=True)
     assert done.stdout == capsys.readouterr().out
-    assert done.stderr.splitlines()[-1] == "[]"
+    assert done.stderr.splitlines()[-2:] == ["[]", "torch._dynamo.config True"]
