@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _run(arguments)
     finally:
+        if arguments.own_process:
+            gc.freeze()  # nor at the end of the process
         gc.enable()
 
 
