@@ -29,6 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for command in (check, plan, train, predict, progress, classroom):
         command.add_to(commands)
     arguments = parser.parse_args(words)
+    arguments.own_process = words is None
     arguments.command = shlex.join(["accum", *(sys.argv[1:] if words is None else words)])
     try:
         status = arguments.run(arguments)

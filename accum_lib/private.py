@@ -29,7 +29,6 @@ MEMORY = (
     "torch.autograd:_enable_profiler_legacy",
     "torch.autograd:_disable_profiler_legacy",
     "torch._ops:OpOverload",
-    "torch._prims_common:is_non_overlapping_and_dense_or_false",
     "torch:_fused_sdp_choice",
     "torch.cpu:_is_avx512_bf16_supported",
 )

@@ -3,6 +3,8 @@
     python benchmarks/memory_prediction.py [--repeats 5]
 
 A plan is ``accum plan`` in a new process, imports included: wall-clock, processor time, most resident memory.
+Before the first, one is run uncounted, so that what Python compiles of the packages is there.
+A trace from five layers is timed beside one of the whole model, in turns.
 Each first prediction is made from scratch (nothing is kept from the one before), on one thread; the table
 gives the median. Resident memory is this process's highest so far, with Python, PyTorch, Transformers loaded.
 """
@@ -21,8 +23,11 @@ from pathlib import Path
 import torch
 
 from accum_lib.memory.cuda import CUDA
+from accum_lib.memory.layers import trace
 from accum_lib.memory.prediction import Prediction, predict
 from accum_lib.memory.settings import Settings
+from accum_lib.memory.splice import TRACED_STEPS
+from accum_lib.memory.trace.update import trace_update
 from accum_lib.memory.workloads import Workload, named
 
 MODELS = ("roberta-base", "roberta-large")
@@ -50,6 +55,24 @@ def further(prediction: Prediction) -> float:
     return (time.perf_counter() - started) / len(SIZES)
 
 
+def traces(repeats: int) -> None:
+    """A second M of a model whose layers are known to be alike, in float32, and its whole trace beside it."""
+    print("| trace, T = 128 | from five layers, ms | of the whole, ms | ratio |\n|---|---:|---:|---:|")
+    for name in MODELS:
+        workload, settings = named(name), Settings()
+        trace(workload, 2, TRACED_STEPS, settings, CUDA())
+        times: tuple[list[float], ...] = ([], [])
+        for size in range(3, 3 + repeats):
+            for of, run in zip(times, (trace, trace_update), strict=True):
+                started = time.perf_counter()
+                run(workload, size, TRACED_STEPS, settings, CUDA())
+                of.append(1e3 * (time.perf_counter() - started))
+        few, whole = (statistics.median(of) for of in times)
+        ratio = statistics.median(w / f for f, w in zip(*times, strict=True))
+        print(f"| {name} | {few:.0f} | {whole:.0f} | {ratio:.1f} |", flush=True)
+    print()
+
+
 def cold_plan(name: str, *more: str) -> tuple[float, float]:
     """Seconds of a new process on the clock, and of the processor."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -70,6 +93,7 @@ def cold_plans(repeats: int) -> None:
         for name, model, more in (
             ("roberta-large", "roberta-large", ("--gpu", "16GB")), ("7 B decoder, LoRA", str(file), lora)
         ):  # fmt: skip
+            cold_plan(model, *more)
             found = [cold_plan(model, *more) for _ in range(repeats)]
             wall, processor = (statistics.median(part) for part in zip(*found, strict=True))
             most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -88,6 +112,7 @@ def main() -> None:
     cold_plans(repeats)
     torch.set_num_threads(1)
     first(named("distilbert"), Settings())  # imports Transformers
+    traces(repeats)
     print("| model, T = 512 | precision | checkpointing | first, s | every further M, ms | resident GiB |")
     print("|---|---|---|---:|---:|---:|")
     for model in MODELS:

@@ -18,6 +18,11 @@ PAIRS = [
         "test_an_adapter_gets_the_case_and_its_answer_is_a_row",
     ),
     (
+        "cli/test_imports.py",
+        "test_a_plan_from_a_process_of_its_own_is_the_same_and_loads_none_of_it",
+        "test_what_stands_for_a_module_knows_a_few_names_and_makes_way_for_any_other",
+    ),
+    (
         "training/saving/test_kills.py",
         "test_fifty_kills_leave_no_trace",
         "test_kills_at_places_leave_no_trace",

@@ -5,6 +5,7 @@ import gc
 import os
 from typing import Any
 
+from accum_lib.cli.imports import only_for_traces
 from accum_lib.cli.loading import load_function, reported_if_it_exits
 
 DESCRIPTION = """\
@@ -50,10 +51,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _run(arguments)
     finally:
+        if arguments.own_process:
+            gc.freeze()  # nor at the end of the process
         gc.enable()
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.own_process and _is_described(arguments.model):
+        only_for_traces()
     from accum_lib.memory.plan_text import explain_plan
     from accum_lib.memory.planner import MARGIN, plan
 
@@ -68,11 +73,16 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if found.best else 1
 
 
+def _is_described(model: str) -> bool:
+    """Whether it is a model of Transformers, and no function of somebody's own."""
+    return ":" not in model or os.path.exists(model)
+
+
 def _workload(arguments: argparse.Namespace) -> Any:
     from accum_lib.memory.pretrained import described
     from accum_lib.memory.workloads import Workload
 
-    if ":" not in arguments.model or os.path.exists(arguments.model):
+    if _is_described(arguments.model):
         return described(arguments.model, arguments.head, arguments.tokens)
     make = load_function(arguments.model)
     try:

@@ -19,7 +19,7 @@ OWN_SEGMENT = 10 * MIB  # from this on a request gets a segment of its own size 
 OWN_ROUND = 2 * MIB  # ... rounded up to this (kRoundLarge)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Block:
     """Part of a segment. ``before`` and ``after`` are its neighbours there."""
 
@@ -66,7 +66,7 @@ class CachingAllocator:
         for neighbour in (block.before, block.after):
             if neighbour is not None and neighbour.free:
                 self._forget(neighbour)
-                block = _joined(*sorted((block, neighbour), key=lambda b: b.address))
+                block = _joined(neighbour, block) if neighbour is block.before else _joined(block, neighbour)
         self._remember(block)
 
     def reset_peaks(self) -> None:
@@ -75,7 +75,7 @@ class CachingAllocator:
 
     def _smallest_free(self, size: int) -> Block | None:
         pool = self._free[size <= SMALL]
-        at = bisect_left(pool, size, key=lambda entry: entry[0])
+        at = bisect_left(pool, (size,))
         return pool.pop(at)[2] if at < len(pool) else None
 
     def _new_segment(self, size: int) -> Block:
@@ -103,12 +103,11 @@ class CachingAllocator:
         self._remember(rest)
 
     def _remember(self, block: Block) -> None:
-        insort(self._free[block.small], (block.size, block.address, block), key=lambda entry: entry[:2])
+        insort(self._free[block.small], (block.size, block.address, block))  # no two have one address
 
     def _forget(self, block: Block) -> None:
         pool = self._free[block.small]
-        at = bisect_left(pool, (block.size, block.address), key=lambda entry: entry[:2])
-        pool.pop(at)
+        pool.pop(bisect_left(pool, (block.size, block.address)))
 
 
 def _joined(left: Block, right: Block) -> Block:
@@ -131,7 +130,8 @@ class Replay:
 def replay(prediction: Prediction, micro_batch_size: int, accumulation_steps: int = 1) -> Replay:
     """Put an update's requests through the allocator, after two updates that have warmed it up.
 
-    The first of them makes the optimizer's state, in pieces of what the activations have left.
+    The first of them makes the optimizer's state, in pieces of what the activations have left. If the second
+    takes nothing more from the card it leaves all as it was, so the third would be the same.
     """
     asked = prediction.requests(micro_batch_size, accumulation_steps)
     allocator = CachingAllocator()
@@ -139,19 +139,22 @@ def replay(prediction: Prediction, micro_batch_size: int, accumulation_steps: in
         allocator.allocate(size)
     for number in range(3):
         allocator.reset_peaks()
+        before = allocator.reserved
         _one_update(allocator, asked, first=number == 0)
+        if number and allocator.reserved == before:
+            break
     return Replay(allocator.most_allocated, allocator.most_reserved)
 
 
 def _one_update(allocator: CachingAllocator, asked: Requests, first: bool) -> None:
     blocks: dict[int, list[Block | None]] = {}  # a storage of the trace may stand for one in every pass
-    events = zip(asked.storage.tolist(), asked.sign.tolist(), strict=True)
+    nbytes, events = asked.nbytes.tolist(), zip(asked.storage.tolist(), asked.sign.tolist(), strict=True)
     for event, (number, sign) in enumerate(events):
         if first and event == asked.update_at:
             for size in asked.optimizer_bytes.tolist():
                 allocator.allocate(size)
         if sign > 0:
-            blocks.setdefault(number, []).append(allocator.allocate(int(asked.nbytes[number])))
+            blocks.setdefault(number, []).append(allocator.allocate(nbytes[number]))
         elif blocks.get(number):
             allocator.release(blocks[number].pop())
     for left in blocks.values():  # the losses of passes that the trace had not

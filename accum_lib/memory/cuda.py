@@ -6,7 +6,7 @@ GPU, cell by cell; the JSON beside it says on which one it has, and with what re
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -180,6 +180,7 @@ def _sum_over_rows(args: tuple, outputs: tuple) -> tuple[int, int | Scratch]:
     return 0, Scratch(rows, partial(sum_buffer_bytes, columns, accumulated))
 
 
+@cache
 def sum_buffer_bytes(columns: int, item_bytes: int, rows: float) -> int:
     """The buffer of a sum over the rows of a matrix, and its semaphores, as PyTorch's rule has it."""
     together = next(n for n in (4, 2, 1) if columns % n == 0)  # columns that a thread adds up

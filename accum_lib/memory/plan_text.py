@@ -79,16 +79,31 @@ def verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit:
     return sentences(why, _sharding(min(predictions, key=leanest), limit))
 
 
-def logits_at_the_peak(prediction: Prediction, logits: int) -> list[str]:
-    """A sentence if tensors as large as the logits are most of the peak: nothing else helps as much there."""
-    part = prediction.part_at_peak(logits, 2) if logits else 0.0
+def logits_at_the_peak(prediction: Prediction, logits: int, micro_batch_size: int) -> list[str]:
+    """A sentence if tensors as large as the logits are much of the peak."""
+    part = prediction.part_at_peak(logits, micro_batch_size, 2) if logits else 0.0
     if part < LOGITS_PART or prediction.settings.chunked:
         return []
     return [
         _(
-            "At the peak, {part:.0%} are the logits over the vocabulary and what is made of them: a loss in "
-            "chunks, or a fused one, helps most.",
+            "At the peak, {part:.0%} are the logits over the vocabulary and what is made of them, which a "
+            "loss in chunks, or a fused one, does without.",
             part=part,
+        )
+    ]
+
+
+def most_room(options: Sequence[Option]) -> list[str]:
+    """A sentence about the way with which most examples fit at once, if as asked it takes accumulation."""
+    asked, best = options[0], max(options, key=lambda o: o.largest_micro_batch)
+    if asked.accumulation_steps < 2 or best.largest_micro_batch <= asked.largest_micro_batch:
+        return []
+    return [
+        _(
+            "What makes most room: {way}, with up to {most} examples at once (as asked {asked}).",
+            way=describe(best),
+            most=best.largest_micro_batch,
+            asked=asked.largest_micro_batch,
         )
     ]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from accum_lib.memory.caching_allocator import replay
 from accum_lib.memory.cards import LAUNCH_SECONDS, UTILISATION, Card, find_card
-from accum_lib.memory.plan_text import logits_at_the_peak, rank, reason, verdict
+from accum_lib.memory.plan_text import logits_at_the_peak, most_room, rank, reason, verdict
 from accum_lib.memory.prediction import LARGEST_M, Prediction, last_that, predict
 from accum_lib.memory.records import Option, Plan
 from accum_lib.memory.settings import Settings
@@ -62,12 +62,14 @@ def plan(
     predictions: list[Prediction] = []
     options: list[Option] = []
     refused: list[ValueError] = []
+    of: dict[Option, Prediction] = {}
 
     def add(way: Settings) -> None:
         """Each way stands alone: one that cannot be predicted is a row with its reason."""
         try:
             found = predict(workload, way, card.device, card.hopper)
             options.append(option(found, card, limit, effective_batch_size))
+            of[options[-1]] = found
             predictions.append(found)
         except (UntraceableError, TraceMismatchError) as error:
             refused.append(error)
@@ -77,6 +79,10 @@ def plan(
         add(way)
     if not predictions:
         raise refused[0]
+    best = min(of, key=rank)
+    logits = logits_at_the_peak(of[best], workload.logits, best.micro_batch_size or 2)
+    if logits and best.fits and workload.chunked:
+        add(replace(of[best].settings, chunked=True))
     for leaner in _leaner(predictions[-1].settings, workload):
         if any(o.fits for o in options):
             break
@@ -89,9 +95,7 @@ def plan(
         margin=margin,
         limit_bytes=limit,
         options=tuple(sorted(options, key=rank)),
-        verdict=sentences(
-            verdict(options, predictions, limit), *logits_at_the_peak(predictions[0], workload.logits)
-        ),
+        verdict=sentences(verdict(options, predictions, limit), *most_room(options), *logits),
     )
 
 
@@ -175,9 +179,10 @@ def largest_micro_batch(
     most = prediction.largest_micro_batch(limit_bytes, accumulation_steps)
     if most == 0 or fits(most):
         return most
-    if not fits(2):  # M = 1 needs a trace of its own, so it is asked last
-        return 1 if fits(1) else 0
-    return last_that(fits, 2, most)
+    found = last_that(fits, 2, most)
+    if found > 2 or fits(2):
+        return found
+    return 1 if fits(1) else 0  # it needs a trace of its own, so it is asked last
 
 
 def reserved_bytes(prediction: Prediction, micro_batch_size: int, accumulation_steps: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from accum_lib.memory.cpu import CPU
 from accum_lib.memory.cuda import CUDA
+from accum_lib.memory.layers import trace
 from accum_lib.memory.lines import Lines, envelope, through
 from accum_lib.memory.records import CATEGORIES, Peaks, Timeline
 from accum_lib.memory.settings import Settings
@@ -15,7 +16,6 @@ from accum_lib.memory.splice import TRACED_STEPS, Splice, second_pass, splice
 from accum_lib.memory.trace import UntraceableError
 from accum_lib.memory.trace.device import Device
 from accum_lib.memory.trace.storages import Tape
-from accum_lib.memory.trace.update import trace_update
 from accum_lib.memory.workloads import Workload
 from accum_lib.words import first_line
 
@@ -65,7 +65,7 @@ def _traced_once(workload: Workload, settings: Settings, device: str, hopper: bo
 def _trace(workload: Workload, micro_batch_size: int, settings: Settings, device: Device) -> Tape:
     """A trace, and in one sentence what the model or PyTorch says against it."""
     try:
-        return trace_update(workload, micro_batch_size, TRACED_STEPS, settings, device)
+        return trace(workload, micro_batch_size, TRACED_STEPS, settings, device)
     except UntraceableError:
         raise
     except Exception as error:  # whatever a model raises
@@ -78,7 +78,7 @@ def _trace(workload: Workload, micro_batch_size: int, settings: Settings, device
 def _own(workload: Workload, settings: Settings, device: Device, micro_batch_size: int) -> Lines:
     """From a trace of this very M; what is raised at M = 1, ``Prediction`` puts into words."""
     if micro_batch_size == 1:
-        tape = trace_update(workload, 1, TRACED_STEPS, settings, device)
+        tape = trace(workload, 1, TRACED_STEPS, settings, device)
     else:
         tape = _trace(workload, micro_batch_size, settings, device)
     return Lines(tape, tape.nbytes.astype(float), np.zeros(len(tape.nbytes)))

@@ -82,6 +82,7 @@ def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str
         make_model=partial(_made, copy.deepcopy(config), head),
         make_batch=partial(_batch, head, tokens, text.vocab_size),
         loss_sum=own_loss,
+        repeats=True,
         chunked=chunked_loss if head == "causal" and not _scales_logits(text) else None,
         logits=0 if head == "classification" else tokens * text.vocab_size,
     )

@@ -31,6 +31,11 @@ class LoRA(nn.Module):
         nn.init.zeros_(self.up.weight)
         self.scale = 2.0  # the paper's alpha / rank; twice the rank is usual
 
+    @property
+    def weight(self) -> Tensor:
+        """The layer's own: T5 asks for its type."""
+        return self.layer.weight  # type: ignore[return-value]
+
     def forward(self, features: Tensor) -> Tensor:
         """(..., inputs) to (..., outputs)."""
         return self.layer(features) + self.up(self.down(features)) * self.scale

@@ -31,6 +31,7 @@ class Workload:
         blocks: ``blocks(model)``, the parts that activation checkpointing recomputes one by one.
         known: tests have seen that its sizes are straight lines in M, so that two traces suffice.
         chunked: the same loss, from some tokens' logits at a time; None if there is no such thing.
+        repeats: its layers run one after the other, as those of Transformers' models do.
         logits: of one example, tokens times vocabulary; 0 if that is not known.
     """
 
@@ -41,6 +42,7 @@ class Workload:
     blocks: Callable[[nn.Module], list[nn.Module]] | None = None
     known: bool = False
     chunked: LossSum | None = None
+    repeats: bool = False
     logits: int = 0
 
     def can_checkpoint(self) -> bool:
@@ -208,6 +210,7 @@ def named(
         make_batch=partial(token_batch, head, tokens, vocabulary, padded),
         loss_sum=own_loss,
         known=True,
+        repeats=True,
     )
 
 

@@ -6,6 +6,7 @@ import random
 import pytest
 from memory_cases import workload
 
+from accum_lib.memory import caching_allocator
 from accum_lib.memory.caching_allocator import MIB, Block, CachingAllocator, replay
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
@@ -93,3 +94,26 @@ def test_a_large_models_remainders_are_a_few_percent() -> None:
     for m in (4, 16):
         extra = replay(prediction, m, 2).allocated_bytes / prediction.peak_bytes(m, 2) - 1
         assert 0.001 < extra < 0.05
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_replay_that_ends_early_says_what_one_of_six_updates_says(optimizer, monkeypatch) -> None:
+    prediction = predict(workload("RoBERTa"), Settings(optimizer=optimizer))
+    ran, one_update = [], caching_allocator._one_update
+
+    def counted(allocator, asked, first):
+        ran.append(first)
+        one_update(allocator, asked, first)
+
+    monkeypatch.setattr(caching_allocator, "_one_update", counted)
+    found = replay(prediction, 8, 2)
+    assert len(ran) == {"sgd": 2, "adamw": 3}[optimizer]
+    asked, allocator = prediction.requests(8, 2), CachingAllocator()
+    for size in [*asked.resident_bytes.tolist(), *prediction.device.workspaces]:
+        allocator.allocate(size)
+    for number in range(6):
+        allocator.reset_peaks()
+        one_update(allocator, asked, number == 0)
+    assert (found.allocated_bytes, found.reserved_bytes) == (
+        allocator.most_allocated, allocator.most_reserved,
+    )  # fmt: skip

@@ -122,6 +122,10 @@ class StorageFollower(TorchDispatchMode):
             if number is not None:
                 self._category[number] = category
 
+    def number_of(self, tensor: Tensor) -> int:
+        """Which storage it is that the tensor uses, which is followed."""
+        return self._number[tensor.untyped_storage()._cdata]
+
     def mark(self, name: str) -> None:
         """Here something begins."""
         self._marks.append((name, len(self._events), len(self._operators)))
@@ -279,7 +283,17 @@ def _adds_up_gradients(args: tuple) -> bool:
     if not isinstance(second, Tensor) or first.shape != second.shape or first.dtype != second.dtype:
         return False
     alone = _owners(first) <= _owners_of_one_held_alone()
-    return alone and torch._prims_common.is_non_overlapping_and_dense_or_false(first)
+    return alone and _is_dense(first)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether it fills its memory without gaps, in some order of its dimensions (c10/core/Contiguity.h)."""
+    expected = 1
+    for stride, size in sorted((s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def _owners(tensor: Tensor) -> int:

@@ -78,21 +78,35 @@ def trace_update(
     batches = [to_meta(workload.make_batch(micro_batch_size)) for _ in range(accumulation_steps)]
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
     follower.reside(state_of(optimizer), STATE)
-    follower.reside((t for t in tree_leaves(batches) if isinstance(t, Tensor)), INPUTS)
     if not settings.set_to_none:
         _keep_gradients(model, follower)
-    loss_sum = in_precision(loss_sum, settings.dtype, autocast.CARRIER)
-    with _everything_open(follower, settings, device):
-        watched, ranks = _watched(loss_sum, follower), _EndOfPasses(follower)
-        accumulate(model, batches, watched, lambda batch: 1.0, ranks=ranks)
-        follower.tag([*gradients(model), *getattr(optimizer, "buffers", {}).values()], GRADIENTS)
-        follower.any_number_will_do = True
-        _make_state(optimizer, follower, settings, device)
-        follower.mark("update")
-        apply_update(model, optimizer)
-        follower.mark("end")
+    with everything_open(follower, settings, device):
+        run_passes(model, loss_sum, batches, settings, follower)
+        follower.tag(getattr(optimizer, "buffers", {}).values(), GRADIENTS)
+        run_update(model, optimizer, settings, follower)
         tape = follower.tape()
     return replace(tape, category=categories(tape))
+
+
+def run_passes(
+    model: nn.Module, loss_sum: Callable, batches: list[Any], settings: Settings, follower: StorageFollower
+) -> None:
+    """Every micro-batch, forward and backward, up to the window's gradient."""
+    follower.reside((t for t in tree_leaves(batches) if isinstance(t, Tensor)), INPUTS)
+    watched = _watched(in_precision(loss_sum, settings.dtype, autocast.CARRIER), follower)
+    accumulate(model, batches, watched, lambda batch: 1.0, ranks=_EndOfPasses(follower))
+    follower.tag(gradients(model), GRADIENTS)
+
+
+def run_update(
+    model: nn.Module, optimizer: torch.optim.Optimizer, settings: Settings, follower: StorageFollower
+) -> None:
+    """The optimizer's part, in the middle of training."""
+    follower.any_number_will_do = True
+    _make_state(optimizer, follower, settings, follower.device)
+    follower.mark("update")
+    apply_update(model, optimizer)
+    follower.mark("end")
 
 
 def to_meta(batch: Any) -> Any:
@@ -114,7 +128,7 @@ def gradients(model: nn.Module) -> list[Tensor]:
 
 
 @contextmanager
-def _everything_open(follower: StorageFollower, settings: Settings, device: Device) -> Iterator[None]:
+def everything_open(follower: StorageFollower, settings: Settings, device: Device) -> Iterator[None]:
     functions = device.kernels()
     with ExitStack() as stack:
         if settings.dtype is not None:
