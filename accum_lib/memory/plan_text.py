@@ -75,7 +75,7 @@ def verdict(options: Sequence[Option], predictions: Sequence[Prediction], limit:
     if others:
         best = min(others, key=rank)
         m, k = best.micro_batch_size, best.accumulation_steps
-        return _("{why} What helps: {way} (M = {m}, K = {k}).", why=why, way=describe(best), m=m, k=k)
+        return _("{why} It fits with {way} (M = {m}, K = {k}).", why=why, way=describe(best), m=m, k=k)
     return sentences(why, _sharding(min(predictions, key=leanest), limit))
 
 

@@ -25,8 +25,8 @@
 #
 # > `(s₁ + … + s_K) / (n₁ + … + n_K)`,
 #
-# and so is its gradient, since a gradient of a sum is the sum of the gradients. Three lines do it right. Three
-# others are found in more programs:
+# and so is its gradient, since a gradient of a sum is the sum of the gradients. The loop of notebook 00 computes
+# it. Many programs compute another mean:
 #
 # > `(s₁/n₁ + … + s_K/n_K) / K`, a **mean of means**.
 #

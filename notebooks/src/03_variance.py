@@ -164,8 +164,10 @@ races_explorer(races).show()
 # > *The noise scale predicts the largest useful batch size; it grows as the loss falls.*
 #
 # - **Seen.** Larger batches need fewer updates, with less and less to gain, and more examples. Examples against `B`
-#   follow their curve `E = E_min + S_min·B` closely. Beyond `E_min/S_min`, the critical batch size, more accumulation
-#   mostly costs examples. The lower the target (below 1.0), the larger are both this and the noise scale.
+#   follow their curve `E = E_min + S_min·B` closely: `E_min` examples are the least that reach the target, `S_min`
+#   updates as well. Beyond `E_min/S_min`, the critical batch size, more accumulation mostly costs examples. By the
+#   same curve, doubling `B` saves nearly half of the updates far below it, a quarter at it, and almost none far
+#   above. The lower the target (below 1.0), the larger are both this and the noise scale.
 # - **Not as claimed.** The noise scale is roughly ten times the critical batch size here (the words below the picture
 #   say both). As a ruler for the order of magnitude it is of use, as a setting it is not.
 #   Their evidence spans six orders of magnitude, where a factor of ten is small; and a learning rate tried in

@@ -184,14 +184,15 @@ for a in alternatives(roberta_base(512), micro_batch_size=8, accumulation_steps=
 
 # %% [markdown]
 # - **Checkpointing** recomputes each layer in the backward pass: a third more arithmetic, the same gradient, to
-#   the last bit, and far smaller teeth. It combines with accumulation.
+#   the last bit, and far smaller teeth. It combines with accumulation. The floor stays: where that does not fit,
+#   neither of them helps.
 # - A **bfloat16 buffer** halves the gradients so far, and rounds each sum to 8 bits.
 # - **AdamA** folds every micro-batch into the moments at once. The first moment is exact. The second gets the sum
 #   of squares in place of the square of the sum, so the steps are not those of a big batch.
 # - The **optimizer in backward** moves each parameter as soon as its gradient is there. With `K = 1` that is
 #   exact; with `K = 4` it makes four updates, so it *excludes* accumulation.
 #
-# None of the last three can clip by the norm of the whole gradient: it never exists in one place.
+# The last two cannot clip by the norm of the whole gradient: it never exists in one place.
 #
 # **The lens has limits, too.** A model that branches on computed values, or a loss that compares all examples of
 # a batch (its bytes grow as `M²`), is refused with an error that names the operator and its line, never

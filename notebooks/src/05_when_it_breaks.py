@@ -85,8 +85,10 @@ matrix.show()
 # %% [markdown]
 # **What you saw**
 #
-# - A wrong loop still goes downhill. Its loss curve stands out only if it uses a fraction of the data, or schedules
-#   far too fast. Everything subtler is inside the noise between seeds, where it is not noticed.
+# - A wrong loop still goes downhill. Its loss curve stands out only if it uses a fraction of the data, makes far
+#   smaller steps or far more of them, or schedules far too fast. Everything subtler is inside the noise between
+#   seeds, where it is not noticed: a trailing window of r micro-batches that is divided by `K` shows once per
+#   epoch, as a gradient norm r/K as large.
 # - Adam divides by the gradient's own size: a gradient five times too short moves the weights almost as before.
 #   Choose *weights, Adam* and *weights, SGD*, and compare *divided twice*.
 # - Comparing weights with a right run finds most faults, but one needs a right run. And it can't see what touches

@@ -118,12 +118,14 @@ print(
     end="",
 )
 print(
-    f"a pass {workload.pass_seconds * 1e3:.1f} ms, hidden {workload.hidden:.0%} of it"
+    f"a pass {workload.pass_seconds * 1e3:.1f} ms; {workload.hidden:.0%} of it hides averaging"
 )
 
 # %% [markdown]
 # Is the model any good? Linux can slow a network of its own down, where the system permits it. Then the same
-# updates are **measured** at 400 Mbit/s, and stand beside what was **predicted** from the fast network.
+# updates are **measured** at 400 Mbit/s, beside what was **predicted** from the fast network. It is right about
+# which way is faster. A single time can be off by a third: the processes share the cores with the network, and with
+# all else that runs.
 
 # %%
 from accum_lib.lessons.distributed import Network, NotPermittedError, measure_slowed

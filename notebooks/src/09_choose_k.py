@@ -33,7 +33,8 @@ questions.larger_card().show()
 #    progress takes `1 + B_noise/B` times the least possible number of updates, and `1 + B/B_noise` times the least
 #    number of examples (McCandlish et al. 2018). A pilot run measures it in passing.
 # 3. **What an update takes in time.** `t(M, K) = K·(a + b·M) + c`: each pass costs `a` and another `b` for each
-#    example, and `c` occurs once: the optimizer. Only a measurement on the very card can tell.
+#    example, and `c` occurs once: the optimizer. While `a` is small beside `b·M`, a smaller `M` at the same `B` takes
+#    no longer; below that, each halving does. Only a measurement on the very card can tell where.
 #
 # The next cell measures 2 and 3 **on this machine**, for three small models: pilot runs of 90 updates, and real
 # updates with eight `(M, K)`, warmed up and taking turns. Times differ from machine to machine, and from run to run.
@@ -243,7 +244,7 @@ check_fastest_steps(steps)
 #
 # <details><summary>3. When can accumulation not help at all?</summary>
 #
-# When the optimizer's own moment is the fullest: then even M = 1 does not fit.
+# When the floor alone (weights, gradients, the optimizer's state) exceeds the card: then even M = 1 does not fit.
 #
 # </details>
 

@@ -199,7 +199,7 @@ def test_it_says_when_accumulation_is_not_needed_helps_or_cannot_help(small) -> 
     assert found.peak_bytes(40, 1) > floor
     below = plan(small, card_with(0.9 * floor), 64)
     assert below.verdict.startswith("Accumulation cannot help fp32, AdamW")
-    assert "What helps:" in below.verdict
+    assert "It fits with" in below.verdict
     assert "cannot help" in next(o for o in below.options if "however small M is" in o.reason).reason
     none = plan(small, card_with(0.9 * predict(small, LEANEST, CUDA(hopper=False)).floor_bytes(2)), 64)
     assert none.best is None
