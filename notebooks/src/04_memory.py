@@ -75,7 +75,8 @@ explorer.show()
 # - AdamW works on all parameters at once and needs one temporary of their size. That is the **floor**: where it
 #   is the fullest moment, a smaller `M` saves nothing.
 # - The floor by hand: 4 bytes each for weight, gradient, two moments and the temporary are 20 bytes for each of
-#   124,647,170 weights, so 2.32 GiB. The lens says 2.34: the rest is cuBLAS's workspace of 17 MiB.
+#   124,647,170 weights, so 2.32 GiB. The lens says 2.34: the rest is cuBLAS's workspace of 17 MiB. Only two things
+#   lower it: fewer bytes for a weight (a leaner optimizer), or fewer trained weights: a frozen one costs its 4 bytes.
 
 # %% [markdown]
 # ## 3. The claim, clause by clause

@@ -100,13 +100,13 @@ explorer.show()
 # %% [markdown]
 # ## 4. A slower network
 #
-# Two processes on one machine talk fast. For another network there is a **model**: a pass takes `c` seconds, what
-# occurs once in an update `u`, an averaging adds `a`:
+# Two processes on one machine talk fast. For another network there is a **model**: a pass takes `p` seconds, what
+# occurs once in an update `u`, an averaging adds `s`:
 #
-# `t(K) = K·c + a + u` in the last pass, `t(K) = K·(c + a) + u` in every pass.
+# `t(K) = K·p + s + u` in the last pass, `t(K) = K·(p + s) + u` in every pass.
 #
-# All three are fitted to the times above. For another network `a` is computed from its latency and
-# bandwidth and the steps of a ring all-reduce.
+# All three are fitted to the times above. For another network `s` is what a ring all-reduce takes by its latency and
+# bandwidth, less what hides behind a part of the pass.
 
 # %%
 from accum_lib.lessons.distributed import fit, network_from
@@ -144,7 +144,8 @@ except NotPermittedError as error:
 # ## 5. Many nodes: a prediction
 #
 # No cluster is here, so everything in this picture is **computed from assumptions**: ring all-reduce, 20 µs of
-# latency, `M` = 32 and the time of a pass that you choose, gradients in float32.
+# latency, `M` = 32 and the time of a pass that you choose, gradients in float32. With overlap, sending hides behind
+# the backward pass, two thirds of a pass.
 
 # %%
 from accum_lib.lessons.distributed import forecast_explorer

@@ -116,7 +116,7 @@ print("\n".join(found.reasons))
 # %% [markdown]
 # ## 5. Does the advice hold?
 #
-# Now it is put to the test: the advised `K` against a quarter of it and four times it, on the digits (five seeds, each
+# Now it is put to the test: the advised `K` (as a power of two) against a quarter of it and four times it, on the digits (five seeds, each
 # batch size at the best of four learning rates) and on tiny RoBERTa (three seeds, one learning rate that grows with the
 # square root of `B`). Only `B` counts for learning (notebook 02), so `M` is held to 8 and 16 here, to leave a `K` to
 # test. It takes about 20 seconds; the kernel's ■ stops it, and the cell goes on from there when it is run again.
@@ -223,7 +223,8 @@ check_fastest_steps(steps)
 #
 # 1. **`M`**: the largest that fits, with a margin ([04](04_memory.ipynb)).
 # 2. **`B`**: that of a recipe that works for your model; or the noise scale, and then the smaller half of its interval.
-# 3. **`K = ⌈B/M⌉`**. If that is 1, you need no accumulation.
+# 3. **`K = ⌈B/M⌉`**. If that is 1, you need no accumulation. The last micro-batch of a window is smaller where `M` does
+#    not divide `B`.
 # 4. **Learning rate**: as it was if `B` is as it was; if not, [03, section 6](03_variance.ipynb).
 # 5. **Check the loop** before the long run: `python -m accum_lib check your_module:train` ([02](02_equivalence.ipynb)).
 

@@ -13,8 +13,7 @@
 # [04 Memory](04_memory.ipynb).
 
 # %% [markdown]
-# > **Lin's run, at last.** Lin fine-tunes RoBERTa-base on texts of 512 tokens, with hidden tokens to guess. The recipe says
-# > `B` = 256. One pass of 256 would take 79.5 GiB; her card has 8. A colleague lends her a script "with gradient
+# > **Lin's run, at last.** Lin fine-tunes RoBERTa-base to classify texts of 512 tokens. The recipe says `B` = 256. One pass of 256 would take 79.5 GiB; her card has 8. A colleague lends her a script "with gradient
 # > accumulation". It runs, and the loss goes down.
 
 # %% [markdown]
@@ -88,7 +87,7 @@ check_script(train)
 # ## 2. Plan
 #
 # **The card.** An RTX 4060 has 8 GB, of which the planner leaves a tenth free. Which `M` and `K` reach `B` = 256 for
-# RoBERTa-base with 512 tokens and AdamW in float32, in as few passes as possible? Use what you like: the planner of
+# RoBERTa-base that classifies 512 tokens, with AdamW in float32, in as few passes as possible? Use what you like: the planner of
 # [04](04_memory.ipynb), `accum plan` on the command line, or a guess that the check corrects.
 
 
@@ -126,8 +125,8 @@ check_epochs(epochs)
 # %% [markdown]
 # ## 3. Run
 #
-# The card is not here, so the model is a RoBERTa of two layers with untrained weights, and `B` = 32: 90 docstrings, `M` = 4,
-# `K` = 8, six epochs of three windows, of which the last is short. Black: one big batch for each update, so nothing is
+# The card is not here, so the model is a RoBERTa of two layers with untrained weights, which guesses hidden tokens in 90
+# docstrings, and `B` = 32: `M` = 4, `K` = 8, six epochs of three windows, of which the last is short. Black: one big batch for each update, so nothing is
 # accumulated. Dashed: the script, as it was found, and as it is in your cell of section 1. About ten seconds.
 
 # %%
