@@ -18,6 +18,9 @@ from torch.optim import Adam, AdamW, Optimizer
 from accum_lib._guards import Owned, check_norm
 
 
+NARROW = (torch.float16, torch.bfloat16)
+
+
 def start_copy(losses: list[Tensor]) -> Callable[[], list[float]]:
     """Start copying the losses to the host; the function that is returned waits for the copy.
 
@@ -46,7 +49,10 @@ class GradientNorm:
 
     def __init__(self, owned: Owned) -> None:
         self._gradients = _numbers(owned.everything())
-        self.tensor = nn.utils.get_total_norm(self._gradients)
+        # In 16 bits a norm overflows at 65,504, or has two digits: the squares are added up in 32.
+        self.tensor = nn.utils.get_total_norm(
+            [torch.linalg.vector_norm(g, dtype=torch.float32) if g.dtype in NARROW else g for g in self._gradients]
+        )
         self.clip_by = self.tensor
 
     @cached_property
@@ -70,17 +76,33 @@ def _numbers(parameters: Iterable[Tensor]) -> list[Tensor]:
     return gradients
 
 
-def unscale(scaler: torch.amp.GradScaler, owned: Owned) -> None:
-    """Divide all gradients by the scale; an infinity in one of them makes every optimizer skip."""
+def unscale(scaler: torch.amp.GradScaler | None, owned: Owned) -> torch.amp.GradScaler | None:
+    """Divide all gradients by the scale; an infinity in one of them makes every optimizer skip.
+
+    Returns:
+        The scaler, or None if it is not enabled: then it neither scales nor skips anything.
+
+    Raises:
+        ValueError: it has not scaled these gradients, has unscaled them before, or they are in float16.
+    """
+    if scaler is None or not scaler.is_enabled():
+        return None
     if len(owned.moved) > 1 or owned.others:
         largest = nn.utils.get_total_norm(_numbers(owned.everything()), norm_type=math.inf)
         for parameters in filter(None, owned.moved.values()):
             first = _numbers(parameters[:1])[0]
             first.add_((largest * 0).to(first.device))  # 0, or NaN; on the device, so nobody waits
-        for gradient in _numbers(owned.others):
-            gradient.div_(scaler.scale(torch.ones((), device=gradient.device)))
-    for optimizer in owned.moved:
-        scaler.unscale_(optimizer)
+    try:
+        for optimizer in owned.moved:
+            scaler.unscale_(optimizer)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"the GradScaler cannot unscale these gradients ({str(error).split('. ')[0].rstrip('.')}): give it to accumulate "
+            "as well, call unscale_ nowhere else, and keep the parameters in float32"
+        ) from error
+    for gradient in _numbers(owned.others):
+        gradient.div_(scaler.scale(torch.ones((), device=gradient.device)))
+    return scaler
 
 
 def step(owned: Owned, scaler: torch.amp.GradScaler | None) -> bool:
