@@ -7,7 +7,7 @@ GPU has finished everything launched so far, and then the GPU idles until the ho
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from accum_lib._guards import Owned, check_norm
-
 
 NARROW = (torch.float16, torch.bfloat16)
 
@@ -50,9 +49,8 @@ class GradientNorm:
     def __init__(self, owned: Owned) -> None:
         self._gradients = _numbers(owned.everything())
         # In 16 bits a norm overflows at 65,504, or has two digits: the squares are added up in 32.
-        self.tensor = nn.utils.get_total_norm(
-            [torch.linalg.vector_norm(g, dtype=torch.float32) if g.dtype in NARROW else g for g in self._gradients]
-        )
+        norm = partial(torch.linalg.vector_norm, dtype=torch.float32)
+        self.tensor = nn.utils.get_total_norm([norm(g) if g.dtype in NARROW else g for g in self._gradients])
         self.clip_by = self.tensor
 
     @cached_property
@@ -96,9 +94,10 @@ def unscale(scaler: torch.amp.GradScaler | None, owned: Owned) -> torch.amp.Grad
         for optimizer in owned.moved:
             scaler.unscale_(optimizer)
     except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).split(". ")[0].rstrip(".")
         raise ValueError(
-            f"the GradScaler cannot unscale these gradients ({str(error).split('. ')[0].rstrip('.')}): give it to accumulate "
-            "as well, call unscale_ nowhere else, and keep the parameters in float32"
+            f"the GradScaler cannot unscale these gradients ({reason}): give it to accumulate as well, "
+            "call unscale_ nowhere else, and keep the parameters in float32"
         ) from error
     for gradient in _numbers(owned.others):
         gradient.div_(scaler.scale(torch.ones((), device=gradient.device)))

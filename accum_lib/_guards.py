@@ -293,7 +293,7 @@ def check_schedulers(schedulers: Any, optimizers: Any, loss: float | None) -> Ca
 def _advance(scheduler: Any, moved: list[Any], loss: float | None) -> Callable[[], None]:
     name, needed = type(scheduler).__name__, _needed(scheduler)
     if isinstance(scheduler, type) or not hasattr(scheduler, "step"):
-        raise TypeError(f"scheduler: one that is made for the optimizer, or a list of them; got {scheduler!r}")
+        raise TypeError(f"scheduler: one made for the optimizer, or a list of them; got {scheduler!r}")
     # The groups, since an optimizer that wraps another one shares them.
     groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", None)
     if groups is not None and all(groups is not each for each in moved):

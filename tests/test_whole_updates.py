@@ -133,9 +133,12 @@ def test_the_norm_of_a_parameter_in_two_places_would_be_another(monkeypatch) -> 
     ],
 )
 def test_what_is_no_model_and_no_optimizer_is_said_in_a_sentence(model, optimizer, message) -> None:
-    with pytest.raises(TypeError, match=message):
+    def both() -> None:
         accumulate(model or make_model(), make_window(2), loss_sum, count)
         apply_update(make_model(), optimizer)
+
+    with pytest.raises(TypeError, match=message):
+        both()
 
 
 # --- Several optimizers, several modules, a loss with parameters of its own
@@ -407,10 +410,13 @@ HALF_DONE = {
         with_scheduler(lambda o: schedules.StepLR(SGD(make_model().parameters(), lr=0.1), 1)),
         "StepLR belongs to an optimizer that this update does not move",
     ),
-    "a class": (with_scheduler(lambda o: schedules.StepLR), "scheduler: one that is made .*StepLR"),
-    "a number": (with_scheduler(lambda o: 0.5), "scheduler: one that is made .*got 0.5"),
+    "a class": (with_scheduler(lambda o: schedules.StepLR), "scheduler: one made for .*StepLR"),
+    "a number": (with_scheduler(lambda o: 0.5), "scheduler: one made for .*got 0.5"),
     "a rate in words, as YAML reads 1e-3": (
-        lambda model: (SGD([{"params": model[0].parameters()}, {"params": model[2].weight, "lr": "1e-3"}]), None),
+        lambda model: (
+            SGD([{"params": model[0].parameters()}, {"params": model[2].weight, "lr": "1e-3"}]),
+            None,
+        ),
         "SGD has a learning rate of '1e-3': give a finite number",
     ),
 }  # fmt: skip
@@ -438,13 +444,22 @@ def test_a_result_is_not_taken_for_its_loss() -> None:
     assert torch.equal(weights(model), weights(make_model()))
 
 
+class Wrapper:
+    """As Accelerate's, which is no ``torch.optim.Optimizer``."""
+
+    def __init__(self, inner: Optimizer) -> None:
+        self.inner, self.param_groups = inner, inner.param_groups
+
+    def step(self) -> None:
+        self.inner.step()
+
+
 def test_an_optimizer_that_wraps_another_takes_the_scheduler_of_what_it_wraps() -> None:
     model = make_model()
     inner = SGD(model.parameters(), lr=1.0)
     scheduler = schedules.ExponentialLR(inner, 0.5)
-    wrapper = type("Wrapper", (), {"step": inner.step, "param_groups": inner.param_groups})
     accumulate(model, make_window(2), loss_sum, count)
-    apply_update(model, wrapper(), scheduler=scheduler)
+    apply_update(model, Wrapper(inner), scheduler=scheduler)
     assert inner.param_groups[0]["lr"] == 0.5
 
 
@@ -490,7 +505,7 @@ def test_what_a_scaler_cannot_unscale_is_said_before_anything_moves(prepare, par
     model, tool = make_model(torch.float32), scaler()
     before, optimizer = weights(model), SGD(model[part].parameters(), lr=1.0)
     prepare(model, optimizer, tool)
-    with pytest.raises(ValueError, match="cannot unscale these gradients .*give it to accumulate as well"):
+    with pytest.raises(ValueError, match=r"cannot unscale these gradients .*give it to accumulate as well"):
         apply_update(model, optimizer, scaler=tool)
     assert torch.equal(weights(model), before)
 

@@ -286,9 +286,9 @@ def _on_one_device(model: Model) -> list[nn.Parameter]:
     parameters = trainable(model if isinstance(model, nn.Module) else nn.ModuleList(model))
     if any(p._post_accumulate_grad_hooks for p in parameters):
         raise ValueError(
-            "a parameter has a hook that runs after its gradient is added (register_post_accumulate_grad_hook), "
-            "such as an optimizer in the backward pass: the window's gradient is never whole in .grad, so its "
-            "noise cannot be measured. Remove the hook"
+            "a parameter has a hook that runs after its gradient is added (it may be an optimizer in the "
+            "backward pass): the window's gradient is never whole in .grad, so its noise cannot be measured. "
+            "Remove what register_post_accumulate_grad_hook gave"
         )
     devices = {str(p.device) for p in parameters}
     if len(devices) > 1:

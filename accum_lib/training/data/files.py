@@ -75,7 +75,9 @@ def load_file(
     """
     columns = columns or Columns()
     if isinstance(labels, str):
-        raise TypeError(f"labels must be a list of names, such as {labels.split(',')}; got the text {labels!r}")
+        raise TypeError(
+            f"labels must be a list of names, such as {labels.split(',')}; got the text {labels!r}"
+        )
     labels = None if labels is None else [str(name) for name in labels]
     if not 0 < held_out_fraction < 1:
         raise ValueError(f"held_out_fraction must be between 0 and 1; got {held_out_fraction}")
@@ -146,7 +148,7 @@ class _Names:
 
 
 def _tidy(text: str) -> str:
-    """As it looks: one space for each gap, none around, and each character composed (é, not e and an accent)."""
+    """As it looks: one space for each gap, none around, and each character composed (é is one)."""
     return unicodedata.normalize("NFC", " ".join(text.split()).strip(INVISIBLE + " "))
 
 

@@ -175,8 +175,8 @@ def _read_csv(file: Path, usual: str = ",") -> Table:
     for n, fields in rows:
         if fields == header:
             raise ValueError(
-                f"{file}, line {n}: names the columns again: are these two files, one after the other? Remove "
-                "the line"
+                f"{file}, line {n}: names the columns again: are these two files, one after the other? "
+                "Remove the line"
             )
     return Table(
         str(file),
