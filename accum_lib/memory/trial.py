@@ -98,9 +98,7 @@ def _check_size(operator: Operator, tensors: list[Tensor]) -> None:
         raise untraceable(operator, reason, INSTEAD)
 
 
-def _allocations(
-    operator: Operator, args: tuple, kwargs: dict[str, Any]
-) -> tuple[Any, list[int], set[str]]:
+def _allocations(operator: Operator, args: tuple, kwargs: dict[str, Any]) -> tuple[Any, list[int], set[str]]:
     """What it returns, the bytes that it takes (positive) and gives back, in order, and whom it calls."""
     config = ProfilerConfig(
         ProfilerState.CPU, False, True, False, False, False, torch._C._profiler._ExperimentalConfig()
