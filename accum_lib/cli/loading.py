@@ -81,7 +81,9 @@ def load_function(name: str) -> Any:
         )
     for is_one, kind in ((inspect.isgeneratorfunction, "yields"), (inspect.iscoroutinefunction, "is async")):
         if is_one(found):
-            raise ValueError(f"{name} {kind}, so a call runs nothing of it: name a plain function that runs it")
+            raise ValueError(
+                f"{name} {kind}, so a call runs nothing of it: name a plain function that runs it"
+            )
     return found
 
 
@@ -143,8 +145,8 @@ def reported_if_it_exits(what: str) -> Iterator[None]:
         ) from error
     except BaseException as error:
         raise RuntimeError(
-            f"{what} raised {type(error).__name__} ({error}), which no except Exception catches: derive it from "
-            "Exception"
+            f"{what} raised {type(error).__name__} ({error}), which no except Exception catches: derive it "
+            "from Exception"
         ) from error
 
 

@@ -23,6 +23,10 @@ MAPPINGS = {
     "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
 }
 SCALES = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
+MOST = {  # of what makes a model: more takes hours to build, if it is no slip of the hand
+    "num_hidden_layers": 1000, "hidden_size": 10**6, "intermediate_size": 10**7, "vocab_size": 10**8,
+    "num_attention_heads": 10**4, "num_key_value_heads": 10**4,
+}  # fmt: skip
 READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
@@ -70,6 +74,12 @@ def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str
         raise ValueError(
             _("{name} has no head {head!r}; it has {heads}", name=name, head=head, heads=", ".join(heads))
         )
+    _check_sizes(name, text)
+    if getattr(config, "quantization_config", None):
+        raise ValueError(
+            f"{name} has quantized weights, of which nothing is predicted here: give the configuration of "
+            "the model that they were made from, which has no quantization_config"
+        )
     longest = next((n for n in (getattr(text, key, None) for key in READS) if type(n) is int and n > 1), None)
     if tokens < 2 or tokens > (longest or tokens):
         raise ValueError(
@@ -85,6 +95,13 @@ def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str
         chunked=chunked_loss if head == "causal" and not _scales_logits(text) else None,
         logits=0 if head == "classification" else tokens * text.vocab_size,
     )
+
+
+def _check_sizes(name: str, text: Any) -> None:
+    for key, most in MOST.items():
+        size = getattr(text, key, None)
+        if type(size) is int and not 1 <= size <= most:
+            raise ValueError(f"{name}: the configuration's {key} must be from 1 to {most:,}; got {size:,}")
 
 
 def _scales_logits(text: Any) -> bool:

@@ -236,6 +236,28 @@ def test_every_family_of_transformers_is_predicted_or_refused_in_a_sentence(fami
     assert all("aten." in why or "cannot be traced" in why or "line up" in why for why in refused.values())
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("num_hidden_layers", 10**7, "num_hidden_layers must be from 1 to 1,000; got 10,000,000"),
+        ("num_hidden_layers", 0, "num_hidden_layers must be from 1 to 1,000; got 0"),
+        ("vocab_size", 10**15, "vocab_size must be from 1 to 100,000,000; got"),
+        ("num_key_value_heads", 0, "num_key_value_heads must be from 1 to"),
+        (
+            "quantization_config",
+            {"quant_method": "bitsandbytes"},
+            "quantized weights, of which nothing is pre",
+        ),
+    ],
+)
+def test_a_configuration_of_which_nothing_can_be_predicted_is_refused_at_once(key, value, message) -> None:
+    """Ten million layers were built for minutes; four-bit weights were planned as if they had 32."""
+    made = config("llama")
+    setattr(made, key, value)
+    with pytest.raises(ValueError, match=message):
+        of_config(made)
+
+
 def test_a_folder_and_its_config_json_are_the_same_model(tmp_path) -> None:
     config("llama").save_pretrained(tmp_path)
     peaks = {
