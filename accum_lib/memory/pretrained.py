@@ -27,6 +27,7 @@ MOST = {  # of what makes a model: more takes hours to build, if it is no slip o
     "num_hidden_layers": 1000, "hidden_size": 10**6, "intermediate_size": 10**7, "vocab_size": 10**8,
     "num_attention_heads": 10**4, "num_key_value_heads": 10**4,
 }  # fmt: skip
+MOST_CLASSES = 100_000  # Transformers writes out a name for each before anybody can look
 READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
@@ -161,6 +162,7 @@ def _configuration(model: str) -> Any:
             raise ValueError(f"there is no file {file}: give a folder that has one, or a name on the hub")
         where = str(file)
     try:
+        check_classes(where)
         config: Any = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
     except Exception as error:  # of many kinds, depending on what is wrong with the file or the network
         raise ValueError(
@@ -168,3 +170,21 @@ def _configuration(model: str) -> Any:
             "folder with a config.json, that file, or a name on the hub"
         ) from error
     return config
+
+
+def check_classes(where: str) -> None:
+    """Refuse a configuration whose number of classes alone would fill the memory.
+
+    Args:
+        where: as Transformers takes it.
+
+    Raises:
+        ValueError: its num_labels, or that of one of its parts, is too large.
+    """
+    import transformers
+
+    found = transformers.PreTrainedConfig.get_config_dict(where)[0]
+    for part in (found, *(each for each in found.values() if isinstance(each, dict))):
+        number = part.get("num_labels")
+        if isinstance(number, int) and number > MOST_CLASSES:
+            raise ValueError(f"num_labels must be {MOST_CLASSES:,} at most; got {number:,}")

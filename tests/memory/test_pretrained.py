@@ -17,6 +17,7 @@ from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import TraceMismatchError, UntraceableError
 from accum_lib.memory.tuning import prepared
 from accum_lib.memory.workloads import cnn_workload
+from accum_lib.training import models
 
 TOLERANCE = 0.01
 DECODER = {
@@ -256,6 +257,16 @@ def test_a_configuration_of_which_nothing_can_be_predicted_is_refused_at_once(ke
     setattr(made, key, value)
     with pytest.raises(ValueError, match=message):
         of_config(made)
+
+
+@pytest.mark.parametrize("written", ['"num_labels": 1000000000', '"text_config": {"num_labels": 1000000000}'])
+def test_a_short_configuration_does_not_fill_the_memory(written, tmp_path) -> None:
+    """Three million classes took 22 s and 2 GB: for each, a name is made as soon as it is read."""
+    (tmp_path / "config.json").write_text(f'{{"model_type": "bert", {written}}}')
+    with pytest.raises(ValueError, match="num_labels must be 100,000 at most; got 1,000,000,000"):
+        described(str(tmp_path))
+    with pytest.raises(OSError, match="num_labels must be 100,000 at most"):
+        models._configuration(str(tmp_path))
 
 
 def test_a_folder_and_its_config_json_are_the_same_model(tmp_path) -> None:
