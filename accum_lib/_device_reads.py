@@ -17,7 +17,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from accum_lib._guards import Owned, check_norm
 
-NARROW = (torch.float16, torch.bfloat16)
+NARROW = {torch.float16, torch.bfloat16}
 
 
 def start_copy(losses: list[Tensor]) -> Callable[[], list[float]]:
@@ -49,8 +49,11 @@ class GradientNorm:
     def __init__(self, owned: Owned) -> None:
         self._gradients = _numbers(owned.everything())
         # In 16 bits a norm overflows at 65,504, or has two digits: the squares are added up in 32.
-        norm = partial(torch.linalg.vector_norm, dtype=torch.float32)
-        self.tensor = nn.utils.get_total_norm([norm(g) if g.dtype in NARROW else g for g in self._gradients])
+        wide = self._gradients
+        if NARROW & {g.dtype for g in wide}:
+            norm = partial(torch.linalg.vector_norm, dtype=torch.float32)
+            wide = [norm(g) if g.dtype in NARROW else g for g in wide]
+        self.tensor = nn.utils.get_total_norm(wide)
         self.clip_by = self.tensor
 
     @cached_property

@@ -251,7 +251,7 @@ def optimizers_in(given: Any) -> list[Any]:
 
 def _is_rate(rate: Any) -> bool:
     """A number. One that is a tensor may be on a GPU: to read it would make the host wait."""
-    return isinstance(rate, Tensor) or (isinstance(rate, Real) and math.isfinite(rate))
+    return isinstance(rate, Tensor) or (isinstance(rate, float | Real) and math.isfinite(rate))
 
 
 def _check_layouts(optimizer: Optimizer, parameters: list[Tensor]) -> None:

@@ -46,7 +46,7 @@ def count_samples(batch: Any) -> int:
     """
     labels = _labels(batch)
     one_each = isinstance(labels, Tensor) and labels.ndim == 1 and labels.dtype == torch.long
-    if one_each and labels.is_cpu and bool((labels == IGNORE_INDEX).any()):
+    if one_each and labels.is_cpu and len(labels) and int(labels.min()) == IGNORE_INDEX:
         raise ValueError(
             f"some of the {len(labels)} labels are {IGNORE_INDEX}, which the loss ignores, so it has fewer "
             "terms than samples: use count_tokens"
@@ -232,7 +232,7 @@ def _checked(count: float, index: int) -> float:
 
 def _wide(loss: Tensor) -> Tensor:
     """In float32 at least; the gradient is rounded once, as it goes back through this."""
-    return loss.to(torch.promote_types(loss.dtype, torch.float32))
+    return loss.float() if loss.dtype in (torch.float16, torch.bfloat16) else loss
 
 
 @contextmanager
