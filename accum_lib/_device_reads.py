@@ -7,7 +7,7 @@ GPU has finished everything launched so far, and then the GPU idles until the ho
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from accum_lib._guards import Owned, check_norm
+
+NARROW = {torch.float16, torch.bfloat16}
 
 
 def start_copy(losses: list[Tensor]) -> Callable[[], list[float]]:
@@ -46,7 +48,12 @@ class GradientNorm:
 
     def __init__(self, owned: Owned) -> None:
         self._gradients = _numbers(owned.everything())
-        self.tensor = nn.utils.get_total_norm(self._gradients)
+        # In 16 bits a norm overflows at 65,504, or has two digits: the squares are added up in 32.
+        wide = self._gradients
+        if NARROW & {g.dtype for g in wide}:
+            norm = partial(torch.linalg.vector_norm, dtype=torch.float32)
+            wide = [norm(g) if g.dtype in NARROW else g for g in wide]
+        self.tensor = nn.utils.get_total_norm(wide)
         self.clip_by = self.tensor
 
     @cached_property
@@ -70,17 +77,34 @@ def _numbers(parameters: Iterable[Tensor]) -> list[Tensor]:
     return gradients
 
 
-def unscale(scaler: torch.amp.GradScaler, owned: Owned) -> None:
-    """Divide all gradients by the scale; an infinity in one of them makes every optimizer skip."""
+def unscale(scaler: torch.amp.GradScaler | None, owned: Owned) -> torch.amp.GradScaler | None:
+    """Divide all gradients by the scale; an infinity in one of them makes every optimizer skip.
+
+    Returns:
+        The scaler, or None if it is not enabled: then it neither scales nor skips anything.
+
+    Raises:
+        ValueError: it has not scaled these gradients, has unscaled them before, or they are in float16.
+    """
+    if scaler is None or not scaler.is_enabled():
+        return None
     if len(owned.moved) > 1 or owned.others:
         largest = nn.utils.get_total_norm(_numbers(owned.everything()), norm_type=math.inf)
         for parameters in filter(None, owned.moved.values()):
             first = _numbers(parameters[:1])[0]
             first.add_((largest * 0).to(first.device))  # 0, or NaN; on the device, so nobody waits
-        for gradient in _numbers(owned.others):
-            gradient.div_(scaler.scale(torch.ones((), device=gradient.device)))
-    for optimizer in owned.moved:
-        scaler.unscale_(optimizer)
+    try:
+        for optimizer in owned.moved:
+            scaler.unscale_(optimizer)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).split(". ")[0].rstrip(".")
+        raise ValueError(
+            f"the GradScaler cannot unscale these gradients ({reason}): give it to accumulate as well, "
+            "call unscale_ nowhere else, and keep the parameters in float32"
+        ) from error
+    for gradient in _numbers(owned.others):
+        gradient.div_(scaler.scale(torch.ones((), device=gradient.device)))
+    return scaler
 
 
 def step(owned: Owned, scaler: torch.amp.GradScaler | None) -> bool:

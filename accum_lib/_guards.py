@@ -3,9 +3,10 @@
 import bisect
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain
+from numbers import Real
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -67,13 +68,30 @@ class OwnGradients:
 
 def parameters_of(model: Any) -> list[Tensor]:
     """Of a module, or of each of several; shared ones come twice. ``parameters()`` takes 1 % of an update."""
-    modules = [model] if isinstance(model, nn.Module) else list(model)
+    modules = [model] if isinstance(model, nn.Module) else _several(model, _is_module, "model: a module")
     found: list[Tensor | None] = []
     for module in modules:  # which grows
         if module is not None:
             modules.extend(module._modules.values())
             found.extend(module._parameters.values())
     return [p for p in found if p is not None]
+
+
+def _is_module(thing: Any) -> bool:
+    return isinstance(thing, nn.Module)
+
+
+def _is_optimizer(thing: Any) -> bool:
+    return hasattr(thing, "param_groups")
+
+
+def _several(given: Any, is_one: Callable[[Any], bool], wanted: str) -> list[Any]:
+    """One or more, as a list."""
+    listed = list(given) if isinstance(given, Sequence) else [given]
+    for each in listed:
+        if not is_one(each):
+            raise TypeError(f"{wanted}, or several as a list; got {type(each).__name__}")
+    return listed
 
 
 class OpaqueGraphError(Exception):
@@ -178,8 +196,8 @@ def add_up(losses: list[float], counted: list[WeightedBatch], ranks: Ranks) -> f
 
 
 def check_max_grad_norm(max_grad_norm: float | None) -> None:
-    if max_grad_norm is not None and not max_grad_norm > 0:
-        raise ValueError(f"max_grad_norm must be above 0, or None not to clip; got {max_grad_norm}")
+    if max_grad_norm is not None and not (hasattr(max_grad_norm, "__float__") and max_grad_norm > 0):
+        raise ValueError(f"max_grad_norm must be above 0, or None not to clip; got {max_grad_norm!r}")
 
 
 def check_norm(norm: float) -> None:
@@ -192,7 +210,7 @@ def check_norm(norm: float) -> None:
 
 def check_optimizers(model: Any, optimizers: Any) -> Owned:
     """What an update is about; an error, before anything moves, for an optimizer that cannot make a step."""
-    given = [optimizers] if hasattr(optimizers, "param_groups") else list(optimizers)
+    given = optimizers_in(optimizers)
     for optimizer in given:
         if needed := _needed(optimizer):
             raise TypeError(
@@ -200,6 +218,11 @@ def check_optimizers(model: Any, optimizers: Any) -> Owned:
                 "times. Call it in place of accumulate and apply_update: "
                 "optimizer.step(lambda: accumulate(model, window, loss_sum, count).loss)"
             )
+        for group in optimizer.param_groups:
+            if not _is_rate(group.get("lr") or 0.0):  # some choose their own: theirs is None
+                raise ValueError(
+                    f"{type(optimizer).__name__} has a learning rate of {group['lr']!r}: give a finite number"
+                )
     moved: dict[Optimizer, list[Tensor]] = {}
     for optimizer in given:
         parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
@@ -213,8 +236,22 @@ def check_optimizers(model: Any, optimizers: Any) -> Owned:
             "optimizer was made for; several optimizers of one model are given together, as a list"
         )
     known = set(map(id, chain(*moved.values())))
+    if len(known) < sum(map(len, moved.values())):
+        raise ValueError(
+            "a parameter is in two of the optimizers, or twice in one: it would be moved twice, and its "
+            "gradient unscaled, measured and clipped twice. Leave it in one place"
+        )
     others = {id(p): p for p in parameters_of(model) if id(p) not in known and p.grad is not None}
     return Owned(moved, list(others.values()))
+
+
+def optimizers_in(given: Any) -> list[Any]:
+    return _several(given, _is_optimizer, "optimizer: one of torch.optim, or one that has param_groups")
+
+
+def _is_rate(rate: Any) -> bool:
+    """A number. One that is a tensor may be on a GPU: to read it would make the host wait."""
+    return isinstance(rate, Tensor) or (isinstance(rate, float | Real) and math.isfinite(rate))
 
 
 def _check_layouts(optimizer: Optimizer, parameters: list[Tensor]) -> None:
@@ -232,16 +269,19 @@ def _check_layouts(optimizer: Optimizer, parameters: list[Tensor]) -> None:
             f"{name} does not take sparse gradients: build the embedding with sparse=False, or give its "
             "weights a SparseAdam, and apply_update both optimizers as a list"
         )
+    elif sparse and any(group.get("fused") for group in optimizer.param_groups):
+        raise ValueError(f"{name} does not take sparse gradients with fused=True: leave that out")
 
 
 def _is_torchs(optimizer: Optimizer) -> bool:
     return type(optimizer).__module__.startswith("torch.")
 
 
-def check_schedulers(schedulers: Any, loss: float | None) -> Callable[[], None]:
+def check_schedulers(schedulers: Any, optimizers: Any, loss: float | None) -> Callable[[], None]:
     """How to advance them once; an error, before anything has moved, if one cannot be."""
     given = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers] if schedulers else []
-    steps = [_advance(scheduler, loss) for scheduler in given]
+    moved = [optimizer.param_groups for optimizer in optimizers_in(optimizers)]
+    steps = [_advance(scheduler, moved, loss) for scheduler in given]
 
     def tick() -> None:
         for step in steps:
@@ -250,11 +290,20 @@ def check_schedulers(schedulers: Any, loss: float | None) -> Callable[[], None]:
     return tick
 
 
-def _advance(scheduler: Any, loss: float | None) -> Callable[[], None]:
+def _advance(scheduler: Any, moved: list[Any], loss: float | None) -> Callable[[], None]:
     name, needed = type(scheduler).__name__, _needed(scheduler)
+    if isinstance(scheduler, type) or not hasattr(scheduler, "step"):
+        raise TypeError(f"scheduler: one made for the optimizer, or a list of them; got {scheduler!r}")
+    # The groups, since an optimizer that wraps another one shares them.
+    groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", None)
+    if groups is not None and all(groups is not each for each in moved):
+        raise ValueError(
+            f"{name} belongs to an optimizer that this update does not move, whose rate it would change: "
+            "make it for the optimizer that apply_update gets"
+        )
     if needed and needed[0] not in ("metrics", "metric"):
         raise TypeError(f"{name}.step needs its {needed[0]}: advance it yourself, after apply_update")
-    if needed and loss is None:
+    if needed and not hasattr(loss, "__float__"):
         raise TypeError(
             f"{name}.step needs its {needed[0]}: give apply_update the window's loss, loss=result.loss, or "
             "advance it yourself"
@@ -277,7 +326,18 @@ def _try_next_rate(scheduler: Any) -> None:
         groups = [dict(group) for group in scheduler.optimizer.param_groups]  # some set a momentum there, too
         trial = _twin(scheduler, last_epoch=scheduler.last_epoch + 1, _get_lr_called_within_step=True)
         trial.optimizer = _twin(scheduler.optimizer, param_groups=groups)
-        trial.get_lr()
+        _check_rates(trial.get_lr(), groups)
+    elif getattr(scheduler, "default_min_lr", 0.0) is None:  # ReduceLROnPlateau has a list
+        _check_rates(scheduler.min_lrs, scheduler.optimizer.param_groups)
+
+
+def _check_rates(rates: list[Any], groups: list[Any]) -> None:
+    if len(rates) != len(groups):
+        raise ValueError(
+            f"it has {len(rates)} for {len(groups)} groups of parameters; make it after add_param_group"
+        )
+    if not all(map(_is_rate, rates)):
+        raise ValueError(f"it would be {rates}")
 
 
 def _twin(thing: Any, **changed: Any) -> Any:

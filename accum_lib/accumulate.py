@@ -176,9 +176,8 @@ def apply_update(
     """
     guards.check_max_grad_norm(max_grad_norm)
     owned = guards.check_optimizers(model, optimizer)
-    tick = guards.check_schedulers(scheduler, loss)
-    if scaler:
-        unscale(scaler, owned)
+    tick = guards.check_schedulers(scheduler, optimizer, loss)
+    scaler = unscale(scaler, owned)  # None if it is not enabled
     norm = GradientNorm(owned) if max_grad_norm is not None or error_if_nonfinite else None
     with only_if_finite(owned, norm) if norm and error_if_nonfinite and not scaler else nullcontext():
         if norm and max_grad_norm is not None:

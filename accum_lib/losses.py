@@ -4,6 +4,7 @@ A loss sum and its count belong together: the count is the number of terms in th
 micro-batch, the loss sum also takes the model.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -22,14 +23,14 @@ MeanLoss = Callable[[nn.Module, Any], Tensor]  # of the model and a micro-batch,
 
 
 def classification_loss_sum(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Summed cross-entropy, in nats.
+    """Summed cross-entropy, in nats, in float32 or wider: in 16 bits, a sum overflows or loses its digits.
 
     Args:
         model: ``model(inputs)`` gives logits, (micro_batch, classes).
         batch: ``(inputs, labels)``; labels are class indices, (micro_batch,).
     """
     inputs, labels = batch
-    return F.cross_entropy(model(inputs), labels, reduction="sum")
+    return F.cross_entropy(_wide(model(inputs)), labels, reduction="sum")
 
 
 def count_samples(batch: Any) -> int:
@@ -38,8 +39,19 @@ def count_samples(batch: Any) -> int:
     Args:
         batch: ``(inputs, labels)``, a mapping with ``"labels"``, as Transformers' collators give, or an
             object with ``labels``.
+
+    Raises:
+        ValueError: a class is -100, which the loss ignores: ``count_tokens`` counts the others. This is
+            looked at on the CPU alone, since a GPU would be waited for.
     """
-    return len(_labels(batch))
+    labels = _labels(batch)
+    one_each = isinstance(labels, Tensor) and labels.ndim == 1 and labels.dtype == torch.long
+    if one_each and labels.is_cpu and len(labels) and int(labels.min()) == IGNORE_INDEX:
+        raise ValueError(
+            f"some of the {len(labels)} labels are {IGNORE_INDEX}, which the loss ignores, so it has fewer "
+            "terms than samples: use count_tokens"
+        )
+    return len(labels)
 
 
 def count_tokens(batch: Any, ignore_index: int = IGNORE_INDEX) -> int:
@@ -62,10 +74,10 @@ def count_next_tokens(batch: Any, ignore_index: int = IGNORE_INDEX) -> int:
     sequence.
 
     Args:
-        batch: as for ``count_samples``; labels are (micro_batch, tokens), not shifted yet.
+        batch: as for ``count_samples``; labels are (..., tokens), not shifted yet.
         ignore_index: the label that does not count.
     """
-    return int((_labels(batch)[:, 1:] != ignore_index).sum())
+    return int((_labels(batch)[..., 1:] != ignore_index).sum())
 
 
 def sum_of_mean(mean_loss: MeanLoss, count: Count) -> LossSum:
@@ -81,7 +93,7 @@ def sum_of_mean(mean_loss: MeanLoss, count: Count) -> LossSum:
         mean_loss: of the model and a micro-batch, a scalar tensor.
         count: of a micro-batch, what that mean was divided by.
     """
-    return lambda model, batch: _wide(mean_loss(model, batch)) * count(batch)
+    return lambda model, batch: _wide(_mean(mean_loss, model, batch)) * count(batch)
 
 
 def joint_loss(
@@ -115,9 +127,15 @@ def joint_loss(
         The loss sum, and a count of 1 for each micro-batch in which anything counts.
 
     Raises:
-        ValueError: one of the losses counts 0 in the whole window, so it has no mean.
+        TypeError: ``window`` or ``loss_sums``'s result is no list.
+        ValueError: one of the losses counts 0 in the whole window, so it has no mean; a count is negative or
+            not finite; there are more or fewer sums than counts.
     """
-    totals = [ranks.add(float(sum(count(batch) for batch in window))) for count in counts]
+    if not isinstance(window, Sequence):
+        raise TypeError(
+            f"the window must be a list, since it is read several times; got {type(window).__name__}"
+        )
+    totals = [ranks.add(sum(_checked(count(batch), i) for i, batch in enumerate(window))) for count in counts]
     for number, total in enumerate(totals):
         if not total > 0:
             raise ValueError(
@@ -131,7 +149,11 @@ def joint_loss(
     runs = ranks.add(sum(any_counts(batch) for batch in window))
 
     def loss_sum(model: nn.Module, batch: Any) -> Tensor:
-        terms = zip(loss_sums(model, batch), counts, totals, strict=True)
+        sums = loss_sums(model, batch)
+        if not isinstance(sums, Sequence) or len(sums) != len(counts):
+            number = f"{len(sums)}" if isinstance(sums, Sequence) else f"a {type(sums).__name__}"
+            raise ValueError(f"loss_sums must return {len(counts)} sums, one for each count; got {number}")
+        terms = zip(sums, counts, totals, strict=True)
         shares = [_wide(one) * (runs / total) for one, count, total in terms if count(batch) > 0]
         return torch.stack(shares).sum()
 
@@ -185,12 +207,32 @@ def check_count(
 def _means(model: nn.Module, mean_loss: MeanLoss, batches: Sequence[Any]) -> list[Tensor]:
     """Each batch's mean loss, without dropout and the like."""
     with evaluating(model), torch.no_grad():
-        return [mean_loss(model, batch) for batch in batches]
+        return [_mean(mean_loss, model, batch) for batch in batches]
+
+
+def _mean(mean_loss: MeanLoss, model: nn.Module, batch: Any) -> Tensor:
+    """A model's own loss; an error if it is something else."""
+    mean = mean_loss(model, batch)
+    if not isinstance(mean, Tensor):
+        raise TypeError(
+            f"mean_loss must return a tensor; got {type(mean).__name__}. Of a model's output, take .loss"
+        )
+    if mean.ndim:
+        raise ValueError(
+            f"mean_loss must return a scalar; got shape {tuple(mean.shape)}: use reduction='mean'"
+        )
+    return mean
+
+
+def _checked(count: float, index: int) -> float:
+    if not 0 <= float(count) < math.inf:
+        raise ValueError(f"a count of micro-batch {index} must be 0 or more and finite; got {float(count)}")
+    return float(count)
 
 
 def _wide(loss: Tensor) -> Tensor:
     """In float32 at least; the gradient is rounded once, as it goes back through this."""
-    return loss.to(torch.promote_types(loss.dtype, torch.float32))
+    return loss.float() if loss.dtype in (torch.float16, torch.bfloat16) else loss
 
 
 @contextmanager
@@ -228,5 +270,10 @@ def _labels(batch: Any) -> Tensor:
     if not isinstance(batch, tuple | list):
         raise TypeError(
             f"a batch of type {type(batch).__name__} has no labels that are known: give a count of your own"
+        )
+    if len(batch) != 2:
+        raise ValueError(
+            f"a batch of {len(batch)} parts: which of them are the labels? Give a count of your own, or "
+            "batches that are (inputs, labels) or have a key 'labels'"
         )
     return batch[1]

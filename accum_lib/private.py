@@ -13,6 +13,7 @@ CHECKER = (
 MEMORY = (
     "torch.utils._python_dispatch:TorchDispatchMode",
     "torch._C:_current_graph_task_id",
+    "torch._C:_current_autograd_node",
     "torch.utils._python_dispatch:_disable_current_modes",
     "torch.utils._pytree:tree_map",
     "torch.utils._pytree:tree_leaves",

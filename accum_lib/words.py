@@ -109,8 +109,14 @@ def sentences(*texts: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says in its first line; its kind, if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says in its first line, and in the next if that is announced; its kind, if it says no
+    more than a key, or nothing.
+    """
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    said = " ".join(line.strip() for line in lines[: 1 + lines[0].endswith(":")])
+    return f"{type(error).__name__}: {said}" if isinstance(error, KeyError) else said
 
 
 class _StandardError:

@@ -115,6 +115,12 @@ def _einsum(t: int, d: int, x: Tensor) -> Tensor:
     return torch.einsum("bst,btd->bsd", torch.einsum("bsd,btd->bst", x, x).softmax(-1), x)
 
 
+def _binary(t: int, d: int, x: Tensor) -> Tensor:
+    target, weight = torch.zeros_like(x), torch.ones_like(x[0, 0])
+    how = {"pos_weight": weight} if t % 2 else {"weight": weight}
+    return F.binary_cross_entropy_with_logits(x, target, reduction="none", **how)
+
+
 def _gathered(t: int, d: int, x: Tensor) -> Tensor:
     values, index = x.topk(max(1, t // 2), dim=1)
     return torch.gather(x, 1, index) * values
@@ -202,7 +208,7 @@ SEQUENCES: dict[str, Callable[[int, int], nn.Module]] = {  # of t tokens and wid
         "scatter": _scattered, "distances": _distances, "moments": _moments,
         "turned softmax": _turned_softmax,
         "solve": _solved, "expanded": _expanded, "masks": _by_mask, "windows": _windows, "gated": _gated,
-        "median": _median}.items()},
+        "median": _median, "binary cross-entropy": _binary}.items()},
     "sort": lambda t, d: Does(lambda x: x.sort(dim=1)[0] + x.sort(dim=-1, descending=True)[0]),
     "gru": lambda t, d: First(nn.GRU(d, d, batch_first=True, bias=bool(t % 2))),
     "two-way gru": lambda t, d: First(nn.GRU(d, d // 2, 2, batch_first=True, bidirectional=True)),

@@ -1,5 +1,7 @@
 """Losses as sums and counts: in half precision, with several denominators, and a count that does not fit."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from accum_lib.accumulate import accumulate
 from accum_lib.check import Case, check_case, core_loop
 from accum_lib.losses import (
     check_count,
+    classification_loss_sum,
     count_next_tokens,
     count_samples,
     count_tokens,
@@ -240,3 +243,81 @@ def test_a_precision_is_that_of_the_forward_pass_and_none_changes_nothing() -> N
 
     assert in_precision(dtype, None, "cpu") is dtype
     assert in_precision(dtype, torch.bfloat16, "cpu")(nn.Linear(2, 2), torch.ones(1, 2)) == torch.bfloat16
+
+
+# --- What a count and a sum take, and what they refuse
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_classifier_in_16_bits_sums_its_losses_in_32(dtype) -> None:
+    """In float16 this sum would be infinite; in bfloat16 it would have two digits."""
+    generator = torch.Generator().manual_seed(0)
+    logits = (20 * torch.randn(6000, 3, generator=generator)).to(dtype)
+    labels = torch.randint(0, 3, (6000,), generator=generator)
+    expected = float(F.cross_entropy(logits.double(), labels, reduction="sum"))
+    found = classification_loss_sum(nn.Identity(), (logits, labels))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    narrow = F.cross_entropy(logits, labels, reduction="sum")
+    assert float(narrow) != pytest.approx(expected, rel=1e-4)
+
+
+def test_classes_that_the_loss_ignores_are_not_counted_as_samples() -> None:
+    model, inputs = nn.Linear(4, 3), torch.randn(6, 4)
+    batch = inputs, torch.tensor([0, 1, 2, -100, -100, 1])
+    with pytest.raises(ValueError, match=r"some of the 6 labels are -100, .*use count_tokens"):
+        accumulate(model, [batch], classification_loss_sum, count_samples)
+    found = accumulate(model, [batch], classification_loss_sum, count_tokens).loss
+    assert found == pytest.approx(float(F.cross_entropy(model(inputs), batch[1])))
+    assert count_samples((inputs, torch.full((6,), -100.0))) == 6, "a regression's target"
+    assert count_samples((inputs, torch.full((6, 2), -100))) == 6, "tokens: a sample each row"
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_labels_that_are_not_the_second_of_two_are_not_guessed(parts) -> None:
+    """Of (tokens, mask, labels), the mask was counted."""
+    batch = (torch.zeros(2, 3), torch.ones(2, 3), torch.full((2, 3), -100))[:parts]
+    with pytest.raises(ValueError, match=f"a batch of {parts} parts: which of them are the labels"):
+        count_tokens(batch)
+
+
+def test_the_next_tokens_of_one_sequence_are_counted_too() -> None:
+    labels = torch.tensor([5, 7, -100, 2])
+    assert count_next_tokens({"labels": labels}) == count_next_tokens({"labels": labels[None]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda model, batch: {"loss": 1.0}, "a tensor; got dict. Of a model's output, take .loss"),
+        (lambda model, batch: torch.ones(3), r"a scalar; got shape \(3,\): use reduction='mean'"),
+    ],
+)
+def test_what_is_no_mean_is_said_with_the_fix(returned, message) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        sum_of_mean(returned, lambda batch: 1)(nn.Linear(1, 1), None)
+    with pytest.raises((TypeError, ValueError), match=message):
+        check_count(nn.Linear(1, 1), returned, lambda batch: 1, [1, 2])
+
+
+@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
+def test_a_count_of_several_that_is_none_is_refused(bad) -> None:
+    """Added up with the others, it would change their mean, or make it 0, without a word."""
+    with pytest.raises(ValueError, match=f"a count of micro-batch 1 must be 0 or more and finite; got {bad}"):
+        joint_loss([1.0, bad, 4.0], lambda model, batch: [], [float])
+
+
+@pytest.mark.parametrize(
+    ("window", "sums", "message"),
+    [
+        (iter([1.0]), [], "must be a list, since it is read several times; got list_iterator"),
+        ([1.0], [torch.ones(())], "must return 2 sums, one for each count; got 1"),
+        ([1.0], torch.ones(()), "must return 2 sums, one for each count; got a Tensor"),
+    ],
+)
+def test_what_several_losses_cannot_be_made_of_is_said(window, sums, message) -> None:
+    def made_and_run() -> None:
+        loss_sum, _ = joint_loss(window, lambda model, batch: sums, [float, float])
+        loss_sum(nn.Linear(1, 1), 1.0)
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        made_and_run()

@@ -88,6 +88,59 @@ def test_an_optimizer_without_any_gradient_is_an_error_and_not_a_step_of_nothing
         apply_update(model, SGD(model[2].parameters(), lr=1.0))
 
 
+def test_a_parameter_in_two_places_is_refused_before_anything_moves() -> None:
+    """A scaler would divide its gradient twice, and a norm would count it twice."""
+    model = make_model()
+    parameters = list(model.parameters())
+    twice = [
+        [SGD(parameters, lr=1.0), SGD(model[2].parameters(), lr=1.0)],
+        twice_in_one_group(parameters),
+    ]
+    for optimizer in twice:
+        accumulate(model, make_window(*WINDOW), loss_sum, count)
+        with pytest.raises(ValueError, match="in two of the optimizers, or twice in one"):
+            apply_update(model, optimizer, max_grad_norm=1.0)
+        assert torch.equal(weights(model), weights(make_model()))
+    sgd = SGD(parameters, lr=1.0)
+    apply_update(model, [sgd, sgd])  # one optimizer, though it is named twice
+    assert grads(model) == [None] * 4
+
+
+def twice_in_one_group(parameters: list[Tensor]) -> Optimizer:
+    with pytest.warns(UserWarning, match="duplicate parameters"):
+        return SGD([*parameters, parameters[0]], lr=1.0)
+
+
+def test_the_norm_of_a_parameter_in_two_places_would_be_another(monkeypatch) -> None:
+    """The deliberately wrong one: without the refusal."""
+    model = make_model()
+    accumulate(model, make_window(*WINDOW), loss_sum, count)
+    once = float(nn.utils.get_total_norm([p.grad for p in model.parameters()]))
+    monkeypatch.setattr(_guards, "len", lambda each: 0, raising=False)
+    parameters = list(model.parameters())
+    result = apply_update(model, [SGD(parameters), SGD(parameters[:1])], max_grad_norm=1e9)
+    assert result.grad_norm > 1.05 * once
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "message"),
+    [
+        ({"encoder": make_model()}, None, "model: a module, or several as a list; got dict"),
+        (list(make_model().parameters()), None, "model: a module, .*got Parameter"),
+        (make_model().forward, None, "model: a module, .*got method"),
+        (None, {"sgd": SGD(make_model().parameters())}, "optimizer: one of torch.optim, .*got dict"),
+        (None, make_model(), "optimizer: one of torch.optim, .*got Sequential"),
+    ],
+)
+def test_what_is_no_model_and_no_optimizer_is_said_in_a_sentence(model, optimizer, message) -> None:
+    def both() -> None:
+        accumulate(model or make_model(), make_window(2), loss_sum, count)
+        apply_update(make_model(), optimizer)
+
+    with pytest.raises(TypeError, match=message):
+        both()
+
+
 # --- Several optimizers, several modules, a loss with parameters of its own
 
 
@@ -322,12 +375,153 @@ def test_a_schedule_that_asks_for_something_is_refused_without_it(make, message)
     assert torch.equal(weights(model), before)
 
 
+def group_added_later(make: Callable[[Optimizer], Any]) -> Callable[[nn.Module], tuple[Optimizer, Any]]:
+    def both(model: nn.Module) -> tuple[Optimizer, Any]:
+        optimizer = SGD(model[0].parameters(), lr=0.1)
+        scheduler = make(optimizer)
+        optimizer.add_param_group({"params": model[2].parameters()})
+        return optimizer, scheduler
+
+    return both
+
+
+def with_scheduler(make: Callable[[Optimizer], Any]) -> Callable[[nn.Module], tuple[Optimizer, Any]]:
+    def both(model: nn.Module) -> tuple[Optimizer, Any]:
+        optimizer = SGD(model.parameters(), lr=0.1)
+        return optimizer, make(optimizer)
+
+    return both
+
+
+HALF_DONE = {
+    "a group without a lambda": (
+        group_added_later(lambda o: schedules.LambdaLR(o, lambda step: 1.0)),
+        "LambdaLR has no learning rate .*1 for 2 groups of parameters; make it after add_param_group",
+    ),
+    "a group without a lowest rate": (
+        group_added_later(lambda o: schedules.ReduceLROnPlateau(o, patience=0, min_lr=[0.0])),
+        "ReduceLROnPlateau has no learning rate .*1 for 2 groups",
+    ),
+    "a rate of NaN": (
+        with_scheduler(lambda o: schedules.LambdaLR(o, lambda step: math.nan if step else 1.0)),
+        r"it would be \[nan\]",
+    ),
+    "a scheduler of another optimizer": (
+        with_scheduler(lambda o: schedules.StepLR(SGD(make_model().parameters(), lr=0.1), 1)),
+        "StepLR belongs to an optimizer that this update does not move",
+    ),
+    "a class": (with_scheduler(lambda o: schedules.StepLR), "scheduler: one made for .*StepLR"),
+    "a number": (with_scheduler(lambda o: 0.5), "scheduler: one made for .*got 0.5"),
+    "a rate in words, as YAML reads 1e-3": (
+        lambda model: (
+            SGD([{"params": model[0].parameters()}, {"params": model[2].weight, "lr": "1e-3"}]),
+            None,
+        ),
+        "SGD has a learning rate of '1e-3': give a finite number",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HALF_DONE)
+def test_what_would_fail_after_the_parameters_have_moved_is_refused_before(name) -> None:
+    make, message = HALF_DONE[name]
+    model = make_model()
+    optimizer, scheduler = make(model)
+    accumulate(model, make_window(*WINDOW), loss_sum, count)
+    gradients = grads(model)
+    with pytest.raises((ValueError, TypeError), match=message):
+        apply_update(model, optimizer, scheduler=scheduler, loss=1.0)
+    assert torch.equal(weights(model), weights(make_model()))
+    assert same(grads(model), gradients)
+
+
+def test_a_result_is_not_taken_for_its_loss() -> None:
+    model = make_model()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    result = accumulate(model, make_window(*WINDOW), loss_sum, count)
+    with pytest.raises(TypeError, match=r"the window's loss, loss=result\.loss"):
+        apply_update(model, optimizer, scheduler=schedules.ReduceLROnPlateau(optimizer), loss=result)
+    assert torch.equal(weights(model), weights(make_model()))
+
+
+class Wrapper:
+    """As Accelerate's, which is no ``torch.optim.Optimizer``."""
+
+    def __init__(self, inner: Optimizer) -> None:
+        self.inner, self.param_groups = inner, inner.param_groups
+
+    def step(self) -> None:
+        self.inner.step()
+
+
+def test_an_optimizer_that_wraps_another_takes_the_scheduler_of_what_it_wraps() -> None:
+    model = make_model()
+    inner = SGD(model.parameters(), lr=1.0)
+    scheduler = schedules.ExponentialLR(inner, 0.5)
+    accumulate(model, make_window(2), loss_sum, count)
+    apply_update(model, Wrapper(inner), scheduler=scheduler)
+    assert inner.param_groups[0]["lr"] == 0.5
+
+
 def test_several_schedulers_tick_once_each() -> None:
     model = make_model()
     optimizers = [SGD(model[0].parameters(), lr=1.0), SGD(model[2].parameters(), lr=8.0)]
     accumulate(model, make_window(2), loss_sum, count)
     apply_update(model, optimizers, scheduler=[schedules.ExponentialLR(o, 0.5) for o in optimizers])
     assert [o.param_groups[0]["lr"] for o in optimizers] == [0.5, 4.0]
+
+
+# --- A scaler that does not scale, and norms in 16 bits
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_scaler_that_is_switched_off_does_not_hide_a_gradient_that_is_not_finite(enabled) -> None:
+    """As ``GradScaler(enabled=use_amp)`` is in float32: it skips nothing."""
+    model, tool = make_model(torch.float32), torch.amp.GradScaler("cpu", enabled=enabled)
+    before, optimizer = weights(model), SGD(model.parameters(), lr=1.0)
+    accumulate(model, make_window(*WINDOW, dtype=torch.float32), loss_sum, count, scaler=tool)
+    model[0].weight.grad[0, 0] = math.nan
+    if enabled:
+        assert apply_update(model, optimizer, scaler=tool, error_if_nonfinite=True).skipped
+    else:
+        with pytest.raises(_guards.NonFiniteGradientError):
+            apply_update(model, optimizer, scaler=tool, error_if_nonfinite=True)
+    assert torch.equal(weights(model), before)
+
+
+def never_scaled(model: nn.Module, optimizer: Optimizer, tool: torch.amp.GradScaler) -> None:
+    accumulate(model, make_window(*WINDOW, dtype=torch.float32), loss_sum, count)
+
+
+def unscaled_before(model: nn.Module, optimizer: Optimizer, tool: torch.amp.GradScaler) -> None:
+    accumulate(model, make_window(*WINDOW, dtype=torch.float32), loss_sum, count, scaler=tool)
+    tool.unscale_(optimizer)
+
+
+@pytest.mark.parametrize("prepare", [never_scaled, unscaled_before])
+@pytest.mark.parametrize("part", [slice(None), slice(2, None)])
+def test_what_a_scaler_cannot_unscale_is_said_before_anything_moves(prepare, part) -> None:
+    """Where a part of the model is trained, gradients that were never scaled were divided all the same."""
+    model, tool = make_model(torch.float32), scaler()
+    before, optimizer = weights(model), SGD(model[part].parameters(), lr=1.0)
+    prepare(model, optimizer, tool)
+    with pytest.raises(ValueError, match=r"cannot unscale these gradients .*give it to accumulate as well"):
+        apply_update(model, optimizer, scaler=tool)
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_norm_in_16_bits_neither_overflows_nor_loses_digits(dtype) -> None:
+    """In float16 it would be infinite: clipped to it, the gradient would be 0, and nothing would move."""
+    layer = nn.Linear(300, 300, bias=False, dtype=dtype)
+    generator = torch.Generator().manual_seed(0)
+    layer.weight.grad = (300 * torch.randn(300, 300, generator=generator)).to(dtype)
+    expected = float(layer.weight.grad.double().norm())
+    assert float(nn.utils.get_total_norm([layer.weight.grad])) != pytest.approx(expected, rel=1e-4)
+    before = layer.weight.detach().clone()
+    result = apply_update(layer, SGD(layer.parameters(), lr=100.0), max_grad_norm=1.0)
+    assert result.grad_norm == pytest.approx(expected, rel=1e-4)
+    assert float((layer.weight.detach() - before).norm()) == pytest.approx(100.0, rel=0.02)
 
 
 # --- Optimizers that evaluate the loss themselves
@@ -416,6 +610,7 @@ def test_the_norm_of_parts_of_a_row_would_be_another() -> None:
         (Adam, "Adam does not take sparse gradients: build the embedding with sparse=False"),
         (SparseAdam, "moves sparse gradients alone"),
         (lambda p: SGD(p, lr=0.1, weight_decay=0.1), "give them weight_decay=0"),
+        (lambda p: SGD(p, lr=0.1, fused=True), "SGD does not take sparse gradients with fused=True"),
     ],
 )
 def test_what_an_optimizer_does_not_take_is_said_before_anything_moves(make, message) -> None:

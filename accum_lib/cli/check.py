@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from accum_lib.cli.loading import load, load_function, reported_if_it_exits
-from accum_lib.words import _
+from accum_lib.words import STANDARD_ERROR, _, printable
 
 if TYPE_CHECKING:
     from accum_lib.check import Case
@@ -91,11 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
         error = raised
     _write(arguments, reports, error)
     if isinstance(error, InTheLoop):
-        print(f"error: {error}", file=sys.stderr)
+        STANDARD_ERROR.write(f"error: {printable(str(error), lines=True)}\n")
         return 2
     if error is not None:
         raise error
     return 0 if all(report.ok for report in reports) else 1
+
+
+LONGEST_SAID = 5000  # characters of an error in a loop: some print a whole tensor
 
 
 class InTheLoop(Exception):  # noqa: N818
@@ -121,7 +124,8 @@ def _check_all(arguments: argparse.Namespace, reports: "list[Report]") -> None:
     except Exception as error:
         if (place := place_in(loop, error)) is None:
             raise
-        raise InTheLoop(f"{type(error).__name__}: {error}\n{place}{_on_a_gpu(error)}") from error
+        said = str(error) if len(str(error)) <= LONGEST_SAID else f"{str(error)[:LONGEST_SAID]}..."
+        raise InTheLoop(f"{type(error).__name__}: {said}\n{place}{_on_a_gpu(error)}") from error
 
 
 def _refuse_impossible(arguments: argparse.Namespace) -> None:

@@ -79,6 +79,11 @@ def load_function(name: str) -> Any:
                 found=found,
             )
         )
+    for is_one, kind in ((inspect.isgeneratorfunction, "yields"), (inspect.iscoroutinefunction, "is async")):
+        if is_one(found):
+            raise ValueError(
+                f"{name} {kind}, so a call runs nothing of it: name a plain function that runs it"
+            )
     return found
 
 
@@ -120,9 +125,13 @@ def _method_of(owner: Any, name: str, method: str) -> Any:
 
 @contextmanager
 def reported_if_it_exits(what: str) -> Iterator[None]:
-    """``sys.exit`` in the reader's code would end this command with the reader's status, 0 perhaps."""
+    """``sys.exit`` in the reader's code would end this command with the reader's status, 0 perhaps; and an
+    exception that is not meant to be caught with a traceback and 1, which says that a loop is wrong.
+    """
     try:
         yield
+    except (Exception, KeyboardInterrupt):
+        raise
     except SystemExit as error:
         if any(module == "argparse" for module in _modules_of(error)):
             raise ValueError(
@@ -133,6 +142,11 @@ def reported_if_it_exits(what: str) -> Iterator[None]:
         raise ValueError(
             f"{what} ended the process itself (SystemExit with {error.code!r}), so there is no result: put "
             "what is to run as a script under if __name__ == '__main__', and raise instead of sys.exit"
+        ) from error
+    except BaseException as error:
+        raise RuntimeError(
+            f"{what} raised {type(error).__name__} ({error}), which no except Exception catches: derive it "
+            "from Exception"
         ) from error
 
 

@@ -143,9 +143,12 @@ def processor(name: str, total_bytes: int) -> Card:
     return Card(name, round(total_bytes / 1e9), total_bytes, device="cpu")
 
 
+LARGEST_GB = 100_000  # more is a slip of the hand
+
+
 def _of_size(name: str, number: float, exact: bool) -> Card:
-    if number < 1:
-        raise ValueError(f"a card has 1 GB or more; got {name!r}")
+    if not 1 <= number <= LARGEST_GB:
+        raise ValueError(f"a card has 1 GB or more, and {LARGEST_GB:,} GB at most; got {name[:40]!r}")
     if exact:
         return Card(name, round(number), int(number * GIB))
     sold = [c for c in CARDS if c.gigabytes == number]

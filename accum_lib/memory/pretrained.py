@@ -23,6 +23,11 @@ MAPPINGS = {
     "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
 }
 SCALES = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
+MOST = {  # of what makes a model: more takes hours to build, if it is no slip of the hand
+    "num_hidden_layers": 1000, "hidden_size": 10**6, "intermediate_size": 10**7, "vocab_size": 10**8,
+    "num_attention_heads": 10**4, "num_key_value_heads": 10**4,
+}  # fmt: skip
+MOST_CLASSES = 100_000  # Transformers writes out a name for each before anybody can look
 READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
@@ -70,6 +75,12 @@ def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str
         raise ValueError(
             _("{name} has no head {head!r}; it has {heads}", name=name, head=head, heads=", ".join(heads))
         )
+    _check_sizes(name, text)
+    if getattr(config, "quantization_config", None):
+        raise ValueError(
+            f"{name} has quantized weights, of which nothing is predicted here: give the configuration of "
+            "the model that they were made from, which has no quantization_config"
+        )
     longest = next((n for n in (getattr(text, key, None) for key in READS) if type(n) is int and n > 1), None)
     if tokens < 2 or tokens > (longest or tokens):
         raise ValueError(
@@ -86,6 +97,13 @@ def of_config(config: Any, head: str | None = None, tokens: int = 128, name: str
         chunked=chunked_loss if head == "causal" and not _scales_logits(text) else None,
         logits=0 if head == "classification" else tokens * text.vocab_size,
     )
+
+
+def _check_sizes(name: str, text: Any) -> None:
+    for key, most in MOST.items():
+        size = getattr(text, key, None)
+        if type(size) is int and not 1 <= size <= most:
+            raise ValueError(f"{name}: the configuration's {key} must be from 1 to {most:,}; got {size:,}")
 
 
 def _scales_logits(text: Any) -> bool:
@@ -145,6 +163,7 @@ def _configuration(model: str) -> Any:
             raise ValueError(f"there is no file {file}: give a folder that has one, or a name on the hub")
         where = str(file)
     try:
+        check_classes(where)
         config: Any = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
     except Exception as error:  # of many kinds, depending on what is wrong with the file or the network
         raise ValueError(
@@ -152,3 +171,21 @@ def _configuration(model: str) -> Any:
             "folder with a config.json, that file, or a name on the hub"
         ) from error
     return config
+
+
+def check_classes(where: str) -> None:
+    """Refuse a configuration whose number of classes alone would fill the memory.
+
+    Args:
+        where: as Transformers takes it.
+
+    Raises:
+        ValueError: its num_labels, or that of one of its parts, is too large.
+    """
+    import transformers
+
+    found = transformers.PreTrainedConfig.get_config_dict(where)[0]
+    for part in (found, *(each for each in found.values() if isinstance(each, dict))):
+        number = part.get("num_labels")
+        if isinstance(number, int) and number > MOST_CLASSES:
+            raise ValueError(f"num_labels must be {MOST_CLASSES:,} at most; got {number:,}")

@@ -34,6 +34,8 @@ UNSEEN_BYTES = 64  # scalars that a kernel wraps in a tensor: less is no scratch
 LARGEST_BYTES = 4 * GIB  # of arguments and outputs, or half of what is free here if that is less
 
 
+# Their outputs have as many rows as there are values of some kind, and a trial has zeros alone.
+VALUE_DEPENDENT = {"aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim"}
 _tried: dict[Any, Kernel] = {}
 
 
@@ -62,14 +64,21 @@ def _decided(args: tuple) -> bool:
 
 def _try(operator: Operator, args: tuple, kwargs: dict[str, Any]) -> Kernel:
     _check_size(operator, [*tensors_in(args), *tensors_in(list(kwargs.values()))])
-    given, named, outputs, sizes = _run(operator, args, kwargs)
+    given, named, outputs, sizes, inside = _run(operator, args, kwargs)
+    if VALUE_DEPENDENT & inside and torch.Tag.dynamic_output_shape not in operator.tags:
+        raise untraceable(operator, "takes memory that depends on values", INSTEAD)
     before, after = _scratch(sizes)
     aliased = shares_storage(outputs, [*tensors_in(given), *tensors_in(list(named.values()))])
     return Kernel(None if aliased else describe(outputs), before, after)
 
 
-def _run(operator: Operator, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict, Any, list[int]]:
-    """Its arguments, what it returned and what it allocated; on ones if it refuses zeros (as for pivots)."""
+def _run(
+    operator: Operator, args: tuple, kwargs: dict[str, Any]
+) -> tuple[tuple, dict, Any, list[int], set[str]]:
+    """Its arguments, what it returned, what it allocated and what it called inside.
+
+    It runs on ones if it refuses zeros (as for pivots).
+    """
     refused = ""  # in words alone: an error that is kept would keep the trace's tensors alive
     for number in (0, 1):
         given, named = (real(a, partial(like, number=number)) for a in (args, kwargs))
@@ -89,8 +98,8 @@ def _check_size(operator: Operator, tensors: list[Tensor]) -> None:
         raise untraceable(operator, reason, INSTEAD)
 
 
-def _allocations(operator: Operator, args: tuple, kwargs: dict[str, Any]) -> tuple[Any, list[int]]:
-    """What it returns, and the bytes that it takes (positive) and gives back, in order."""
+def _allocations(operator: Operator, args: tuple, kwargs: dict[str, Any]) -> tuple[Any, list[int], set[str]]:
+    """What it returns, the bytes that it takes (positive) and gives back, in order, and whom it calls."""
     config = ProfilerConfig(
         ProfilerState.CPU, False, True, False, False, False, torch._C._profiler._ExperimentalConfig()
     )
@@ -101,7 +110,9 @@ def _allocations(operator: Operator, args: tuple, kwargs: dict[str, Any]) -> tup
             outputs = autocast.below(operator, *args, **kwargs)
         finally:
             threads = _disable_profiler_legacy()
-    return outputs, [e.cpu_memory_usage() for events in threads for e in events if e.kind() == "memory_alloc"]
+    events = [event for thread in threads for event in thread]
+    sizes = [e.cpu_memory_usage() for e in events if e.kind() == "memory_alloc"]
+    return outputs, sizes, {e.name() for e in events if e.kind() == "push"}
 
 
 def _scratch(sizes: list[int]) -> tuple[int, int]:

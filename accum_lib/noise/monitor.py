@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
-from accum_lib.accumulate import Count, LossSum
+from accum_lib.accumulate import Count, LossSum, Model
 from accum_lib.noise.estimates import from_window, from_windows
 from accum_lib.noise.examples import trainable
 from accum_lib.noise.records import NoiseScale
@@ -44,8 +44,8 @@ class NoiseScaleMonitor:
     the next ones are measured.
 
     Args:
-        model: whose gradients, dense or sparse; parameters may be frozen, before or on the way, and are all
-            on one device, in one process.
+        model: whose gradients, dense or sparse; several modules as a list. Parameters may be frozen or
+            converted, before or on the way, and are all on one device, in one process.
         loss_sum, count: as for ``accumulate``.
         population: what the data set counts, if it is drawn without replacement; None if it is
             endless. Then |G|^2 is that of the distribution that the data are a sample of.
@@ -53,12 +53,13 @@ class NoiseScaleMonitor:
         scaler: the ``GradScaler`` that ``accumulate`` gets, if it gets one.
 
     Raises:
-        ValueError: nothing can be trained, the parameters are on several devices, or ``every`` is below 1.
+        ValueError: nothing can be trained, the parameters are on several devices, or ``every`` is below 1;
+            in a window, that a hook may change a parameter's gradient after it was added.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         loss_sum: LossSum,
         count: Count,
         *,
@@ -71,12 +72,7 @@ class NoiseScaleMonitor:
         self._model = model
         self._loss_sum, self._count, self._scaler = loss_sum, count, scaler
         self._population, self._every = population, every
-        self._parameters = _on_one_device(model)
-        wide = any(p.dtype in (torch.float64, torch.complex128) for p in self._parameters)
-        dtype = torch.float64 if wide else torch.float32  # a norm in bfloat16 would have two digits
-        # Row 0 is for the whole window, row j for its micro-batch j; each parameter has a column's places.
-        self._norms = torch.zeros(0, len(self._parameters), dtype=dtype, device=self._parameters[0].device)
-        self._places: list[list[Tensor]] = [[] for _ in self._parameters]
+        self._prepare(_on_one_device(model))
         self._pieces: dict[nn.Parameter, Tensor | None] = {}  # of the present pass, added up
         self._hooks: list[tuple[Any, Any]] = []
         self._unread: list[tuple[list[float], Tensor, float]] = []
@@ -164,14 +160,21 @@ class NoiseScaleMonitor:
     def _watch_what_is_trained(self) -> None:
         """Hooks where a gradient is about to be added to ``.grad``: after all hooks that may change it."""
         now = _on_one_device(self._model)
-        if self._hooks and len(now) == len(self._parameters) and all(map(is_, now, self._parameters)):
+        edges = [get_gradient_edge(p).node for p in now]  # others, too, once a parameter has another type
+        if len(edges) == len(self._hooks) and all(map(is_, edges, (adds for _, adds in self._hooks))):
             return
         self._remove_hooks()
-        self._parameters, self._places = now, [[] for _ in now]
-        self._norms = self._norms.new_zeros(0, len(now))
-        for p, places in zip(now, self._places, strict=True):
-            adds = get_gradient_edge(p).node
+        self._prepare(now)
+        for p, adds, places in zip(now, edges, self._places, strict=True):
             self._hooks.append((adds.register_prehook(self._watch(p, places)), adds))  # kept, or it is gone
+
+    def _prepare(self, parameters: list[nn.Parameter]) -> None:
+        self._parameters = parameters
+        wide = any(p.dtype in (torch.float64, torch.complex128) for p in parameters)
+        dtype = torch.float64 if wide else torch.float32  # a norm in bfloat16 would have two digits
+        # Row 0 is for the whole window, row j for its micro-batch j; each parameter has a column's places.
+        self._norms = torch.zeros(0, len(parameters), dtype=dtype, device=parameters[0].device)
+        self._places: list[list[Tensor]] = [[] for _ in parameters]
 
     def _make_room(self, rows: int) -> None:
         if len(self._norms) < rows:
@@ -278,9 +281,15 @@ def _norm_by_rows(gradient: Tensor, out: Tensor) -> Tensor:
     return _norm(gradient, out)
 
 
-def _on_one_device(model: nn.Module) -> list[nn.Parameter]:
+def _on_one_device(model: Model) -> list[nn.Parameter]:
     """The parameters that are trained now."""
-    parameters = trainable(model)
+    parameters = trainable(model if isinstance(model, nn.Module) else nn.ModuleList(model))
+    if any(p._post_accumulate_grad_hooks for p in parameters):
+        raise ValueError(
+            "a parameter has a hook that runs after its gradient is added (it may be an optimizer in the "
+            "backward pass): the window's gradient is never whole in .grad, so its noise cannot be measured. "
+            "Remove what register_post_accumulate_grad_hook gave"
+        )
     devices = {str(p.device) for p in parameters}
     if len(devices) > 1:
         raise ValueError(f"the parameters are on several devices, {sorted(devices)}: one is supported")

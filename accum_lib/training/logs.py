@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import reprlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from accum_lib.machine import GIB
 from accum_lib.training.records import Evaluation, UpdateRecord
 from accum_lib.training.saving.lock import make_folder, without_following
-from accum_lib.words import STANDARD_ERROR, printable
+from accum_lib.words import STANDARD_ERROR, first_line, printable
 
 LOG, NO_EVENT = "log.jsonl", -1
 
@@ -89,8 +90,23 @@ class Reporter:
 
 
 def read_log(path: Path | str) -> list[dict[str, Any]]:
-    """The events of a log in order."""
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+    """The events of a log in order; half a line at the end, as a killed run leaves it, is none.
+
+    Raises:
+        ValueError: a line is no event; names the file and the line.
+    """
+    events = []
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path}, line {number}: no event ({first_line(error)}): remove the line"
+            ) from error
+        if not isinstance(event, dict):
+            raise ValueError(f"{path}, line {number}: no event, but {reprlib.repr(event)}: remove the line")
+        events.append(event)
+    return events
 
 
 def _kept(content: bytes, done: int) -> int:
@@ -112,7 +128,7 @@ def _windows(line: bytes) -> int:
     try:
         event = json.loads(line)
         return int(event["window"] if "window" in event else event["update"])
-    except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError):
         return NO_EVENT
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from accum_lib.memory.pretrained import check_classes
 from accum_lib.training.data import TextData
 from accum_lib.training.data.packaged import files_of
 from accum_lib.training.data.tokenizer import load_tokenizer, train_tokenizer
@@ -234,6 +235,7 @@ def _configuration(name: str) -> Any:
     import transformers
 
     try:
+        check_classes(name)
         config: Any = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         if "/" in str(config._attn_implementation):  # code from the hub, which is compiled and not looked at
             config._attn_implementation = None

@@ -141,6 +141,40 @@ def test_a_module_that_ends_the_process_fails(line, tmp_path, capsys) -> None:
     assert "if __name__ == '__main__'" in said
 
 
+STRANGE = """
+class Own(BaseException): pass
+def escapes(model, optimizer, batches, k): raise ValueError("\\x1b]0;owned\\x07 \\u202e abc")
+def long(model, optimizer, batches, k): raise ValueError("x" * 3_000_000)
+def uncaught(model, optimizer, batches, k): raise Own("of its own")
+def left(model, optimizer, batches, k): raise GeneratorExit
+def yields(model, optimizer, batches, k): yield 1
+async def waits(model, optimizer, batches, k): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("loop", "said"),
+    [
+        ("escapes", r"ValueError: \x1b]0;owned\x07 \u202e abc"),
+        ("long", "ValueError: xxxxx"),
+        ("uncaught", "raised Own (of its own), which no except Exception catches: derive it from Exception"),
+        ("left", "raised GeneratorExit ()"),
+        ("yields", "yields, so a call runs nothing of it: name a plain function that runs it"),
+        ("waits", "is async, so a call runs nothing of it"),
+    ],
+)
+def test_a_loop_of_a_stranger_does_nothing_to_the_terminal_and_is_no_wrong_loop(
+    loop, said, tmp_path, capsys
+) -> None:
+    """A status of 1 says that the loop is wrong: what could not be run has 2."""
+    (tmp_path / "odd_loops.py").write_text(STRANGE)
+    assert main(["check", f"{tmp_path / 'odd_loops.py'}:{loop}"]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "\x1b" not in shown
+    assert len(shown) < 6000
+
+
 @pytest.mark.parametrize("text", ["undefined_name", "def", "{}['lr']", "assert False, 'no data'"])
 def test_a_module_that_cannot_be_imported_is_told_in_a_sentence(text, tmp_path, capsys) -> None:
     file = tmp_path / f"broken_{abs(hash(text))}.py"

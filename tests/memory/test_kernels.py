@@ -57,6 +57,8 @@ KINDS = [
     ("bilinear", 32, 32, 64, 2, "fp32"),
     ("fft", 40, 64, 16, 2, "fp32"),
     ("topk", 15, 64, 5, 1, "bf16"),
+    ("binary cross-entropy", 32, 48, 9, 2, "fp32"),
+    ("binary cross-entropy", 33, 48, 9, 1, "bf16"),
     ("gru", 11, 16, 5, 2, "fp32"),
     ("gated", 25, 40, 3, 2, "bf16"),
     ("grouped queries", 37, 32, 2, 3, "fp32"),
@@ -85,6 +87,7 @@ def own_way_on_meta(monkeypatch) -> None:
 
 def watched(monkeypatch) -> None:
     monkeypatch.setattr(storages, "INTO_ZEROS", {})
+    monkeypatch.setattr(storages, "WRITES_INTO_ITS_OWN", ("", ()))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +97,8 @@ def watched(monkeypatch) -> None:
         ("fft", 40, 64, 16, 2, "fp32", without_trials),
         ("gated", 25, 40, 3, 2, "bf16", own_way_on_meta),
         ("topk", 15, 64, 5, 1, "bf16", watched),
+        ("binary cross-entropy", 32, 48, 9, 2, "fp32", watched),
+        ("binary cross-entropy", 33, 48, 9, 1, "fp32", watched),
     ],
 )
 def test_what_is_left_out_is_noticed(name, length, width, m, k, precision, leave_out, monkeypatch) -> None:
@@ -189,6 +194,42 @@ def test_a_gradient_that_depends_on_values_is_refused(reduce) -> None:
         nn.Linear(8, 8), lambda m: torch.ones(m, 8), lambda model, x: model(x).sum() * reduce(x).sum()
     )
     assert predict(frozen, Settings(), "cpu").peak_bytes(4, 2) > 0
+
+
+class Bags(nn.Module):
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.bags, self.head = nn.EmbeddingBag(500, 48, mode=mode), nn.Linear(48, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.bags(x))
+
+
+@pytest.mark.parametrize("mode", ["mean", "max"])
+def test_a_kernel_that_counts_values_inside_is_refused_and_its_neighbour_is_predicted(mode) -> None:
+    """Of maxima, the backward pass copies what is of bags that are not empty: on zeros, nothing (-1.7 %)."""
+
+    def batch(m: int) -> tuple[Tensor, Tensor]:
+        return torch.zeros(m, 33, dtype=torch.long), torch.zeros(m, dtype=torch.long)
+
+    workload = Workload(mode, lambda: Bags(mode), batch, classification_loss_sum)
+    if mode == "mean":
+        found = predict(workload, how(), "cpu").peak_bytes(9, 2)
+        assert abs(error(found, measure_apart(workload, 9, 2, how()))) < TOLERANCE
+    else:
+        with pytest.raises(UntraceableError, match=r"aten\._embedding_bag.* depends on values. Measure it"):
+            predict(workload, how(), "cpu")
+
+
+def test_a_gradient_that_takes_another_way_while_it_is_traced_is_refused() -> None:
+    """Of a Cholesky factor it was predicted at -8 %."""
+
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        return torch.linalg.cholesky(model(x).mT @ model(x) + torch.eye(8, device=x.device)).sum()
+
+    workload = of_model(nn.Linear(8, 8), lambda m: torch.ones(m, 5, 8), loss)
+    with pytest.raises(UntraceableError, match=r"linalg_cholesky_ex.*otherwise while it is traced. Measure"):
+        predict(workload, Settings(), "cpu")
 
 
 def test_arguments_that_are_too_large_are_not_tried() -> None:

@@ -278,6 +278,10 @@ def test_a_size_is_the_leanest_card_of_that_size() -> None:
     assert find_card("16").total_bytes == find_card("16 gb").total_bytes
     assert find_card("7GB").total_bytes == int(0.9 * 7 * GIB)
     assert find_card("15.5GiB").total_bytes == 15.5 * GIB
+    for size in ("0GB", "9" * 400 + "GB"):
+        with pytest.raises(ValueError, match="a card has 1 GB or more, and 100,000 GB at most") as caught:
+            find_card(size)
+        assert len(str(caught.value)) < 120
 
 
 def test_the_table_is_plausible() -> None:

@@ -17,6 +17,7 @@ from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import TraceMismatchError, UntraceableError
 from accum_lib.memory.tuning import prepared
 from accum_lib.memory.workloads import cnn_workload
+from accum_lib.training import models
 
 TOLERANCE = 0.01
 IN_EVERY_RUN = ("qwen2", "mixtral", "bart")
@@ -210,6 +211,38 @@ def test_every_family_of_transformers_is_predicted_or_refused_in_a_sentence(fami
                 refused[family] = str(error)
     assert len(predicted) > len(refused) > 0
     assert all("aten." in why or "cannot be traced" in why or "line up" in why for why in refused.values())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("num_hidden_layers", 10**7, "num_hidden_layers must be from 1 to 1,000; got 10,000,000"),
+        ("num_hidden_layers", 0, "num_hidden_layers must be from 1 to 1,000; got 0"),
+        ("vocab_size", 10**15, "vocab_size must be from 1 to 100,000,000; got"),
+        ("num_key_value_heads", 0, "num_key_value_heads must be from 1 to"),
+        (
+            "quantization_config",
+            {"quant_method": "bitsandbytes"},
+            "quantized weights, of which nothing is pre",
+        ),
+    ],
+)
+def test_a_configuration_of_which_nothing_can_be_predicted_is_refused_at_once(key, value, message) -> None:
+    """Ten million layers were built for minutes; four-bit weights were planned as if they had 32."""
+    made = config("llama")
+    setattr(made, key, value)
+    with pytest.raises(ValueError, match=message):
+        of_config(made)
+
+
+@pytest.mark.parametrize("written", ['"num_labels": 1000000000', '"text_config": {"num_labels": 1000000000}'])
+def test_a_short_configuration_does_not_fill_the_memory(written, tmp_path) -> None:
+    """Three million classes took 22 s and 2 GB: for each, a name is made as soon as it is read."""
+    (tmp_path / "config.json").write_text(f'{{"model_type": "bert", {written}}}')
+    with pytest.raises(ValueError, match="num_labels must be 100,000 at most; got 1,000,000,000"):
+        described(str(tmp_path))
+    with pytest.raises(OSError, match="num_labels must be 100,000 at most"):
+        models._configuration(str(tmp_path))
 
 
 def test_a_folder_and_its_config_json_are_the_same_model(tmp_path) -> None:

@@ -409,6 +409,41 @@ def test_layers_may_be_frozen_and_thawed_on_the_way() -> None:
             )
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_may_be_converted_on_the_way(dtype) -> None:
+    """PyTorch then adds up its gradients elsewhere: a hook in the old place is never called."""
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4))
+    with NoiseScaleMonitor(model, squares, len, every=1) as monitor:
+        for kind in (torch.float32, dtype):
+            model.to(kind).zero_grad()
+            window = [batch.to(kind) for batch in windows_of()]
+            accumulate(model, window, monitor.loss_sum, monitor.count)
+        found = monitor.estimate(last=1)
+    assert (found.trace, found.squared_norm) == pytest.approx(by_hand(model, squares, window), rel=0.02)
+
+
+def test_several_modules_are_one_model() -> None:
+    encoder, head = nn.Linear(6, 5).double(), nn.Linear(5, 4).double()
+
+    def loss_sum(modules, batch) -> torch.Tensor:
+        return squares(nn.Sequential(*modules), batch)
+
+    with NoiseScaleMonitor([encoder, head], loss_sum, len, every=1) as monitor:
+        accumulate([encoder, head], windows_of(), monitor.loss_sum, monitor.count)
+        found = monitor.estimate()
+    expected = by_hand(nn.Sequential(encoder, head), squares, windows_of())
+    assert (found.trace, found.squared_norm) == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_optimizer_in_the_backward_pass_is_refused() -> None:
+    """It takes the gradient away before the window's is whole: the estimate was off by a factor of three."""
+    model = nn.Linear(6, 4).double()
+    monitor = NoiseScaleMonitor(model, squares, len, every=1)
+    model.weight.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
+    with pytest.raises(ValueError, match=r"after its gradient is added .*Remove what"):
+        accumulate(model, windows_of(), monitor.loss_sum, monitor.count)
+
+
 # --- Memory
 
 

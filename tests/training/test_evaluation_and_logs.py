@@ -260,6 +260,22 @@ def test_a_full_disk_does_not_end_a_run_and_leaves_no_half_line(tmp_path, capsys
     assert said.count("log.jsonl cannot be written (no space left on device). Training goes on") == 1
 
 
+def test_half_a_line_of_a_killed_run_is_no_event(tmp_path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"event": "a \u2028 b"}\n{"event": "c"}\n{"ev')
+    assert [e["event"] for e in read_log(log)] == ["a \u2028 b", "c"]
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[" * 100_000, b"[1]", b'{"event": '])
+def test_what_is_no_event_is_named_by_its_line_and_ends_no_run(line, tmp_path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b'{"event": "update", "window": 1}\n' + line + b"\n")
+    with pytest.raises(ValueError, match=r"log.jsonl, line 2: no event.*: remove the line"):
+        read_log(log)
+    Reporter(tmp_path, 4, 2).close()
+    assert log.read_bytes().count(b"\n") == 2
+
+
 def test_a_log_that_cannot_be_opened_names_the_fix(tmp_path) -> None:
     (tmp_path / "log.jsonl").mkdir()
     with pytest.raises(OSError, match=r"log.jsonl cannot be written .*: choose another output folder"):

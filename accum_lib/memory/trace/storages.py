@@ -7,6 +7,7 @@ and for how long, is what it keeps in a real run.
 """
 
 import weakref
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +32,11 @@ LOOKS_AT_VALUES = {  # in its gradient's formula: for zeros, for numbers that ar
     aten.median.default, aten.nanmedian.default,
 }  # fmt: skip
 
+OTHERWISE_WHILE_WATCHED = {  # in its gradient's formula, whose way in a real run is not known here
+    aten.linalg_cholesky_ex.default,
+}
+# The formula that writes into what it has just made, unless it is watched; and the operators that do so.
+WRITES_INTO_ITS_OWN = "BinaryCrossEntropyWithLogitsBackward0", (aten.sub.Tensor, aten.mul.Tensor)
 MAKES_ZEROS = (aten.new_zeros.default, aten.zeros.default, aten.zeros_like.default)
 INTO_ZEROS = {  # what a formula for gradients runs while it is watched, and what it runs else
     aten.scatter.src: aten.scatter_.src,
@@ -101,6 +107,7 @@ class StorageFollower(TorchDispatchMode):
         self._marks: list[tuple[str, int, int]] = []
         self._scratch: list[tuple[int, Scratch]] = []
         self._zeros: Any = None  # what the last operator returned, if it made zeros
+        self._made: deque[int] = deque(maxlen=3)  # by the last operators; numbers, to keep none alive
         self._tried: list[tuple[int, str]] = []
 
     @classmethod
@@ -159,6 +166,7 @@ class StorageFollower(TorchDispatchMode):
         )
         outputs = args[0] if in_place else self._run(operator, args, kwargs, tried)
         self._zeros = outputs if operator in MAKES_ZEROS else None
+        self._made.append(id(outputs))
         self._operators.append(str(operator))
         self._flops.append(self._count_flops(operator, args, kwargs, outputs))
         before, after = tried[1:] if tried else self.device.hidden_bytes(operator, args, outputs)
@@ -176,12 +184,20 @@ class StorageFollower(TorchDispatchMode):
         """
         if operator in INTO_ZEROS:
             return args[0] is self._zeros and torch._C._current_graph_task_id() >= 0
+        formula, operators = WRITES_INTO_ITS_OWN
+        if operator in operators and id(args[0]) in self._made:
+            node = torch._C._current_autograd_node()
+            return node is not None and node.name() == formula
         return operator is aten.add.Tensor and (self.device.adds_in_place or _adds_up_gradients(args))
 
     def _run(self, operator: Operator, args: tuple, kwargs: dict[str, Any], tried: Kernel | None) -> Any:
         copies_to_cpu = operator is aten._to_copy.default and kwargs.get("device") == torch.device("cpu")
         if operator in READS_A_NUMBER or copies_to_cpu:
             return self._read(operator, args, kwargs)
+        if operator in OTHERWISE_WHILE_WATCHED and args[0].requires_grad:
+            raise untraceable(
+                operator, "has a gradient that is computed otherwise while it is traced", INSTEAD
+            )
         if operator in LOOKS_AT_VALUES and args[0].requires_grad:
             raise untraceable(
                 operator, "has a gradient that is computed in a way that depends on values", INSTEAD

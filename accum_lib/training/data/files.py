@@ -20,12 +20,14 @@ from accum_lib.training.data import Example, TextData
 from accum_lib.training.data.rows import Row, Table, read_table, short
 from accum_lib.words import _
 
-MISSING = ("", "nan", "-nan", "<na>")  # how pandas writes out what is missing
+MISSING = ("", "nan", "-nan", "<na>", "nat")  # how pandas writes out what is missing
 PLACEHOLDERS = (
     "-1", "-100", "-99", "-999", "-9999", "n/a", "#n/a", "na", "#na", "none", "null", "nil", "missing",
     "undefined", "unlabeled", "unlabelled", "?", "-", "--", "inf", "-inf", "infinity", "-infinity",
+    "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!",  # a spreadsheet's errors
 )  # what is written where there is no label; in some files the name of a class  # fmt: skip
 NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+INVISIBLE = "\u200b\u2060\ufeff"  # spaces of no width: zero width space, word joiner, byte-order mark
 FEW_CLASSES = 10  # fewer are no sign of a column of identifiers
 LISTED = "--labels={listed}, or labels=... in code"
 
@@ -72,6 +74,11 @@ def load_file(
         FileNotFoundError, IsADirectoryError: there is no such file.
     """
     columns = columns or Columns()
+    if isinstance(labels, str):
+        raise TypeError(
+            f"labels must be a list of names, such as {labels.split(',')}; got the text {labels!r}"
+        )
+    labels = None if labels is None else [str(name) for name in labels]
     if not 0 < held_out_fraction < 1:
         raise ValueError(f"held_out_fraction must be between 0 and 1; got {held_out_fraction}")
     _check_roles(columns, labelled)
@@ -127,7 +134,7 @@ class _Names:
                 f"the label must be a word or a whole number; got {short(value)} "
                 f"({type(value).__name__}). Write it as text"
             )
-        text = "" if value is None else str(value).strip().replace("\N{MINUS SIGN}", "-")
+        text = "" if value is None else _tidy(str(value)).replace("\N{MINUS SIGN}", "-")
         if text.lower() in MISSING:
             raise row.error(
                 f"the label in column {short(column)} is missing ({short(value)}): fill it in, remove the "
@@ -140,8 +147,14 @@ class _Names:
         return next((name for name in self.listed if _plain(name) == _plain(text)), text)
 
 
+def _tidy(text: str) -> str:
+    """As it looks: one space for each gap, none around, and each character composed (é is one)."""
+    return unicodedata.normalize("NFC", " ".join(text.split()).strip(INVISIBLE + " "))
+
+
 def _plain(text: str) -> str:
-    """One spelling for a truth value and for a whole number; anything else as it is."""
+    """One spelling for a truth value and for a whole number; anything else as it looks."""
+    text = _tidy(text)
     if text.lower() in ("true", "false"):
         return text.lower()
     name, text = text, _in_ascii_digits(text)
@@ -231,7 +244,13 @@ def _check_listed(table: Table, column: str, listed: Sequence[str], first: dict[
 
 
 def _check_spelling(first: dict[str, Row], column: str) -> None:
-    """One number written as 01 and as 1 may be two classes or one."""
+    """One number written as 01 and as 1 may be two classes or one, and so may true and 1."""
+    for true, number in (("true", "1"), ("false", "0")):
+        if true in first and number in first:
+            raise first[true].error(
+                f"the label {short(true)} in column {short(column)} is a truth value, and others are "
+                f"{short(number)}: write all in one way"
+            )
     numbers: dict[str, str] = {}
     for name in first:
         if re.fullmatch(r"-?\d+", name):
@@ -282,7 +301,7 @@ def _check_pairs(train: list[Example], held_out: list[Example], file: str, other
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or str(value).strip().lower() in MISSING
+    return value is None or _tidy(str(value)).lower() in MISSING
 
 
 def _text(row: Row, column: str) -> str:

@@ -20,6 +20,16 @@ LONGEST_FIELD = 2**31 - 1  # characters; the most that csv takes on every system
 SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?(?:\r\n|\r|\n|\Z)', re.IGNORECASE)  # Excel's own
 LONE_SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)  # perhaps: two of them can be one character
 MOST_LISTED, LONGEST_SHOWN = 20, 80  # columns, and characters of a value, in an error message
+FOREIGN = {
+    b"\x1f\x8b": "is compressed by gzip: unpack it",
+    b"PK\x03\x04": "is a ZIP archive, as .xlsx files are: export it as CSV, or unpack it",
+    b"PAR1\x15": "is a Parquet file: give its name that ending",
+    b"\xff\xfe": "is UTF-16: save it as UTF-8",
+    b"\xfe\xff": "is UTF-16: save it as UTF-8",
+    b"version https://git-lfs": "is a pointer of Git LFS and not the data: fetch them with git lfs pull",
+    b"<!doctype html": "is a web page, perhaps of an error: fetch the file itself",
+    b"<html": "is a web page, perhaps of an error: fetch the file itself",
+}  # how a file begins that is not what its ending says
 ROW_BYTES, VALUE_BYTES = 400, 50  # what a row, and each value of it, take in Python
 SMALL_BYTES, MOST_UNPACKED = 2**27, 100  # what a file may unpack to: this, and this many times its size
 
@@ -93,6 +103,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         raise ValueError(f"{file}: unknown ending {file.suffix!r}: it must be one of {', '.join(READERS)}")
     if file.stat().st_size == 0:
         raise ValueError(_("{file}: the file is empty: was it written to the end?", file=file))
+    _check_beginning(file)
     table = READERS[file.suffix.lower()](file)
     if not table.rows:
         raise ValueError(
@@ -101,11 +112,20 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     return table
 
 
+def _check_beginning(file: Path) -> None:
+    with file.open("rb") as opened:
+        first = opened.read(64)
+    for beginning, problem in FOREIGN.items():
+        right = b"PAR1" in beginning and file.suffix.lower() == ".parquet"
+        if not right and (first.startswith(beginning) or first.lower().startswith(beginning)):
+            raise ValueError(f"{file}: {problem}")
+
+
 def _read_text(file: Path) -> str:
-    """The file as text; a byte-order mark (which spreadsheets write) is dropped."""
+    """The file as text; byte-order marks (which spreadsheets write, one for each file that was joined) go."""
     data = file.read_bytes()
     try:
-        text = data.decode("utf-8-sig")
+        text = re.sub("(^|(?<=[\r\n]))\ufeff+", "", data.decode())
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(
@@ -152,6 +172,12 @@ def _read_csv(file: Path, usual: str = ",") -> Table:
     (line, header), *rows = records
     _check_widths(file, line, header, rows, delimiter)
     columns = _distinct(_named(header), f"{file}, line {line}")
+    for n, fields in rows:
+        if fields == header:
+            raise ValueError(
+                f"{file}, line {n}: names the columns again: are these two files, one after the other? "
+                "Remove the line"
+            )
     return Table(
         str(file),
         columns,
@@ -220,6 +246,7 @@ def _json_row(line: str, place: str) -> Row:
             line,
             object_pairs_hook=lambda pairs: _object(pairs, place),
             parse_int=_whole,
+            parse_float=str,  # as in a CSV file: 0.10 stays 0.10, and no digit is lost
         )
     except json.JSONDecodeError as error:
         raise ValueError(
@@ -248,8 +275,8 @@ def _whole(digits: str) -> int | str:
 
 
 def _object(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:
-    _distinct([key for key, _ in pairs], place)
-    return dict(pairs)
+    names = _distinct([key.strip() for key, _ in pairs], place)
+    return dict(zip(names, (value for _, value in pairs), strict=True))
 
 
 def _read_parquet(file: Path) -> Table:
@@ -318,7 +345,13 @@ def _plain_values(pyarrow: Any, column: Any) -> list[Any]:
     if pyarrow.types.is_dictionary(column.type):
         words = _plain_values(pyarrow, column.dictionary)
         return [None if i is None else words[i] for i in column.indices.to_pylist()]
-    return [_as_text(each) if isinstance(each, bytes) else each for each in column.to_pylist()]
+    try:
+        values = column.to_pylist()
+    except (OverflowError, ValueError):  # a date after the year 9999, or a time zone that is not known here
+        if not pyarrow.types.is_temporal(column.type):
+            raise
+        values = column.view(pyarrow.int32() if column.type.bit_width == 32 else pyarrow.int64()).to_pylist()
+    return [_as_text(each) if isinstance(each, bytes) else each for each in values]
 
 
 def _as_text(content: bytes) -> str | bytes:

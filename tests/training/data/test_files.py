@@ -1,6 +1,7 @@
 """Files of the reader: what is right loads the same from every format, what is wrong is named."""
 
 import csv
+import gzip
 import json
 import re
 
@@ -56,7 +57,27 @@ MALFORMED = {
         ["line 3", "0xe9", "UTF-8"],
     ),
     "NUL bytes": ("a.csv", ragged("a\0b,ham"), ["line 3", "NUL"]),
-    "UTF-16": ("a.csv", ragged("x,ham").encode("utf-16"), ["line 1", "UTF-8"]),
+    "UTF-16": ("a.csv", ragged("x,ham").encode("utf-16"), ["is UTF-16", "UTF-8"]),
+    "gzip": ("a.csv", gzip.compress(b"text,label\n"), ["compressed by gzip", "unpack it"]),
+    "a workbook": ("a.csv", b"PK\x03\x04\x14\0", ["ZIP archive", "export it as CSV"]),
+    "Parquet called CSV": ("a.csv", b"PAR1\x15\x04\x15", ["is a Parquet file", "that ending"]),
+    "a pointer": (
+        "a.parquet",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12345\n",
+        ["pointer of Git LFS", "git lfs pull"],
+    ),
+    "a web page": ("a.csv", "<!DOCTYPE html><html>404, not found</html>\n", ["web page", "fetch the file"]),
+    "two files, one after the other": (
+        "a.csv",
+        ragged("x,ham") + "\ufeff" + ragged("y,ham"),
+        ["line 7", "names the columns again", "Remove the line"],
+    ),
+    "truth values and numbers": (
+        "a.csv",
+        "text,label\n" + "".join(f"text {i},{('1', 'True', '0')[i % 3]}\n" for i in range(30)),
+        ["line 3", "'true'", "truth value", "'1'"],
+    ),
+    "a text that nobody sees": ("a.csv", ragged("\u200b\ufeff,ham"), ["line 3", "'text' is empty"]),
     "unclosed quote": ("a.csv", ragged('"never closed,ham'), ["line 3", "quote"]),
     "text after a quote": ("a.csv", ragged('"closed"too soon,ham'), ["line 3", "quote"]),
     "duplicate columns": ("a.csv", "text,label,text\nx,a,y\n", ["line 1", "'text'", "more than once"]),
@@ -276,6 +297,10 @@ def in_each_format(folder, labels: list) -> list[str]:
         (["7" * 5000, "1"], ("1", "7" * 5000)),
         ([10**22, 1.0], ("1", str(10**22))),
         (["0.5x", "v1.2"], ("0.5x", "v1.2")),
+        (["caf\u00e9", "cafe\u0301", "tea"], ("caf\u00e9", "tea")),
+        (["very good", "very\N{NO-BREAK SPACE}good", "bad"], ("bad", "very good")),
+        (["pos", "pos\N{ZERO WIDTH SPACE}", "\ufeffneg"], ("neg", "pos")),
+        (["\U0001f468\u200d\U0001f469", "x"], ("x", "\U0001f468\u200d\U0001f469")),
     ],
 )  # fmt: skip
 def test_a_label_is_one_class_however_it_is_spelled_and_stored(labels, names, tmp_path) -> None:
@@ -304,6 +329,7 @@ def test_a_label_is_one_class_however_it_is_spelled_and_stored(labels, names, tm
         (["spam", "ham", "N/A"], "'N/A' in column 'label' is a usual placeholder"),
         (["spam", "ham", "None"], "'None' in column 'label' is a usual placeholder"),
         ([1.0, 0.0, float("inf")], "a usual placeholder"),
+        (["spam", "ham", "#REF!"], "'#REF!' in column 'label' is a usual placeholder"),
         (list(range(40)), "40 different labels in 40 rows"),
     ],
 )
@@ -327,6 +353,36 @@ def test_classes_that_are_listed_are_taken_as_they_are_spelled(labels, tmp_path)
             load_data(path, labels=(*labels, "more"))
         with pytest.raises(ValueError, match="two classes or more, each once"):
             load_data(path, labels=labels[:1])
+
+
+def test_what_is_listed_may_be_numbers_and_is_a_list(tmp_path) -> None:
+    path = write(tmp_path, "a.csv", as_csv([{"text": f"t{i}", "label": i % 2} for i in range(20)]))
+    assert load_data(path, labels=[0, 1]).labels == ("0", "1")
+    with pytest.raises(TypeError, match=r"a list of names, such as \['0', '1'\]"):
+        load_data(path, labels="0,1")
+
+
+def test_a_number_in_json_keeps_its_digits(tmp_path) -> None:
+    """A double has sixteen: as one, the two labels were one another's neighbours, and 0.10 was 0.1."""
+    lines = [
+        f'{{"text": {i}.10, " label ": {(9007199254740993, "9007199254740995.0")[i % 2]}}}' for i in range(20)
+    ]
+    lines[0] = lines[0].replace("0.10", '"a text"')
+    data = load_data(write(tmp_path, "a.jsonl", "\n".join("\ufeff" + line for line in lines)))
+    assert data.labels == ("9007199254740993", "9007199254740995")
+    assert {e.text for e in data.train + data.held_out} == {"a text", *(f"{i}.10" for i in range(1, 20))}
+
+
+@pytest.mark.parametrize(
+    "kind", [pyarrow.date32(), pyarrow.timestamp("ms"), pyarrow.timestamp("us", tz="Mars/Phobos")]
+)
+def test_a_date_that_python_does_not_know_ends_no_run(kind, tmp_path) -> None:
+    """After the year 9999, or where no zone is of that name; and in a column that nobody asked for."""
+    whole = pyarrow.int32() if kind.bit_width == 32 else pyarrow.int64()
+    texts = [f"text {i}" for i in range(20)]
+    dates = pyarrow.array([2 ** (30 if kind.bit_width == 32 else 50)] * 20, whole).view(kind)
+    parquet(tmp_path / "a.parquet", {"text": texts, "label": ["a", "b"] * 10, "date": dates})
+    assert load_data(tmp_path / "a.parquet").labels == ("a", "b")
 
 
 def test_a_number_is_a_text_and_so_is_what_a_program_wrote_as_bytes(tmp_path) -> None:
