@@ -1,14 +1,18 @@
 """What a machine is said to be able to run."""
 
+import os
+import pathlib
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
-from processes import python
 
 from accum_lib import machine
 from accum_lib.machine import GIB, Machine, capabilities, report, this_machine
 from accum_lib.problems.roberta import make_roberta
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAPTOP = Machine(2, 8 * GIB, 6 * GIB, None, None, "3.11", "2.13")
 
 
@@ -48,6 +52,19 @@ def test_the_size_of_roberta_base_is_what_it_reckons_with() -> None:
 
 
 def test_a_copied_process_begins_with_what_is_heavy() -> None:
-    """Else it would load all of that again, and nobody would notice but by the time it takes."""
+    """Else it would load all of that again, and nobody would notice but by the time it takes.
+
+    Asked by a process of its own: in this one, another test's first copy may have decided what is loaded.
+    """
     loaded = "import gc, sys; print('matplotlib' in sys.modules, gc.get_freeze_count() > 100_000)"
-    assert python("-c", loaded).stdout == "True True\n"
+    asked = f"from processes import python; print(python('-c', {loaded!r}).stdout)"
+    paths = os.pathsep.join(["tests", os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    assert done.stdout == "True True\n\n"
