@@ -1,5 +1,6 @@
 """The case's model in torch and float64, and a note of the parameters after each update."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,3 +49,15 @@ def batches(case: Case) -> list[tuple[Tensor, Tensor]]:
 def loss_sum(model: nn.Module, batch: Any) -> Tensor:
     """Of one micro-batch."""
     return F.cross_entropy(model(batch[0]), batch[1], reduction="sum")
+
+
+def window_backward(
+    model: nn.Module, window: list[Any], backward: Callable[[Tensor], Any] = Tensor.backward
+) -> Tensor:
+    """The window's mean loss, whose gradient is added up micro-batch by micro-batch."""
+    total, mean = sum(len(y) for _, y in window), torch.zeros(())
+    for batch in window:
+        share = loss_sum(model, batch) / total
+        backward(share)
+        mean += share.detach()
+    return mean

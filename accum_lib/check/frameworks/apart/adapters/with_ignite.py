@@ -5,7 +5,7 @@ from typing import Any
 from adapter import Case, serve, windows
 from ignite.engine import Engine, create_supervised_trainer
 from torch.nn import functional as F
-from torch_model import Noted, batches, loss_sum
+from torch_model import Noted, batches, window_backward
 
 
 def documented(case: Case) -> dict[str, Any]:
@@ -24,8 +24,7 @@ def mended(case: Case) -> dict[str, Any]:
     def update(engine: Engine, window: list[Any]) -> None:
         noted.model.train()
         noted.optimizer.zero_grad()
-        for batch in window:
-            (loss_sum(noted.model, batch) / sum(len(y) for _, y in window)).backward()
+        window_backward(noted.model, window)
         noted.optimizer.step()
 
     Engine(update).run(windows(batches(case), case["accumulation_steps"]), max_epochs=case["epochs"])

@@ -5,7 +5,7 @@ from typing import Any
 from adapter import Case, serve, windows
 from mmengine.optim import OptimWrapper
 from torch.nn import functional as F
-from torch_model import Noted, batches, loss_sum
+from torch_model import Noted, batches, window_backward
 
 
 def documented(case: Case) -> dict[str, Any]:
@@ -27,8 +27,7 @@ def mended(case: Case) -> dict[str, Any]:
     wrapper = OptimWrapper(noted.optimizer)
     for _ in range(case["epochs"]):
         for window in windows(batches(case), case["accumulation_steps"]):
-            for batch in window:
-                wrapper.backward(loss_sum(noted.model, batch) / sum(len(y) for _, y in window))
+            window_backward(noted.model, window, wrapper.backward)
             wrapper.step()
             wrapper.zero_grad()
     return noted.found

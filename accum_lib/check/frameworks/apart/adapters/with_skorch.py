@@ -5,7 +5,7 @@ from typing import Any
 from adapter import Case, serve, windows
 from skorch import NeuralNet
 from torch import nn
-from torch_model import Noted, batches, loss_sum
+from torch_model import Noted, batches, window_backward
 
 
 class Accumulating(NeuralNet):
@@ -30,12 +30,8 @@ class ByWindow(NeuralNet):
     """Mended: a window is skorch's batch."""
 
     def train_step(self, batch: Any, **_: Any) -> Any:
-        total, loss = sum(len(y) for _, y in batch), 0.0
         self.optimizer_.zero_grad()
-        for part in batch:
-            mean = loss_sum(self.module_, part) / total
-            mean.backward()
-            loss += mean.detach()
+        loss = window_backward(self.module_, batch)
         self.optimizer_.step()
         return {"loss": loss, "y_pred": None}
 

@@ -8,7 +8,7 @@ from adapter import Case, serve, windows
 from speechbrain.core import Brain
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
-from torch_model import Noted, batches, loss_sum
+from torch_model import Noted, batches, window_backward
 
 
 class Documented(Brain):
@@ -23,12 +23,7 @@ class ByWindow(Brain):
     """Mended: a window is its batch."""
 
     def fit_batch(self, batch: Any) -> Any:
-        total = sum(len(y) for _, y in batch)
-        mean = 0.0
-        for part in batch:
-            loss = loss_sum(self.modules.model, part) / total
-            loss.backward()
-            mean += loss.detach()
+        mean = window_backward(self.modules.model, batch)
         self.optimizers_step()
         return mean
 
