@@ -210,7 +210,7 @@ def check_norm(norm: float) -> None:
 
 def check_optimizers(model: Any, optimizers: Any) -> Owned:
     """What an update is about; an error, before anything moves, for an optimizer that cannot make a step."""
-    given = optimizers_in(optimizers)
+    given = _optimizers_in(optimizers)
     for optimizer in given:
         if needed := _needed(optimizer):
             raise TypeError(
@@ -245,7 +245,7 @@ def check_optimizers(model: Any, optimizers: Any) -> Owned:
     return Owned(moved, list(others.values()))
 
 
-def optimizers_in(given: Any) -> list[Any]:
+def _optimizers_in(given: Any) -> list[Any]:
     return _several(given, _is_optimizer, "optimizer: one of torch.optim, or one that has param_groups")
 
 
@@ -280,8 +280,7 @@ def _is_torchs(optimizer: Optimizer) -> bool:
 def check_schedulers(schedulers: Any, optimizers: Any, loss: float | None) -> Callable[[], None]:
     """How to advance them once; an error, before anything has moved, if one cannot be."""
     given = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers] if schedulers else []
-    moved = [optimizer.param_groups for optimizer in optimizers_in(optimizers)]
-    steps = [_advance(scheduler, moved, loss) for scheduler in given]
+    steps = [_advance(scheduler, _optimizers_in(optimizers), loss) for scheduler in given]
 
     def tick() -> None:
         for step in steps:
@@ -290,13 +289,13 @@ def check_schedulers(schedulers: Any, optimizers: Any, loss: float | None) -> Ca
     return tick
 
 
-def _advance(scheduler: Any, moved: list[Any], loss: float | None) -> Callable[[], None]:
+def _advance(scheduler: Any, moved: list[Optimizer], loss: float | None) -> Callable[[], None]:
     name, needed = type(scheduler).__name__, _needed(scheduler)
     if isinstance(scheduler, type) or not hasattr(scheduler, "step"):
         raise TypeError(f"scheduler: one made for the optimizer, or a list of them; got {scheduler!r}")
     # The groups, since an optimizer that wraps another one shares them.
     groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", None)
-    if groups is not None and all(groups is not each for each in moved):
+    if groups is not None and all(groups is not each.param_groups for each in moved):
         raise ValueError(
             f"{name} belongs to an optimizer that this update does not move, whose rate it would change: "
             "make it for the optimizer that apply_update gets"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accum_lib._device_reads import NARROW
 from accum_lib.accumulate import Count, LossSum
 from accum_lib.ranks import ALONE, Ranks
 from accum_lib.vectors import IGNORE_INDEX, join_batches
@@ -232,7 +233,7 @@ def _checked(count: float, index: int) -> float:
 
 def _wide(loss: Tensor) -> Tensor:
     """In float32 at least; the gradient is rounded once, as it goes back through this."""
-    return loss.float() if loss.dtype in (torch.float16, torch.bfloat16) else loss
+    return loss.float() if loss.dtype in NARROW else loss
 
 
 @contextmanager
