@@ -325,7 +325,7 @@ class _Repeated:
     def made(self) -> Tape:
         """The tape with all copies."""
         tape, when = self.tape, self.tape.operator.tolist()
-        storage, operator, source, ran = ([0][:0] for _ in range(4))
+        storage, operator, source, ran = (list[int]() for _ in range(4))
         marks = []
         for part in self.parts:
             marks.append((part.mark, len(storage), len(ran)))

@@ -59,18 +59,16 @@ def plan(
     card = find_card(card) if isinstance(card, str) else card
     workload = _named(workload) if isinstance(workload, str) else workload
     limit = int(card.usable_bytes * (1 - margin))
-    predictions: list[Prediction] = []
     options: list[Option] = []
     refused: list[ValueError] = []
-    of: dict[Option, Prediction] = {}
+    predictions: dict[Option, Prediction] = {}  # of those that could be predicted
 
     def add(way: Settings) -> None:
         """Each way stands alone: one that cannot be predicted is a row with its reason."""
         try:
             found = predict(workload, way, card.device, card.hopper)
             options.append(option(found, card, limit, effective_batch_size))
-            of[options[-1]] = found
-            predictions.append(found)
+            predictions[options[-1]] = found
         except (UntraceableError, TraceMismatchError) as error:
             refused.append(error)
             options.append(unpredicted(way, str(error)))
@@ -79,11 +77,11 @@ def plan(
         add(way)
     if not predictions:
         raise refused[0]
-    best = min(of, key=rank)
-    logits = logits_at_the_peak(of[best], workload.logits, best.micro_batch_size or 2)
+    best = min(predictions, key=rank)
+    logits = logits_at_the_peak(predictions[best], workload.logits, best.micro_batch_size or 2)
     if logits and best.fits and workload.chunked:
-        add(replace(of[best].settings, chunked=True))
-    for leaner in _leaner(predictions[-1].settings, workload):
+        add(replace(predictions[best].settings, chunked=True))
+    for leaner in _leaner(list(predictions.values())[-1].settings, workload):
         if any(o.fits for o in options):
             break
         add(leaner)
@@ -95,7 +93,7 @@ def plan(
         margin=margin,
         limit_bytes=limit,
         options=tuple(sorted(options, key=rank)),
-        verdict=sentences(verdict(options, predictions, limit), *most_room(options), *logits),
+        verdict=sentences(verdict(options, list(predictions.values()), limit), *most_room(options), *logits),
     )
 
 

@@ -27,13 +27,13 @@ aten = torch.ops.aten
 COUNTED_EACH_TIME = (aten.convolution.default, aten.convolution_backward.default)  # strides matter, too
 FORMULAS = {aten._grouped_mm.default: lambda a, b, *_, **__: 2 * a.numel() * b.shape[-1]}
 READS_A_NUMBER = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)
-LOOKS_AT_VALUES = {  # in its gradient's formula: for zeros, for numbers that are equal
+LOOKS_AT_VALUES = (  # in its gradient's formula: for zeros, for numbers that are equal
     aten.prod.default, aten.prod.dim_int, aten.cumprod.default, aten.max.default, aten.min.default,
     aten.median.default, aten.nanmedian.default,
-}  # fmt: skip
-
-OTHERWISE_WHILE_WATCHED = {  # in its gradient's formula, whose way in a real run is not known here
-    aten.linalg_cholesky_ex.default,
+)  # fmt: skip
+GRADIENT_UNKNOWN = {  # whose gradient's formula does something else in a trace than in a real run
+    **dict.fromkeys(LOOKS_AT_VALUES, "in a way that depends on values"),
+    aten.linalg_cholesky_ex.default: "otherwise while it is traced",
 }
 # The formula that writes into what it has just made, unless it is watched; and the operators that do so.
 WRITES_INTO_ITS_OWN = "BinaryCrossEntropyWithLogitsBackward0", (aten.sub.Tensor, aten.mul.Tensor)
@@ -194,14 +194,9 @@ class StorageFollower(TorchDispatchMode):
         copies_to_cpu = operator is aten._to_copy.default and kwargs.get("device") == torch.device("cpu")
         if operator in READS_A_NUMBER or copies_to_cpu:
             return self._read(operator, args, kwargs)
-        if operator in OTHERWISE_WHILE_WATCHED and args[0].requires_grad:
-            raise untraceable(
-                operator, "has a gradient that is computed otherwise while it is traced", INSTEAD
-            )
-        if operator in LOOKS_AT_VALUES and args[0].requires_grad:
-            raise untraceable(
-                operator, "has a gradient that is computed in a way that depends on values", INSTEAD
-            )
+        if operator in GRADIENT_UNKNOWN and args[0].requires_grad:
+            reason = f"has a gradient that is computed {GRADIENT_UNKNOWN[operator]}"
+            raise untraceable(operator, reason, INSTEAD)
         try:
             if tried and tried.outputs is not None:
                 outputs = shapes.rebuild(tried.outputs)
