@@ -210,43 +210,50 @@ def check_norm(norm: float) -> None:
 
 def check_optimizers(model: Any, optimizers: Any) -> Owned:
     """What an update is about; an error, before anything moves, for an optimizer that cannot make a step."""
-    given = _optimizers_in(optimizers)
-    for optimizer in given:
+    moved: dict[Optimizer, list[Tensor]] = {}
+    known: set[int] = set()
+    for optimizer in _optimizers_in(optimizers):
         if needed := _needed(optimizer):
             raise TypeError(
                 f"{type(optimizer).__name__}.step needs a {needed[0]}, since it evaluates the window several "
                 "times. Call it in place of accumulate and apply_update: "
                 "optimizer.step(lambda: accumulate(model, window, loss_sum, count).loss)"
             )
-        for group in optimizer.param_groups:
+        parameters, sparse = [], 0
+        for group in optimizer.param_groups:  # one pass, since this is run in each update
             if not _is_rate(group.get("lr") or 0.0):  # some choose their own: theirs is None
                 raise ValueError(
                     f"{type(optimizer).__name__} has a learning rate of {group['lr']!r}: give a finite number"
                 )
-    moved: dict[Optimizer, list[Tensor]] = {}
-    for optimizer in given:
-        parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if id(p) in known:
+                    raise ValueError(
+                        "a parameter is in two of the optimizers, or twice in one: it would be moved twice, "
+                        "and its gradient unscaled, measured and clipped twice. Leave it in one place"
+                    )
+                known.add(id(p))
+                parameters.append(p)
+                sparse += p.grad.is_sparse
         # One of another origin may have taken the gradients in hooks, and step from what it keeps.
         if parameters or not _is_torchs(optimizer):
             moved[optimizer] = parameters
-            _check_layouts(optimizer, parameters)
+            _check_layouts(optimizer, sparse, len(parameters))
     if not moved:
         raise ValueError(
             "no parameter of the optimizer has a gradient: call accumulate first, with the model that the "
             "optimizer was made for; several optimizers of one model are given together, as a list"
         )
-    known = set(map(id, chain(*moved.values())))
-    if len(known) < sum(map(len, moved.values())):
-        raise ValueError(
-            "a parameter is in two of the optimizers, or twice in one: it would be moved twice, and its "
-            "gradient unscaled, measured and clipped twice. Leave it in one place"
-        )
-    others = {id(p): p for p in parameters_of(model) if id(p) not in known and p.grad is not None}
+    others = {id(p): p for p in parameters_of(model) if p.grad is not None and id(p) not in known}
     return Owned(moved, list(others.values()))
 
 
 def _optimizers_in(given: Any) -> list[Any]:
-    return _several(given, _is_optimizer, "optimizer: one of torch.optim, or one that has param_groups")
+    if isinstance(given, Optimizer):
+        return [given]
+    given = _several(given, _is_optimizer, "optimizer: one of torch.optim, or one that has param_groups")
+    return list(dict.fromkeys(given))
 
 
 def _is_rate(rate: Any) -> bool:
@@ -254,11 +261,11 @@ def _is_rate(rate: Any) -> bool:
     return isinstance(rate, Tensor) or (isinstance(rate, float | Real) and math.isfinite(rate))
 
 
-def _check_layouts(optimizer: Optimizer, parameters: list[Tensor]) -> None:
+def _check_layouts(optimizer: Optimizer, sparse: int, gradients: int) -> None:
     """PyTorch refuses these, too, but some of the parameters have moved by then."""
-    name, sparse = type(optimizer).__name__, sum(p.grad.is_sparse for p in parameters)  # type: ignore[union-attr]
+    name = type(optimizer).__name__
     if isinstance(optimizer, SparseAdam):
-        if sparse < len(parameters):
+        if sparse < gradients:
             raise ValueError(
                 f"{name} moves sparse gradients alone: give the dense ones an optimizer of their own"
             )

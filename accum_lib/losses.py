@@ -46,8 +46,9 @@ def count_samples(batch: Any) -> int:
             looked at on the CPU alone, since a GPU would be waited for.
     """
     labels = _labels(batch)
-    one_each = isinstance(labels, Tensor) and labels.ndim == 1 and labels.dtype == torch.long
-    if one_each and labels.is_cpu and len(labels) and int(labels.min()) == IGNORE_INDEX:
+    # As a list, since reducing a short tensor takes longer than the rest of the count.
+    one_each = isinstance(labels, Tensor) and labels.is_cpu and labels.ndim == 1
+    if one_each and IGNORE_INDEX in labels.tolist() and labels.dtype == torch.long:
         raise ValueError(
             f"some of the {len(labels)} labels are {IGNORE_INDEX}, which the loss ignores, so it has fewer "
             "terms than samples: use count_tokens"
@@ -262,19 +263,19 @@ def in_precision(forward: Forward, dtype: torch.dtype | None, device_type: str) 
 
 
 def _labels(batch: Any) -> Tensor:
+    if isinstance(batch, (tuple, list)) and not hasattr(batch, "labels"):  # it is not a named tuple
+        if len(batch) != 2:
+            raise ValueError(
+                f"a batch of {len(batch)} parts: which of them are the labels? Give a count of your own, or "
+                "batches that are (inputs, labels) or have a key 'labels'"
+            )
+        return batch[1]
     if isinstance(batch, Mapping):
         if "labels" not in batch:
             raise KeyError(f"the batch has no 'labels'; its keys are {sorted(batch)}")
         return batch["labels"]
-    if hasattr(batch, "labels"):  # a named tuple, a dataclass
-        return batch.labels
-    if not isinstance(batch, tuple | list):
+    if not hasattr(batch, "labels"):  # a dataclass may have them
         raise TypeError(
             f"a batch of type {type(batch).__name__} has no labels that are known: give a count of your own"
         )
-    if len(batch) != 2:
-        raise ValueError(
-            f"a batch of {len(batch)} parts: which of them are the labels? Give a count of your own, or "
-            "batches that are (inputs, labels) or have a key 'labels'"
-        )
-    return batch[1]
+    return batch.labels

@@ -216,6 +216,18 @@ def test_old_gradients_are_replaced_and_not_added_to() -> None:
     assert relative_error(gradient(model), flatten(big_batch_gradients(model, window))) < EXACT
 
 
+def test_a_gradient_that_is_what_backward_starts_from_is_its_own() -> None:
+    """Its memory may be shared with a learned offset's ``.grad``: one for all passes would be added to."""
+    model, window, offset = make_model(), make_window(2, 3, 4), nn.Parameter(torch.zeros(1).double())
+    accumulate(model, window, lambda model, batch: loss_sum(model, batch) + offset.squeeze(), count)
+    assert offset.grad.item() == pytest.approx(3 / 9)  # once in each of three micro-batches
+    assert relative_error(gradient(model), flatten(big_batch_gradients(model, window))) < EXACT
+    offset.grad, share = None, torch.full((), 1 / 9).double()  # the deliberately wrong one
+    for batch in window:
+        (loss_sum(model, batch) + offset.squeeze()).backward(share)
+    assert offset.grad.item() != pytest.approx(3 / 9)
+
+
 def test_frozen_parameters_get_no_gradient() -> None:
     model = make_model()
     model[0].requires_grad_(False)

@@ -111,14 +111,19 @@ def twice_in_one_group(parameters: list[Tensor]) -> Optimizer:
         return SGD([*parameters, parameters[0]], lr=1.0)
 
 
+class Forgetful(set):
+    def __contains__(self, item: object) -> bool:
+        return False
+
+
 def test_the_norm_of_a_parameter_in_two_places_would_be_another(monkeypatch) -> None:
     """The deliberately wrong one: without the refusal."""
     model = make_model()
     accumulate(model, make_window(*WINDOW), loss_sum, count)
     once = float(nn.utils.get_total_norm([p.grad for p in model.parameters()]))
-    monkeypatch.setattr(_guards, "len", lambda each: 0, raising=False)
+    monkeypatch.setattr(_guards, "set", Forgetful, raising=False)
     parameters = list(model.parameters())
-    result = apply_update(model, [SGD(parameters), SGD(parameters[:1])], max_grad_norm=1e9)
+    result = apply_update(nn.Identity(), [SGD(parameters), SGD(parameters[:1])], max_grad_norm=1e9)
     assert result.grad_norm > 1.05 * once
 
 
