@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -84,9 +85,15 @@ def unscale(scaler: torch.amp.GradScaler | None, owned: Owned) -> torch.amp.Grad
         The scaler, or None if it is not enabled: then it neither scales nor skips anything.
 
     Raises:
-        ValueError: it has not scaled these gradients, has unscaled them before, or they are in float16.
+        ValueError: it has not scaled these gradients, has unscaled them before, they are in float16, or they
+            are scaled and there is none.
     """
     if scaler is None or not scaler.is_enabled():
+        if any(hasattr(p.grad, "is_scaled") for p in islice(owned.everything(), 1)):
+            raise ValueError(
+                "the gradients are scaled: give apply_update the GradScaler that accumulate was given, or "
+                "the update would be as many times too large as its scale"
+            )
         return None
     if len(owned.moved) > 1 or owned.others:
         largest = nn.utils.get_total_norm(_numbers(owned.everything()), norm_type=math.inf)

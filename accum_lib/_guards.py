@@ -44,7 +44,8 @@ class OwnGradients:
     A class, since a generator with ``contextmanager`` costs a measurable 1 % of a tiny model's update.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, scaler: Any = None) -> None:
+        self._scaler = scaler
         self._before = {id(p): (p, p.grad) for p in parameters_of(model)}
 
     def __enter__(self) -> "OwnGradients":
@@ -64,6 +65,10 @@ class OwnGradients:
         if kind is not None:
             for p, grad in self._before.values():
                 p.grad = grad
+        elif self._scaler and self._scaler.is_enabled():
+            for p, _old in self._before.values():
+                if p.grad is not None:
+                    p.grad.is_scaled = True  # type: ignore[attr-defined]
 
 
 def parameters_of(model: Any) -> list[Tensor]:

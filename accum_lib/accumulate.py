@@ -124,7 +124,7 @@ def accumulate(
     passes, total, micro_batches = ranks.agree(counted, total, micro_batches)
     guards.check_total(total, micro_batches)
     losses: list[Tensor] = []
-    with guards.OwnGradients(model) as gradients:
+    with guards.OwnGradients(model, scaler) as gradients:
         for done, (i, batch, weight) in enumerate(passes, start=1):
             with ranks.synchronized(last=done == len(passes)):
                 loss = guards.check_loss(loss_sum(model, batch), i)

@@ -306,6 +306,28 @@ def test_a_scaled_update_is_the_unscaled_one(max_grad_norm) -> None:
     assert relative_error(weights(scaled), weights(plain)) < EXACT
 
 
+@pytest.mark.parametrize("tool", [None, torch.amp.GradScaler("cpu", enabled=False)])
+def test_scaled_gradients_are_not_applied_without_the_scaler(tool) -> None:
+    model, scaler = make_model(), make_scaler()
+    optimizer, before = SGD(model.parameters(), 1.0), weights(model)
+    accumulate(model, make_window(3, 1), loss_sum, count, scaler=scaler)
+    with pytest.raises(ValueError, match="the gradients are scaled: give apply_update the GradScaler"):
+        apply_update(model, optimizer, scaler=tool)
+    assert torch.equal(weights(model), before)
+    assert not apply_update(model, optimizer, scaler=scaler).skipped  # they are still there
+    accumulate(model, make_window(3, 1), loss_sum, count)  # the next ones are not scaled
+    apply_update(model, optimizer)
+    assert relative_error(weights(model), weights(two_updates())) < EXACT
+
+
+def two_updates() -> nn.Module:
+    model = make_model()
+    for _ in range(2):
+        accumulate(model, make_window(3, 1), loss_sum, count)
+        apply_update(model, SGD(model.parameters(), 1.0))
+    return model
+
+
 @pytest.mark.parametrize("make_optimizer", [SGD, partial(AdamW, fused=True)])  # fused, it skips by itself
 def test_an_infinite_gradient_skips_the_update_and_does_not_tick_the_scheduler(make_optimizer) -> None:
     model, scaler = make_model(torch.float32), make_scaler(2.0**127)
