@@ -75,20 +75,20 @@ def _who(path: pathlib.Path, folder: pathlib.Path) -> str:
 
 def _checked(path: pathlib.Path, questions: Sequence[str], exercises: Sequence[str]) -> Progress:
     if path.stat().st_size > LARGEST:
-        raise ProgressError("is far too large for a progress file, and was left out")
+        raise ProgressError("is far too large for a progress file")
     try:
         progress = read(path)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         kind = "is no JSON" if isinstance(error, json.JSONDecodeError) else "is not what a notebook writes"
-        raise ProgressError(f"{kind}, and was left out: ask for it once more") from error
+        raise ProgressError(f"{kind}: ask for it once more") from error
     for given, known in ((progress.predictions, questions), (progress.exercises, exercises)):
         if known and (strange := [name for name in given if name not in known]):
             raise ProgressError(
                 f"names {printable(strange[0])!r}, which no notebook has, so it was edited or is of another "
-                "version; it was left out"
+                "version"
             )
     if len(set(progress.exercises)) < len(progress.exercises):
-        raise ProgressError("names an exercise twice, which no notebook does; it was left out")
+        raise ProgressError("names an exercise twice, which no notebook does")
     return progress
 
 

@@ -354,10 +354,13 @@ class ExplorerOnPage:
                  const { newPlot } = globalThis.__accumPlotly;
                  const layout = { ...plot.layout, width, height };
                  await newPlot(fresh, plot.data, layout, { displayModeBar: false });
-                 const same = drawn(plot) !== '' && drawn(plot) === drawn(fresh);
+                 const same = () => drawn(plot) !== '' && drawn(plot) === drawn(fresh);
+                 for (let waits = 0; waits < 20 && !same(); waits++) // its last frame may be under way
+                   await new Promise((resolve) => setTimeout(resolve, 50));
+                 const result = same();
                  globalThis.__accumPlotly.purge(fresh);
                  fresh.remove();
-                 return same;
+                 return result;
                }"""
         )
 
