@@ -4,7 +4,7 @@
 # **Question.** A model should learn from 16 examples at a time, but only 4 fit into memory. Is there a way, and
 # what does it change?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - say what a micro-batch, a window and an optimizer update are;
 # - tell at which moment the weights move, and what the gradient buffer holds before that;
 # - write the loop in plain PyTorch, and see what is wrong with the usual one;

@@ -3,7 +3,7 @@
 #
 # **Question.** Full-batch, mini-batch and accumulated gradient descent: three algorithms, or one?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - turn each of the three into the others by setting `M` and `K`;
 # - answer: which path does accumulation follow beside a bigger batch, and how do you check it?
 # - compare descents fairly: at equal examples, and at equal updates;

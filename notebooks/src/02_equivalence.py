@@ -4,7 +4,7 @@
 # **Question.** Is the update of `K` micro-batches *the same* as that of one big batch, or only about the same?
 # And how would you know, for a loop that you did not write?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - say when accumulation is exact, and what "exact" means in numbers that round;
 # - see why a mean of means is wrong, and for whom;
 # - point a checker at any training loop, your own or a framework's, and read what it says;
@@ -104,7 +104,8 @@ print(explain(check(train)[0]))
 # > `assert_equivalent(train)`
 #
 # and from a shell `python -m accum_lib check your_module:train`. A loop that needs more can ask for it by name:
-# `scheduler`, `max_grad_norm`, `ema`, `epochs`. Losses that it returns, one for each update, are compared too.
+# `scheduler`, `max_grad_norm`, `ema` (a moving average of the weights), `epochs`. Losses that it returns, one for
+# each update, are compared too.
 
 # %% [markdown]
 # ## 4. The frameworks that are installed here

@@ -4,7 +4,7 @@
 # **Question.** Accumulation makes the effective batch `B = M·K` as large as one likes. What does a larger `B` buy,
 # and when is it no longer worth its examples?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - answer: how does the variance of a mini-batch gradient depend on `B` and on `N`, and is that always so?
 # - measure the gradient noise scale for free while accumulating, with a confidence interval;
 # - compare batch sizes fairly, at equal examples and at equal updates, and find the critical batch size;
@@ -39,7 +39,7 @@ questions.variance_against_steps(lab).show()
 # Each blue dot is the gradient of one mini-batch of `N = 512` digits, for an MLP with 2,410 weights. A plane can't
 # show 2,410 directions, so two were chosen **for the plot**. Horizontal: the direction of `G`. Vertical: the direction
 # at right angles in which examples disagree most. Most of the variance is in directions that you do not see here; the
-# curve at the top right counts all of them.
+# curve at the top right counts all of them. Below it: how one single weight's gradient is spread.
 
 # %%
 explorer = variance_explorer(lab)
@@ -105,7 +105,7 @@ from accum_lib.accumulate import accumulate, windows
 from accum_lib.noise import NoiseScaleMonitor, population
 from accum_lib.problems.base import micro_batches
 
-problem = Digits("mlp", num_samples=512)
+problem = Digits("mlp", torch.float64, num_samples=512)  # section 2's weights
 model = problem.make_model()
 exact = population(problem, model).noise_scale
 monitor = NoiseScaleMonitor(

@@ -3,7 +3,7 @@
 #
 # **Question.** "More accumulation steps: less memory, but slower." Is that so?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - say what an update keeps in memory, and when it is fullest;
 # - predict what `M` and `K` do to the peak, and where more accumulation stops helping;
 # - choose `M` and `K` for a model and a card before anything runs;
@@ -59,10 +59,10 @@ explorer.show()
 # %% [markdown]
 # **Things to try** (what has a blue grip on an axis can be dragged there, too)
 #
-# 1. `K` from 1 to 2: a second tooth appears, and it is on top of the gradients of the first. From 2 to 8: more
-#    teeth, none higher.
-# 2. `M` down to 2: the teeth shrink, until the optimizer's own moment (right of the dotted line) is the highest.
-# 3. 512 tokens, `M = 64`: then checkpointing. What becomes of the teeth, and what of their number of operators?
+# 1. `K` from 1 to 2: a second peak appears, and it is on top of the gradients of the first. From 2 to 8: more
+#    peaks, none higher.
+# 2. `M` down to 2: the peaks shrink, until the optimizer's own moment (right of the dotted line) is the highest.
+# 3. 512 tokens, `M = 64`: then checkpointing. What becomes of the peaks, and what of their number of operators?
 # 4. SGD in place of AdamW: the floor falls. bf16: which area shrinks, and which one is new?
 
 # %% [markdown]
@@ -185,7 +185,7 @@ for a in alternatives(roberta_base(512), micro_batch_size=8, accumulation_steps=
 
 # %% [markdown]
 # - **Checkpointing** recomputes each layer in the backward pass: a third more arithmetic, the same gradient, to
-#   the last bit, and far smaller teeth. It combines with accumulation. The floor stays: where that does not fit,
+#   the last bit, and far lower peaks. It combines with accumulation. The floor stays: where that does not fit,
 #   neither of them helps.
 # - A **bfloat16 buffer** halves the gradients so far, and rounds each sum to 8 bits.
 # - **AdamA** folds every micro-batch into the moments at once. The first moment is exact. The second gets the sum

@@ -3,7 +3,7 @@
 #
 # **Question.** Careful projects have shipped wrong accumulation for years. What would have shown it?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - recognise fifteen published faults by what they do, not by how they are written;
 # - answer: how many of fifteen faults would you see in a loss curve, and what else would show them?
 # - repair a loop, and prove that it is repaired;

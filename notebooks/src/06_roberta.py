@@ -3,7 +3,7 @@
 #
 # **Question.** Does all of this hold for the model that you fine-tune at work?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - turn the usual snippet into a loop that is right for any loss and any epoch;
 # - show on your own model that `K` changes nothing, and say when it does (dropout, BatchNorm) and why that is fine;
 # - train with checkpoints that survive anything, and on whatever memory there is;

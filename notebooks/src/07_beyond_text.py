@@ -4,7 +4,7 @@
 # **Question.** Accumulation is mostly told as a story about language models. What changes when the data are
 # images, normalised by BatchNorm, or recordings of ragged length, spelled out with CTC?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - say what BatchNorm makes of micro-batches, in the gradient and in its running statistics, and what helps;
 # - say which average a CTC loss takes, and accumulate the one that you mean;
 # - find two leaks that no loop can mend: padding, and recordings too short for their target.

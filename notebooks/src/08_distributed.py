@@ -3,7 +3,7 @@
 #
 # **Question.** "Accumulation reduces communication." By how much, for which reason, and up to where?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - keep an update exact over several processes, whatever their shards look like;
 # - say what `no_sync` saves, and what it does not save;
 # - read a timeline of computing and all-reduce, and tell overlap from waiting;

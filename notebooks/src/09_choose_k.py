@@ -4,7 +4,7 @@
 # **Question.** You have a model, a card and data. Which micro-batch size `M` and how many accumulation steps `K`
 # should you take, how sure is that, and does it hold when it is tried?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - answer: what decides `B`, what decides `M`, what decides `K`?
 # - read off `(M, K)` with reasons and an uncertainty, for a model and card of your own;
 # - say when accumulation cannot help, and when it only takes time;

@@ -4,7 +4,7 @@
 # **Question.** A script that somebody found, a card of 8 GB, an hour: can you make Lin's run right, make it fit, and
 # prove both?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - repair a training script in which several things are wrong at once;
 # - plan `M`, `K` and the number of epochs before anything runs;
 # - show that the run is the one you meant.

@@ -4,7 +4,7 @@
 # **Question.** "With a rate `k` times as high a batch `k` times as large trains as well." "Small batches train as well or
 # better." Two papers, two claims: what is left of them on digits, on two processor cores?
 #
-# **After this notebook you can**
+# **After this lesson you can**
 # - say what linear scaling of the learning rate is for, and where it breaks;
 # - hold the half-life of Adam's second moment in examples when `B` changes;
 # - separate what you have seen from what you could not test.
