@@ -22,6 +22,7 @@ from accum_lib.lessons.kit.contents import Lesson
 from accum_lib.lessons.kit.lesson_map import inline
 from accum_lib.words import LANGUAGES, folder_for, speaking
 from web import exercises, reference
+from web.formulas import formula, formulas
 from web.record import NOTEBOOKS, Block
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -82,7 +83,15 @@ class Site:
         self._jinja.filters |= {"json": in_script, "inline": inline}
 
     def lesson(self, name: str, blocks: list[Block]) -> str:
-        """A lesson's page."""
+        """A lesson's page.
+
+        Raises:
+            ValueError: a formula cannot be drawn.
+        """
+        try:
+            sections = self.sections(blocks)
+        except ValueError as error:
+            raise ValueError(f"{name} ({self.language}): {error}") from error
         at = next(i for i, lesson in enumerate(self.lessons) if lesson["name"] == name)
         around = [self.lessons[i] if 0 <= i < len(self.lessons) else None for i in (at - 1, at + 1)]
         return self._page(
@@ -90,7 +99,7 @@ class Site:
             page=name,
             title=f"{_plain(self.lessons[at]['title_html'])} · {self.t['site']}",
             description=_plain(self.lessons[at]["question_html"]),
-            sections=self.sections(blocks),
+            sections=sections,
             elsewhere=self.place.elsewhere(name, self.language),
             before=around[0],
             after=around[1],
@@ -280,6 +289,9 @@ def code(source: str) -> str:
 
 
 class _Renderer(mistune.HTMLRenderer):
+    def formula(self, source: str, display: str) -> str:
+        return formula(source, display)
+
     def block_code(self, source: str, info: str | None = None) -> str:
         return (
             code(source)
@@ -288,7 +300,7 @@ class _Renderer(mistune.HTMLRenderer):
         )
 
 
-_markdown = mistune.create_markdown(renderer=_Renderer(escape=False), plugins=["table"])
+_markdown = mistune.create_markdown(renderer=_Renderer(escape=False), plugins=["table", formulas])
 
 
 def _plain(text: str) -> str:
