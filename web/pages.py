@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 import mistune
+import nbformat
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -27,6 +28,8 @@ from web.record import NOTEBOOKS, Block
 
 HERE = pathlib.Path(__file__).resolve().parent
 MEASURED = HERE.parent / "docs" / "heads.md"  # of Transformers, by `accum scoreboard --heads`
+# The cells of prose that make up the card, by a piece of each that no translation changes.
+CARD = {"00_start_here": "# WRONG: leaked_tail", "02_equivalence": "GradScaler(", "03_variance": "| SGD"}
 SHOWN = ("explorer", "text", "image", "html")  # what may give an answer away
 
 
@@ -134,7 +137,7 @@ class Site:
             asked = [_quiz(question, exercises.texts(self.language)["check"]) for question in end_quiz()]
         measured = self.prose(MEASURED.read_text(encoding="utf-8"))
         pages = {
-            "teachers": self.prose(text),
+            "teachers": self.prose(text).replace("</h1>", f"</h1>{self._card_note()}", 1),
             "words": self.prose(f"# {words[1]}\n{words[2]}"),
             "heads": f'{self.prose(self.t["in_english"])}<div lang="en">{measured}</div>',
         }
@@ -143,7 +146,32 @@ class Site:
             "quiz.html", page="quiz", title=title, description=self.t["quiz_lead"], questions=asked,
             sections=[],
         )  # fmt: skip
-        return {"quiz": quiz} | {name: self._plain_page(name, said) for name, said in pages.items()}
+        return {"quiz": quiz, "card": self.card()} | {
+            name: self._plain_page(name, said) for name, said in pages.items()
+        }
+
+    def card(self) -> str:
+        """The loop on one page to print: the lessons' own cells, but for paragraphs that lead elsewhere.
+
+        Raises:
+            ValueError: a lesson no longer has what the card shows of it.
+        """
+        said = []
+        for name, mark in CARD.items():
+            path = folder_for(self.language, NOTEBOOKS) / f"{name}.ipynb"
+            cells = (c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
+            cell = next((source for source in cells if mark in source), None)
+            if cell is None:
+                raise ValueError(f"the card shows the cell of {path.name} with {mark!r}, which is gone")
+            cell = re.sub(r"^#+ (?:\d+\. )?(.*)", rf"## \1 · [{name[:2]}]({name}.ipynb)", cell)
+            cell = re.sub(r"^(import|from) .*\n+", "", cell, flags=re.MULTILINE)
+            kept = [p for p in cell.split("\n\n") if p.startswith(("#", "|")) or ".ipynb" not in p]
+            said.append(self.prose("\n\n".join(kept)))
+        title = f"{self.t['card']} · {self.t['site']}"
+        return self._page("card.html", page="card", title=title, description=self.t["card_more"], parts=said)
+
+    def _card_note(self) -> str:
+        return f'<p class="note"><a href="card.html">{self.t["card"]}</a>: {self.t["card_more"]}</p>'
 
     def api(self) -> dict[str, str]:
         """The library's names with their search, and in English a page for each."""
@@ -205,6 +233,8 @@ class Site:
                 if part.strip():
                     said = self.prose(part)
                     heading = re.match(r"\s*<h2>(.*?)</h2>", said)
+                    if any(mark in part for mark in CARD.values()):
+                        said += self._card_note()
                     yield {**block, "html": said, "title": heading[1] if heading else ""}
         elif block["kind"] == "code":
             yield {**block, "html": code(block["source"])}

@@ -98,6 +98,8 @@ explorer.show()
 #         optimizer.zero_grad()                                             # 7. empty for the next window
 # ```
 #
+# For the log, add up `loss.item()` over the window and divide by `total`: the last micro-batch's loss is not the window's.
+#
 # This one is found more often. Two of its lines are wrong:
 #
 # ```python

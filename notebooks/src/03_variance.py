@@ -190,8 +190,9 @@ races_explorer(races).show()
 # | neither | tuned again | a `B` near or beyond the critical batch size | fastest to a loss of 0.6 in section 5: 0.2 at `B = 4`, 0.8 at 16, 64 and 256, 1.6 at 1,024 |
 #
 # So from `B = 4` to 16 the fastest rate went with `B`, and from 16 to 256 it stayed. Take the rule as the first try, with
-# a rate of half and of twice as much beside it. And a summed gradient is a rate `K` times as high already
-# ([01, section 2](01_three_descents.ipynb)).
+# a rate of half and of twice as much beside it.
+#
+# And a summed gradient is a rate `K` times as high already ([01, section 2](01_three_descents.ipynb)).
 
 # %% [markdown]
 # ## 7. Where it stops being true
