@@ -24,10 +24,12 @@ def formula(source: str, display: str) -> str:
     return said
 
 
-def formulas(markdown: mistune.Markdown) -> None:
+def formulas(md: mistune.Markdown) -> None:
     """A plugin of mistune's, which finds them where JupyterLab does."""
     pattern = r"(?P<dollars>\${1,2})(?!\s)(?P<inside>[^$]+)(?<!\s)(?P=dollars)"
-    markdown.inline.register("formula", pattern, _found, before="link")
+    md.inline.register("formula", pattern, _found, before="link")
+    if isinstance(md.renderer, mistune.HTMLRenderer):
+        md.renderer.register("formula", lambda _, source, display: formula(source, display))
 
 
 def _found(_: Any, match: re.Match[str], state: mistune.InlineState) -> int:

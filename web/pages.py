@@ -23,7 +23,7 @@ from accum_lib.lessons.kit.contents import Lesson
 from accum_lib.lessons.kit.lesson_map import inline
 from accum_lib.words import LANGUAGES, folder_for, speaking
 from web import exercises, reference
-from web.formulas import formula, formulas
+from web.formulas import formulas
 from web.record import NOTEBOOKS, Block
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -146,9 +146,8 @@ class Site:
             "quiz.html", page="quiz", title=title, description=self.t["quiz_lead"], questions=asked,
             sections=[],
         )  # fmt: skip
-        return {"quiz": quiz, "card": self.card()} | {
-            name: self._plain_page(name, said) for name, said in pages.items()
-        }
+        plain = {name: self._plain_page(name, said) for name, said in pages.items()}
+        return {"quiz": quiz, "card": self.card(), **plain}
 
     def card(self) -> str:
         """The loop on one page to print: the lessons' own cells, but for paragraphs that lead elsewhere.
@@ -319,9 +318,6 @@ def code(source: str) -> str:
 
 
 class _Renderer(mistune.HTMLRenderer):
-    def formula(self, source: str, display: str) -> str:
-        return formula(source, display)
-
     def block_code(self, source: str, info: str | None = None) -> str:
         return (
             code(source)
