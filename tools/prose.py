@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 ITEM = re.compile(r"\s*([-*] |\d+\. |\||#|<)")  # a line that begins with one of these is a piece of its own
-NOT_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>|https?://\S+")  # code, targets of links, tags
+# code, formulas, targets of links, tags
+NOT_PROSE = re.compile(r"`[^`]*`|\${1,2}[^$]*\${1,2}|\]\([^)]*\)|<[^>]*>|https?://\S+")
 LINK = re.compile(r"\]\(([^)]+)\)")
 
 

@@ -7,12 +7,15 @@ from markdown_it import MarkdownIt
 
 PLACEHOLDER = re.compile(r"\{\w+(?:![rsa])?(?::[^{}]*)?\}")
 CODE = re.compile(r"`[^`]+`")
+FORMULA = re.compile(r"\$\$?[^$]+\$\$?")
+BESIDE = re.compile("|".join(kind.pattern for kind in (CODE, FORMULA, PLACEHOLDER)))
 LINK = re.compile(r"\]\(([^)]+)\)")
 TAG = re.compile(r"</?[a-z]+(?: [^<>]*)?>")
 MILLIONS = re.compile(r"(\d+) million")  # Chinese counts by hundreds of millions: 125 million is 1.25 亿
 NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
 SYMBOL = re.compile(r"(?<![A-Za-z_'])[MKBN](?![A-Za-z_'.])")
-KEPT = {"code": CODE, "the link to": LINK, "the tag": TAG, "the number": NUMBER, "the symbol": SYMBOL}
+WHOLE = {"code": CODE, "the formula": FORMULA, "the link to": LINK}  # looked for in the texts as they are
+BARE = {"the tag": TAG, "the number": NUMBER, "the symbol": SYMBOL}  # looked for beside code and formulas
 
 HAN = "\u3400-\u9fff"
 MARKS = "，。；：！？、"
@@ -53,14 +56,14 @@ def misset(chinese: str) -> Iterator[str]:
 
 
 def _lost(english: str, translation: str) -> Iterator[str]:
-    bare, bare_translation = (PLACEHOLDER.sub("", CODE.sub("", text)) for text in (english, translation))
+    bare, bare_translation = (BESIDE.sub("", text) for text in (english, translation))
     bare = MILLIONS.sub(lambda found: f"{int(found[1]) / 100:g}", bare)
-    for name, pattern in KEPT.items():
-        texts = (english, translation) if name in ("code", "the link to") else (bare, bare_translation)
+    for name, pattern in (WHOLE | BARE).items():
+        texts = (english, translation) if name in WHOLE else (bare, bare_translation)
         before, after = (set(pattern.findall(text)) for text in texts)
         if missing := sorted(before - after):
             yield f"{name} {', '.join(missing)} got lost"
-        if name in ("code", "the link to", "the tag") and (added := sorted(after - before)):
+        if name in (*WHOLE, "the tag") and (added := sorted(after - before)):
             yield f"{name} {', '.join(added)} is not in the English"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 import mistune
+import nbformat
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -22,10 +23,13 @@ from accum_lib.lessons.kit.contents import Lesson
 from accum_lib.lessons.kit.lesson_map import inline
 from accum_lib.words import LANGUAGES, folder_for, speaking
 from web import exercises, reference
+from web.formulas import formulas
 from web.record import NOTEBOOKS, Block
 
 HERE = pathlib.Path(__file__).resolve().parent
 MEASURED = HERE.parent / "docs" / "heads.md"  # of Transformers, by `accum scoreboard --heads`
+# The cells of prose that make up the card, by a piece of each that no translation changes.
+CARD = {"00_start_here": "# WRONG: leaked_tail", "02_equivalence": "GradScaler(", "03_variance": "| SGD"}
 SHOWN = ("explorer", "text", "image", "html")  # what may give an answer away
 
 
@@ -82,7 +86,15 @@ class Site:
         self._jinja.filters |= {"json": in_script, "inline": inline}
 
     def lesson(self, name: str, blocks: list[Block]) -> str:
-        """A lesson's page."""
+        """A lesson's page.
+
+        Raises:
+            ValueError: a formula cannot be drawn.
+        """
+        try:
+            sections = self.sections(blocks)
+        except ValueError as error:
+            raise ValueError(f"{name} ({self.language}): {error}") from error
         at = next(i for i, lesson in enumerate(self.lessons) if lesson["name"] == name)
         around = [self.lessons[i] if 0 <= i < len(self.lessons) else None for i in (at - 1, at + 1)]
         return self._page(
@@ -90,7 +102,7 @@ class Site:
             page=name,
             title=f"{_plain(self.lessons[at]['title_html'])} · {self.t['site']}",
             description=_plain(self.lessons[at]["question_html"]),
-            sections=self.sections(blocks),
+            sections=sections,
             elsewhere=self.place.elsewhere(name, self.language),
             before=around[0],
             after=around[1],
@@ -125,7 +137,7 @@ class Site:
             asked = [_quiz(question, exercises.texts(self.language)["check"]) for question in end_quiz()]
         measured = self.prose(MEASURED.read_text(encoding="utf-8"))
         pages = {
-            "teachers": self.prose(text),
+            "teachers": self.prose(text).replace("</h1>", f"</h1>{self._card_note()}", 1),
             "words": self.prose(f"# {words[1]}\n{words[2]}"),
             "heads": f'{self.prose(self.t["in_english"])}<div lang="en">{measured}</div>',
         }
@@ -134,7 +146,31 @@ class Site:
             "quiz.html", page="quiz", title=title, description=self.t["quiz_lead"], questions=asked,
             sections=[],
         )  # fmt: skip
-        return {"quiz": quiz} | {name: self._plain_page(name, said) for name, said in pages.items()}
+        plain = {name: self._plain_page(name, said) for name, said in pages.items()}
+        return {"quiz": quiz, "card": self.card(), **plain}
+
+    def card(self) -> str:
+        """The loop on one page to print: the lessons' own cells, but for paragraphs that lead elsewhere.
+
+        Raises:
+            ValueError: a lesson no longer has what the card shows of it.
+        """
+        said = []
+        for name, mark in CARD.items():
+            path = folder_for(self.language, NOTEBOOKS) / f"{name}.ipynb"
+            cells = (c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
+            cell = next((source for source in cells if mark in source), None)
+            if cell is None:
+                raise ValueError(f"the card shows the cell of {path.name} with {mark!r}, which is gone")
+            cell = re.sub(r"^#+ (?:\d+\. )?(.*)", rf"## \1 · [{name[:2]}]({name}.ipynb)", cell)
+            cell = re.sub(r"^(import|from) .*\n+", "", cell, flags=re.MULTILINE)
+            kept = [p for p in cell.split("\n\n") if p.startswith(("#", "|")) or ".ipynb" not in p]
+            said.append(self.prose("\n\n".join(kept)))
+        title = f"{self.t['card']} · {self.t['site']}"
+        return self._page("card.html", page="card", title=title, description=self.t["card_more"], parts=said)
+
+    def _card_note(self) -> str:
+        return f'<p class="note"><a href="card.html">{self.t["card"]}</a>: {self.t["card_more"]}</p>'
 
     def api(self) -> dict[str, str]:
         """The library's names with their search, and in English a page for each."""
@@ -196,6 +232,8 @@ class Site:
                 if part.strip():
                     said = self.prose(part)
                     heading = re.match(r"\s*<h2>(.*?)</h2>", said)
+                    if any(mark in part for mark in CARD.values()):
+                        said += self._card_note()
                     yield {**block, "html": said, "title": heading[1] if heading else ""}
         elif block["kind"] == "code":
             yield {**block, "html": code(block["source"])}
@@ -288,7 +326,7 @@ class _Renderer(mistune.HTMLRenderer):
         )
 
 
-_markdown = mistune.create_markdown(renderer=_Renderer(escape=False), plugins=["table"])
+_markdown = mistune.create_markdown(renderer=_Renderer(escape=False), plugins=["table", formulas])
 
 
 def _plain(text: str) -> str:

@@ -65,6 +65,10 @@ explorer.show()
 #    was added. So the full buffer meets the black outline: the gradient of one big batch, computed apart.
 # 3. *The optimizer moves* once per window, and the buffer is cleared.
 #
+# In symbols: if micro-batch $k$ has the loss sum $s_k$ and $n_k$ examples, the full buffer is
+#
+# $$\frac{\nabla s_1 + \dots + \nabla s_K}{n_1 + \dots + n_K}$$
+#
 # So whether `B` examples come at once or in `K` turns is a decision about **memory and time, not about learning**.
 #
 # The third window has only 3 micro-batches, since 44 = 4·4 + 4·4 + 3·4. It is still one update, and it is
@@ -93,6 +97,8 @@ explorer.show()
 #         scheduler.step()                                                  # 6. one tick per update, after it
 #         optimizer.zero_grad()                                             # 7. empty for the next window
 # ```
+#
+# For the log, add up `loss.item()` over the window and divide by `total`: the last micro-batch's loss is not the window's.
 #
 # This one is found more often. Two of its lines are wrong:
 #

@@ -19,7 +19,7 @@
 # %% [markdown]
 # ## 1. One loop, three settings
 #
-# We descend the mean squared error of `y = w₁x₁ + w₂x₂` over `N = 1000` examples: two weights, so that the
+# We descend the mean squared error of $y = w_1 x_1 + w_2 x_2$ over `N = 1000` examples: two weights, so that the
 # whole loss surface can be drawn. All three descents are the same loop:
 #
 # | descent | `M` | `K` | examples in one update |
@@ -52,10 +52,10 @@ for run in (
 #
 # <details><summary><b>Notation</b>: does your text write <code>B</code> for the number of mini-batches?</summary>
 #
-# Some texts do, so `M = N/B`, and give the update as `w ← w − α Σᵢ ∇Lᵢ(w)`, the **sum** of `K` gradients, while
-# their code divides the loss by `K`, which gives the **mean**. Here `B = M·K` is the number of *examples* in one
-# update, and the gradient is the mean. For the worked example: their `B = 10` is our `N/M`; their step with rate `α`
-# is our step with rate `K·α`.
+# Some texts do, so `M = N/B`, and give the update as $w \leftarrow w - \alpha \sum_i \nabla L_i(w)$, the **sum** of
+# `K` gradients, while their code divides the loss by `K`, which gives the **mean**. Here `B = M·K` is the number of
+# *examples* in one update, and the gradient is the mean. For the worked example: their `B = 10` is our `N/M`; their
+# step with rate `α` is our step with rate `K·α`.
 #
 # </details>
 

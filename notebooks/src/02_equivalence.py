@@ -21,16 +21,16 @@
 # ## 1. What has to be equal
 #
 # One big batch takes the mean loss over everything that counts in it: samples, or tokens that are not ignored.
-# If the `K` micro-batches have loss *sums* `s₁ … s_K` and *counts* `n₁ … n_K`, the big batch's loss is
+# If the `K` micro-batches have loss *sums* $s_1 \dots s_K$ and *counts* $n_1 \dots n_K$, the big batch's loss is
 #
-# > `(s₁ + … + s_K) / (n₁ + … + n_K)`,
+# $$\frac{s_1 + \dots + s_K}{n_1 + \dots + n_K},$$
 #
 # and so is its gradient, since a gradient of a sum is the sum of the gradients. The loop of notebook 00 computes
-# it. Many programs compute another mean:
+# it. Many programs compute another mean, a **mean of means**:
 #
-# > `(s₁/n₁ + … + s_K/n_K) / K`, a **mean of means**.
+# $$\frac{s_1 / n_1 + \dots + s_K / n_K}{K}$$
 #
-# They are the same if all `n` are equal. If not: first a guess.
+# They are the same if all $n_k$ are equal. If not: first a guess.
 
 # %%
 from accum_lib.lessons.equivalence import microscope_explorer, questions

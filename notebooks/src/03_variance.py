@@ -20,8 +20,9 @@
 # %% [markdown]
 # ## 1. Your guess first
 #
-# A mini-batch gradient `g` is the mean of `B` examples' gradients. On average it is the full gradient `G`; its
-# *variance*, `E|g − G|²`, summed over all weights, measures how far a single one is from it. How does it fall with `K`?
+# A mini-batch gradient $g$ is the mean of `B` examples' gradients. On average it is the full gradient $G$; its
+# *variance*, $E \left| g - G \right|^2$, summed over all weights, measures how far a single one is from it. How does
+# it fall with `K`?
 
 # %%
 from accum_lib.lessons.variance import (
@@ -37,7 +38,7 @@ questions.variance_against_steps(lab).show()
 # ## 2. Explore: a cloud of gradients
 #
 # Each blue dot is the gradient of one mini-batch of `N = 512` digits, for an MLP with 2,410 weights. A plane can't
-# show 2,410 directions, so two were chosen **for the plot**. Horizontal: the direction of `G`. Vertical: the direction
+# show 2,410 directions, so two were chosen **for the plot**. Horizontal: the direction of $G$. Vertical: the direction
 # at right angles in which examples disagree most. Most of the variance is in directions that you do not see here; the
 # curve at the top right counts all of them. Below it: how one single weight's gradient is spread.
 
@@ -56,9 +57,9 @@ explorer.show()
 # %% [markdown]
 # **What you saw**
 #
-# - Without replacement the variance is `tr(Σ)/B · (1 − B/N)`, where `tr(Σ)` is the variance of a single example's
-#   gradient. Four times the batch, a quarter of the variance, and half the typical error. The last factor makes it
-#   0 when the batch is the whole data set; with replacement it is missing.
+# - Without replacement the variance is $\text{tr}(\Sigma)/B \cdot (1 - B/N)$, where $\text{tr}(\Sigma)$ is the
+#   variance of a single example's gradient. Four times the batch, a quarter of the variance, and half the typical
+#   error. The last factor makes it 0 when the batch is the whole data set; with replacement it is missing.
 # - `M` and `K` matter through `B = M·K` alone.
 # - Sorted by class, neighbours repeat each other: a batch of 32 says hardly more than one example. Accumulation
 #   does not repair that; **shuffling** does. In file order it is the other way round: each writer wrote the ten
@@ -89,12 +90,14 @@ with one_thread():
 # %% [markdown]
 # ## 4. The noise scale, for free
 #
-# When is `B` large? When the noise is as long as the gradient itself: `tr(Σ)/B = |G|²`, that is at
-# `B = tr(Σ)/|G|²`, the **gradient noise scale** (McCandlish et al. 2018). Accumulation can measure it in passing:
-# micro-batch gradients are noisier than their mean, and the difference shows how noisy. For a micro-batch's gradient
-# `g_M` and the window's `g_B`, on average and for endless data,
+# When is `B` large? When the noise is as long as the gradient itself: $\text{tr}(\Sigma)/B = \left| G \right|^2$,
+# that is at $B = \text{tr}(\Sigma) / \left| G \right|^2$, the **gradient noise scale** (McCandlish et al. 2018).
+# Accumulation can measure it in passing: micro-batch gradients are noisier than their mean, and the difference shows
+# how noisy. For a micro-batch's gradient $g_M$ and the window's $g_B$, on average and for endless data,
 #
-# > `E|g_M|² = |G|² + tr(Σ)/M`  and  `E|g_B|² = |G|² + tr(Σ)/B`:
+# $$E \left| g_M \right|^2 = \left| G \right|^2 + \frac{\text{tr}(\Sigma)}{M}$$
+#
+# $$E \left| g_B \right|^2 = \left| G \right|^2 + \frac{\text{tr}(\Sigma)}{B}$$
 #
 # two equations with two unknowns. `NoiseScaleMonitor` looks at each micro-batch's gradient just before it is added to
 # `.grad`, keeps its norm, and lets it go.
@@ -164,10 +167,11 @@ races_explorer(races).show()
 # > *The noise scale predicts the largest useful batch size; it grows as the loss falls.*
 #
 # - **Seen.** Larger batches need fewer updates, with less and less to gain, and more examples. Examples against `B`
-#   follow their curve `E = E_min + S_min·B` closely: `E_min` examples are the least that reach the target, `S_min`
-#   updates as well. Beyond `E_min/S_min`, the critical batch size, more accumulation mostly costs examples. By the
-#   same curve, doubling `B` saves nearly half of the updates far below it, a quarter at it, and almost none far
-#   above. The lower the target (below 1.0), the larger are both this and the noise scale.
+#   follow their curve $E = E_\text{min} + S_\text{min} B$ closely: $E_\text{min}$ examples are the least that reach
+#   the target, $S_\text{min}$ updates as well. Beyond $E_\text{min} / S_\text{min}$, the critical batch size, more
+#   accumulation mostly costs examples. By the same curve, doubling `B` saves nearly half of the updates far below it,
+#   a quarter at it, and almost none far above. The lower the target (below 1.0), the larger are both this and the
+#   noise scale.
 # - **Not as claimed.** The noise scale is roughly ten times the critical batch size here (the words below the picture
 #   say both). As a ruler for the order of magnitude it is of use, as a setting it is not.
 #   Their evidence spans six orders of magnitude, where a factor of ten is small; and a learning rate tried in
@@ -182,12 +186,13 @@ races_explorer(races).show()
 # | rule | the rate becomes | for | what this course measured |
 # |---|---|---|---|
 # | linear | `k` times as high, after a warm-up | SGD (Goyal et al. 2017) | as good up to `B = 64`, a little behind at 256, further behind at 704 ([11](11_two_claims.ipynb)) |
-# | square root | `√k` times as high | Adam (Malladi et al. 2022) | not compared with others; [09, section 5](09_choose_k.ipynb) trains its RoBERTa by it |
+# | square root | $\sqrt{k}$ times as high | Adam (Malladi et al. 2022) | not compared with others; [09, section 5](09_choose_k.ipynb) trains its RoBERTa by it |
 # | neither | tuned again | a `B` near or beyond the critical batch size | fastest to a loss of 0.6 in section 5: 0.2 at `B = 4`, 0.8 at 16, 64 and 256, 1.6 at 1,024 |
 #
 # So from `B = 4` to 16 the fastest rate went with `B`, and from 16 to 256 it stayed. Take the rule as the first try, with
-# a rate of half and of twice as much beside it. And a summed gradient is a rate `K` times as high already
-# ([01, section 2](01_three_descents.ipynb)).
+# a rate of half and of twice as much beside it.
+#
+# And a summed gradient is a rate `K` times as high already ([01, section 2](01_three_descents.ipynb)).
 
 # %% [markdown]
 # ## 7. Where it stops being true
@@ -202,7 +207,7 @@ races_explorer(races).show()
 # %% [markdown]
 # ## 8. Exercises
 #
-# **1.** The variance of a mini-batch gradient, drawn without replacement; `trace` is the unbiased `tr(Σ)`.
+# **1.** The variance of a mini-batch gradient, drawn without replacement; `trace` is the unbiased $\text{tr}(\Sigma)$.
 
 
 # %%
@@ -229,8 +234,9 @@ def fall(batch_size, larger, num_samples):
 check_fall(fall)
 
 # %% [markdown]
-# **3.** The noise scale from norms alone: `mean_square` is the mean of the `K` micro-batches' `|g_M|²`, `whole` is
-# the window's `|g_B|²`, and the data are endless. First solve the two equations of section 4 for `tr(Σ)`.
+# **3.** The noise scale from norms alone: `mean_square` is the mean of the `K` micro-batches' $\left| g_M \right|^2$,
+# `whole` is the window's $\left| g_B \right|^2$, and the data are endless. First solve the two equations of section 4
+# for $\text{tr}(\Sigma)$.
 
 
 # %%
@@ -253,15 +259,16 @@ check_noise_scale(noise_scale)
 #
 # <details><summary>2. What is the gradient noise scale, in one sentence?</summary>
 #
-# The batch size at which the noise of the gradient is as long as the gradient itself: `tr(Σ)/|G|²`.
+# The batch size at which the noise of the gradient is as long as the gradient itself:
+# $\text{tr}(\Sigma) / \left| G \right|^2$.
 #
 # </details>
 #
 # <details><summary>3. B goes from 32 to 256 with AdamW. Which learning rate do you try
 # first?</summary>
 #
-# `√8 ≈ 2.8` times the old one, with half and twice as much beside it. With the same `B` and another `K` nothing
-# changes.
+# $\sqrt{8} \approx 2.8$ times the old one, with half and twice as much beside it. With the same `B` and another `K`
+# nothing changes.
 #
 # </details>
 

@@ -204,7 +204,10 @@ for a in alternatives(roberta_base(512), micro_batch_size=8, accumulation_steps=
 #
 # A tensor on PyTorch's *meta* device has a shape but no memory behind it. The **memory lens** runs a whole update
 # (`accumulate`, `apply_update`) on meta tensors, follows the life of every storage, and so knows what is in memory
-# at each moment. Memory grows in a straight line with `M`, so a few short traces give every `M` and `K`.
+# at each moment. At moment $t$ that is a straight line in `M`: a constant $c_t$ (weights, optimizer state, gradients) and
+# $a_t$ bytes of activations for each example. So a few short traces give every `M` and `K`:
+#
+# $$\text{peak} = \max_t (c_t + M a_t)$$
 #
 # Does it predict what a real update takes? Here is PyTorch's own profiler beside it, on this machine's CPU.
 

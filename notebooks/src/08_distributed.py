@@ -100,12 +100,12 @@ explorer.show()
 # %% [markdown]
 # ## 4. A slower network
 #
-# Two processes on one machine talk fast. For another network there is a **model**: a pass takes `p` seconds, what
-# occurs once in an update `u`, an averaging adds `s`:
+# Two processes on one machine talk fast. For another network there is a **model**: a pass takes $p$ seconds, what
+# occurs once in an update $u$, an averaging adds $s$:
 #
-# `t(K) = K·p + s + u` in the last pass, `t(K) = K·(p + s) + u` in every pass.
+# $t(K) = K p + s + u$ in the last pass, $t(K) = K (p + s) + u$ in every pass.
 #
-# All three are fitted to the times above. For another network `s` is what a ring all-reduce takes by its latency and
+# All three are fitted to the times above. For another network $s$ is what a ring all-reduce takes by its latency and
 # bandwidth, less what hides behind a part of the pass.
 
 # %%

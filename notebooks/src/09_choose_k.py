@@ -29,11 +29,12 @@ questions.larger_card().show()
 #
 # 1. **What fits.** The memory lens (notebook 04) predicts the peak for every `M` and `K`. It needs nothing but the
 #    model and the card.
-# 2. **How noisy a gradient is.** The noise scale `B_noise = tr(Σ)/|G|²` (notebook 03) says what `B` buys: the same
-#    progress takes `1 + B_noise/B` times the least possible number of updates, and `1 + B/B_noise` times the least
-#    number of examples (McCandlish et al. 2018). A pilot run measures it in passing.
-# 3. **What an update takes in time.** `t(M, K) = K·(a + b·M) + c`: each pass costs `a` and another `b` for each
-#    example, and `c` occurs once: the optimizer. While `a` is small beside `b·M`, a smaller `M` at the same `B` takes
+# 2. **How noisy a gradient is.** The noise scale $B_\text{noise} = \text{tr}(\Sigma) / \left| G \right|^2$ (notebook
+#    03) says what `B` buys: the same progress takes $1 + B_\text{noise} / B$ times the least possible number of
+#    updates, and $1 + B / B_\text{noise}$ times the least number of examples (McCandlish et al. 2018). A pilot run
+#    measures it in passing.
+# 3. **What an update takes in time.** $t(M, K) = K (a + b M) + c$: each pass costs $a$ and another $b$ for each
+#    example, and $c$ occurs once: the optimizer. While $a$ is small beside $b M$, a smaller `M` at the same `B` takes
 #    no longer; below that, each halving does. Only a measurement on the very card can tell where.
 #
 # The next cell measures 2 and 3 **on this machine**, for three small models: pilot runs of 90 updates, and real
@@ -167,11 +168,11 @@ for each in trials.trials:
 #
 # - **The noise scale moves.** It grows as the loss falls, several times over in a training. Advice from a pilot run is
 #   advice for its beginning.
-# - **`1 + B_noise/B` is a model** of plain SGD with a tuned learning rate. Under Adam, momentum or a rate that is not
-#   tuned again for `B`, it is a rule of thumb.
+# - **$1 + B_\text{noise} / B$ is a model** of plain SGD with a tuned learning rate. Under Adam, momentum or a rate
+#   that is not tuned again for `B`, it is a rule of thumb.
 # - **The time model** has no caches, no power limit and no data loader; and a GPU's pass hardly grows with `M` until it
 #   is filled. Measure on your card: `measure_times` does so for a processor.
-# - **Several cards** change the answer: there `c` holds the all-reduce, and `K` spreads it (notebook 08).
+# - **Several cards** change the answer: there $c$ holds the all-reduce, and `K` spreads it (notebook 08).
 # - **Other reasons for `B`** are not weighed here: a recipe that was tuned for a batch size, BatchNorm, in-batch negatives,
 #   or accuracy at the end, which races to a loss do not show.
 

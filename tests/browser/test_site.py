@@ -244,6 +244,7 @@ def test_no_page_has_a_serious_violation(opened, built) -> None:
         ("index", "light"),
         ("teachers", "light"),
         ("heads", "light"),
+        ("card", "light"),
         ("api", "dark"),
         ("quiz", "light"),
     ):
@@ -327,6 +328,23 @@ def test_a_printed_page_is_a_handout(opened) -> None:
         assert lesson.page.locator(f"{hidden}:visible").count() == 0, hidden
     assert lesson.page.locator(".veiled.closed").count() == 0, "what was veiled is on the paper"
     assert lesson.page.locator(".quiz legend:visible").count() == len(lesson.quizzes())
+
+
+def sheets(page: SitePage) -> int:
+    return len(re.findall(rb"/Type /Page\b", page.page.pdf(prefer_css_page_size=True)))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_card_is_printed_on_one_sheet_of_a4(browser, built, language) -> None:
+    card = SitePage(browser, folder_for(language, built.folder) / "card.html", width=390)
+    assert card.page.evaluate("() => document.documentElement.scrollWidth") <= 390, "on a phone"
+    assert sheets(card) == 1
+    (size,) = re.findall(rb"/MediaBox \[0 0 (\S+) (\S+)\]", card.page.pdf(prefer_css_page_size=True))
+    assert [round(float(side) / 72 * 25.4) for side in size] == [210, 297]
+    card.page.evaluate("() => document.querySelector('.card').append('And so on. '.repeat(400))")
+    assert sheets(card) == 2, "a second sheet would be noticed"
+    assert card.complaints == []
+    card.close()
 
 
 def test_code_can_be_copied(browser, built) -> None:

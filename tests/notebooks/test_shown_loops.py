@@ -49,6 +49,19 @@ def test_the_right_loop_is_equal_and_short() -> None:
     assert len(RIGHT.partition("def train")[2].strip().splitlines()) <= 12
 
 
+def logging(line: str) -> str:
+    """The right loop with a log that it returns, a number for each window."""
+    code = RIGHT.replace("        total =", "        log.append(0.0)\n        total =")
+    code = code.replace(").backward()", f").backward()\n            {line}")
+    return code.replace("    for start", "    log = []\n    for start").rstrip() + "\n    return log\n"
+
+
+def test_the_log_is_the_windows_mean_as_the_prose_says() -> None:
+    assert all(map(ticked, check(loop(logging("log[-1] += float(loss.item() / total)")))))
+    last = "log[-1] = float(loss.item() / (labels != -100).sum())"
+    assert codes(loop(logging(last))) == {"last_loss_logged"}
+
+
 def test_the_wrong_loop_has_the_faults_that_are_named_beside_it() -> None:
     named = re.findall(r"# WRONG: (\w+)", WRONG)
     assert len(named) == 2

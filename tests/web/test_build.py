@@ -9,11 +9,13 @@ import zipfile
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from accum_lib.lessons.kit.contents import lessons
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture, layout, line
+from accum_lib.words import LANGUAGES, folder_for
 from explainer.build import build as explainer_page
 from web import build, pages, record
 from web.pages import Place, Site
@@ -109,6 +111,36 @@ def test_exercises_that_run_in_the_page_are_handed_to_it(site) -> None:
     assert '<noscript><div class="task">' in page, "the editor shows the code"
     assert 'ACCUM_EXERCISES = {"check_x": {"blank": "\\u003c/script\\u003e"}}' in page
     assert "static/exercise.js" in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_card_is_made_of_the_lessons_own_loops_and_rules(language) -> None:
+    own = Site(language, lessons(folder_for(language, record.NOTEBOOKS)), Place())
+    card = BeautifulSoup(own.card(), "html.parser").article
+    first, wrong, mixed = (pre.get_text() for pre in card.find_all("pre"))
+    cell = (record.NOTEBOOKS / "src" / "00_start_here.py").read_text(encoding="utf-8")
+    lines = re.findall(r"^# ( +.*[^ ])$", cell.partition("# def train(")[2], re.MULTILINE)
+    assert first.splitlines()[1:] == lines[: len(first.splitlines()) - 1]
+    assert len(re.findall(r"# \d\. ", first)) == 7
+    assert "leaked_tail" in wrong
+    assert "GradScaler" in mixed
+    assert "import" not in card.get_text()
+    assert len(card.find_all("tr")) == 4, "linear, square root, neither"
+    assert {a["href"] for a in card.find_all("a")} <= {f"{lesson['name']}.html" for lesson in own.lessons}
+
+
+def test_the_card_is_linked_where_its_loops_are_and_for_teachers(site) -> None:
+    for mark in pages.CARD.values():
+        page = site.lesson("02_equivalence", [{"kind": "prose", "text": f"```python\n{mark}\n```\n\n| a |"}])
+        assert page.count('href="card.html"') == 1
+    assert 'href="card.html"' not in site.lesson("02_equivalence", [PROSE])
+    assert site.plain()["teachers"].count('href="card.html"') == 1
+
+
+def test_a_lesson_that_has_lost_what_the_card_shows_ends_the_build(site, monkeypatch) -> None:
+    monkeypatch.setitem(pages.CARD, "00_start_here", "no such line")
+    with pytest.raises(ValueError, match=r"00_start_here.ipynb with 'no such line', which is gone"):
+        site.card()
 
 
 def test_texts_are_there_in_every_language_with_the_same_places() -> None:

@@ -8,8 +8,8 @@ from babel.messages.catalog import Message
 from catalogue import Text, problems
 from rules import faults
 
-ENGLISH = "The peak is {peak:.2f} GiB at `M = 4`, see [02](02_equivalence.ipynb); K = 2 gives **less**."
-CHINESE = "`M = 4` 时峰值为 {peak:.2f} GiB，见 [02](02_equivalence.ipynb)；K = 2 时**更少**。"
+ENGLISH = "It is {peak:.2f} GiB at `M = 4`, $B_{m}$, see [02](02_equivalence.ipynb); K = 2 gives **less**."
+CHINESE = "`M = 4`、$B_{m}$ 时峰值为 {peak:.2f} GiB，见 [02](02_equivalence.ipynb)；K = 2 时**更少**。"
 
 
 def entry(string: str, *flags: str) -> dict[str, dict[str, Message]]:
@@ -41,13 +41,14 @@ def test_what_is_missing_untranslated_or_stale_is_found() -> None:
         ("{peak:.2f}", "3.06", "the placeholders"),
         ("(02_equivalence.ipynb)", "(01_three_descents.ipynb)", "the link to 02_equivalence.ipynb got lost"),
         ("`M = 4`", "`M = 8`", "code `M = 4` got lost"),
+        ("$B_{m}$", "$B_{n}$", "the formula $B_{m}$ got lost"),
         ("K = 2", "K = 3", "the number 2 got lost"),
         ("K = 2", "k = 2", "the symbol K got lost"),
         ("，见", ", 见", "half-width punctuation"),
         ("，见", "，看(见)", "half-width brackets"),
         ("；K", "； K", "a space beside full-width punctuation"),
         ("时峰值", "时 峰值", "a space between two Chinese"),
-        ("` 时", "`时", "no space between Chinese and Latin"),
+        ("2 时", "2时", "no space between Chinese and Latin"),
         ("**更少**。", "**更少。**吗", "a * that Markdown shows"),
     ],
 )

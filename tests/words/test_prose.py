@@ -24,6 +24,8 @@ for window in windows(
 
 > `s / n`
 
+$$\\frac{s}{n} \\text{ in words}$$
+
 | a | b |
 |---|---|"""
 
@@ -36,6 +38,7 @@ def test_a_cell_is_cut_into_blocks_and_lines_are_joined() -> None:
         None,
         "- one item that is wrapped\n- [another](01_three_descents.ipynb)",
         "> A quotation that goes on.",
+        None,
         None,
         None,
     ]

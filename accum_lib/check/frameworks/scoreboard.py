@@ -8,6 +8,7 @@ For each framework and case: as its own guide has it, and with the setting or fe
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import ClassVar
 
 from accum_lib.check import check_case
 from accum_lib.check.frameworks import accelerate_loop, lightning_loops, transformers_trainer
@@ -74,6 +75,7 @@ class NotRun:
     version: str
     subject: str
     reason: str
+    mended: ClassVar[None] = None  # so that one can ask every row
 
 
 def _trainer(subject: FrameworkCase) -> Loop | None:

@@ -103,6 +103,7 @@ def test_each_framework_stands_alone_and_a_missing_one_is_a_row_with_its_reason(
                            ("half", "ModuleNotFoundError: No module named 'no_such_package'")]  # fmt: skip
     assert reasons[2:] == [("broken", "KeyError: "), ("broken", "RuntimeError: broken / here")] * 2
     assert [r.framework for r in rows if isinstance(r, ScoreRow)] == ["good"] * 4
+    assert not any(r.mended for r in rows), "each row can be asked, as notebook 02 does"
     text = table(rows).splitlines()
     assert text[2] == "| none |  | | | | not tried: no-such-package is not installed | |"
     assert {line.count("|") for line in text} == {8}
