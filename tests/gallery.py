@@ -39,7 +39,7 @@ from accum_lib.lessons.roberta import explorer as fixed_batch
 from accum_lib.lessons.roberta import questions as roberta
 from accum_lib.lessons.roberta.explorer import fixed_batch_explorer
 from accum_lib.lessons.three_descents import questions as descents
-from accum_lib.lessons.three_descents.explorer import descents_explorer, moments_explorer
+from accum_lib.lessons.three_descents.explorer import cuts_explorer, descents_explorer, moments_explorer
 from accum_lib.lessons.three_descents.measure import DescentComparison
 from accum_lib.lessons.two_claims import questions as two_claims
 from accum_lib.lessons.two_claims.explorer import claims_explorer
@@ -133,6 +133,7 @@ def table() -> Sightings:
 
 EXPLORERS: dict[str, Callable[[], GridExplorer]] = {
     "moments": moments_explorer,
+    "cuts": cuts_explorer,
     "descents": descents_explorer,
     "microscope": microscope_explorer,
     "variance": lambda: variance_explorer(lab()),

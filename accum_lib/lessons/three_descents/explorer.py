@@ -1,9 +1,18 @@
 """The explorer of notebook 01: three descents under M, K, the learning rate, sum or mean, and a budget."""
 
+import itertools
+
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture
-from accum_lib.lessons.three_descents import figure, slow_motion
-from accum_lib.lessons.three_descents.measure import EPOCHS, UPDATES, DescentComparison, surface, window_story
+from accum_lib.lessons.three_descents import cut_figure, figure, slow_motion
+from accum_lib.lessons.three_descents.measure import (
+    EPOCHS,
+    UPDATES,
+    DescentComparison,
+    cut_window,
+    surface,
+    window_story,
+)
 from accum_lib.problems.regression import Regression
 from accum_lib.words import N_, _
 
@@ -50,3 +59,20 @@ def moments_explorer() -> GridExplorer:
         play_ms=900,
     )
     return GridExplorer([control], lambda moment: slow_motion.picture(story, moment, inputs, ground))
+
+
+WINDOW = 12  # examples, as in the shorter window of the moments
+
+
+def cuts_explorer() -> GridExplorer:
+    """Drag the cuts between micro-batches: a mean of means changes, the sum over the count does not."""
+    places = range(1, WINDOW)
+    found = {
+        cuts: cut_window(Regression(num_samples=WINDOW), cuts) for cuts in itertools.product(places, repeat=2)
+    }
+    gradients = cut_figure.room(list(found.values()))
+    controls = [
+        Control("first", N_("First cut after example"), places, 1, axis="xaxis"),
+        Control("second", N_("Second cut after example"), places, 8, axis="xaxis"),
+    ]
+    return GridExplorer(controls, lambda first, second: cut_figure.picture(found[first, second], gradients))
