@@ -38,7 +38,7 @@ def picture(window: CutWindow, gradient_range: list[float]) -> Picture:
             dtick=1, showgrid=False, zeroline=False,
         ),
         yaxis=theme.axis(
-            _("weight of one example"), UPRIGHT, range=[LOWEST, HIGHEST], tickvals=[0, 0.1, 0.2, 0.3, 0.4, 0.5]
+            _("weight of one example"), UPRIGHT, range=[LOWEST, HIGHEST], tickvals=[0, 0.1, 0.2, 0.3, 0.4],
         ),
         xaxis2=theme.axis(
             _("weight"), GRADIENT, anchor="y2", tickvals=[0, 1], ticktext=["w₁", "w₂"], range=[-0.6, 1.6]

@@ -1,6 +1,7 @@
 """The explorer of notebook 01: three descents under M, K, the learning rate, sum or mean, and a budget."""
 
 import itertools
+from functools import cache
 
 from accum_lib.lessons.kit.grid import Control, GridExplorer
 from accum_lib.lessons.kit.theme import Picture
@@ -40,6 +41,30 @@ def descents_explorer(problem: Regression | None = None) -> GridExplorer:
     words = [_("examples ({epochs} epochs)", epochs=EPOCHS), _("updates ({updates})", updates=UPDATES)]
     budget = Control("budget", N_("Compare at equal:"), ("examples", "updates"), "examples", words, "choice")
     return GridExplorer([*CONTROLS, budget], picture_of)
+
+
+STARTS = [
+    (w1, w2) for w2 in (-4.0, -2.5, -1.0, 0.5, 2.0) for w1 in (-2.0, -0.5, 1.0, 2.5, 4.0, 5.5)
+]  # in rows
+START_WORDS = [f"({w1:g}, {w2:g})".replace("-", "−") for w1, w2 in STARTS]
+
+
+def starts_explorer(num_samples: int = 1000) -> GridExplorer:
+    """The worked example's three descents from wherever the reader puts the start, at equal updates."""
+    ground = surface(Regression(num_samples))
+
+    @cache
+    def runs_from(start: tuple[float, float]) -> DescentComparison:
+        return DescentComparison(Regression(num_samples, start=start))
+
+    def picture_of(start: tuple[float, float], learning_rate: float) -> Picture:
+        return figure.start_picture(runs_from(start).compare(100, 2, learning_rate, budget="updates"), ground)
+
+    controls = [
+        Control("start", N_("Start (w₁, w₂)"), STARTS, (-2.0, 2.0), START_WORDS, axis="xaxis", places=STARTS),
+        Control("learning_rate", N_("Learning rate:"), (0.1, 0.4), 0.1, kind="choice"),
+    ]
+    return GridExplorer(controls, picture_of)
 
 
 SAMPLES, MICRO_BATCH, STEPS, LEARNING_RATE = 44, 4, 4, 0.1  # 11 micro-batches: windows of 4, 4 and 3

@@ -204,7 +204,7 @@ def cut_window(problem: Regression, cuts: Iterable[int]) -> CutWindow:
 def _weighing(problem: Regression, rows: list[Tensor], means: bool) -> Weighing:
     """Through ``accumulate``; a mean that counts as one makes it a mean of means.
 
-    Where each sample's loss is a weight of its own, the buffer holds what that sample's gradient is multiplied by.
+    Where each sample's loss is a weight of its own, the buffer holds what each gradient is multiplied by.
     """
     own = nn.utils.skip_init(nn.Linear, problem.num_samples, 1, bias=False, dtype=torch.float64)
     nn.init.zeros_(own.weight)
