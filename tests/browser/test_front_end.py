@@ -203,7 +203,7 @@ def test_a_grip_within_the_picture_goes_to_the_nearest_place_and_along_rows(page
 
 
 def test_a_grip_that_looks_along_one_axis_only_would_be_noticed(page) -> None:
-    deaf = SOURCE.replace("to[i] === null ? 0 : end - at[i]", "i ? 0 : end - at[i]")
+    deaf = SOURCE.replace("to[i] === null ? 0 : pixel - at[i]", "i ? 0 : pixel - at[i]")
     assert deaf != SOURCE
     grip = Grip(page, sized(Control("size", "Size", range(6), 0, axis="xaxis", places=PLACES)), deaf)
     assert grip.drag(0.7, 0.7) == "size 2"

@@ -123,8 +123,9 @@ function grip(control, plot, input, onMove) {
     const other = axis && plot._fullLayout[axis.anchor.replace(/^([xy])/, "$1axis")];
     return other && (control.axis[0] === "x" ? [axis, other] : [other, axis]);
   };
-  // Of the picture; the axes meet below, at the left.
-  const pixels = (to) => panel().map((axis, i) => axis._offset + (to[i] === null ? i * axis._length : axis.d2p(to[i])));
+  // Of the picture; an axis has its grip below the panel, or within its right edge, where no number is covered.
+  const end = ({ _length }, i) => (i ? _length : _length - 12);
+  const pixels = (to) => panel().map((axis, i) => axis._offset + (to[i] === null ? end(axis, i) : axis.d2p(to[i])));
   const place = (index) => {
     if (!panel()) return;
     const [left, top] = pixels(control.places[index]).map((at) => `${at}px`);
@@ -132,7 +133,7 @@ function grip(control, plot, input, onMove) {
     node.style.setProperty("--across", `${panel()[along === "x" ? 1 : 0]._length}px`);
   };
   const nearest = (...at) => {
-    const away = control.places.map((to) => Math.hypot(...pixels(to).map((end, i) => (to[i] === null ? 0 : end - at[i]))));
+    const away = control.places.map((to) => Math.hypot(...pixels(to).map((pixel, i) => (to[i] === null ? 0 : pixel - at[i]))));
     return away.indexOf(Math.min(...away));
   };
   node.addEventListener("pointerdown", (event) => {
