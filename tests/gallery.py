@@ -51,6 +51,7 @@ from accum_lib.lessons.two_claims.explorer import claims_explorer
 from accum_lib.lessons.two_claims.measure import ClaimRaces
 from accum_lib.lessons.variance import questions as variance  # fmt: skip
 from accum_lib.lessons.variance.explorer import (
+    guess_explorer,
     races_explorer,
     variance_explorer,
 )
@@ -142,6 +143,7 @@ EXPLORERS: dict[str, Callable[[], GridExplorer]] = {
     "descents": descents_explorer,
     "starts": starts_explorer,
     "microscope": microscope_explorer,
+    "guess": lambda: guess_explorer(lab()),
     "variance": lambda: variance_explorer(lab()),
     "races": lambda: races_explorer(races()),
     "claims": lambda: claims_explorer(claimed()),

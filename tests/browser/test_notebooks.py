@@ -30,7 +30,7 @@ from accum_lib.lessons.three_descents.explorer import (
     starts_explorer,
 )
 from accum_lib.lessons.two_claims.explorer import claims_explorer
-from accum_lib.lessons.variance.explorer import races_explorer, variance_explorer
+from accum_lib.lessons.variance.explorer import guess_explorer, races_explorer, variance_explorer
 from accum_lib.lessons.variance.measure import VarianceLab
 from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, line_up_explorer, sightings_explorer
 
@@ -42,6 +42,7 @@ EXPLORERS = {
     "01_three_descents": [descents_explorer, starts_explorer],
     "02_equivalence": [microscope_explorer],
     "03_variance": [
+        lambda: guess_explorer(LAB()),
         lambda: variance_explorer(LAB()),
         races_explorer,
     ],
