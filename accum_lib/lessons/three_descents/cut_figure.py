@@ -13,6 +13,7 @@ STRIP, GRADIENT, UPRIGHT = (0.0, 0.6), (0.72, 1.0), (0.0, 0.84)
 ROW, LOWEST, HIGHEST = -0.05, -0.1, 0.54  # of the squares; of the weights' axis
 WIDTH = 0.36  # of one bar of the gradient
 EXACT = 1e-12
+MEANS = (theme.faint(theme.VERMILION), theme.VERMILION)  # fill and edge
 COLOURS = (theme.GREEN, theme.ORANGE, theme.SKY)  # of the micro-batches
 
 
@@ -21,13 +22,15 @@ def picture(window: CutWindow, gradient_range: list[float]) -> Picture:
     means, total = window.mean_of_means, window.over_total
     edges = np.cumsum([0, *window.sizes])
     data = [
-        _bars("", np.arange(edges[-1]) + 0.5, means.weights, 0.9, theme.VERMILION, _("mean of means"), "/"),
+        _bars("", np.arange(edges[-1]) + 0.5, means.weights, 0.9, *MEANS, _("mean of means")),
         theme.line(edges[[0, -1]], total.weights[[0, -1]], "", "", theme.BLUE, "dash"),
         _squares(window),
         theme.line(*_cuts(edges), "", "", theme.BLACK, "solid"),
-        _bars("2", _places(-1), total.gradient, WIDTH, theme.BLUE, _("sum over the window's count"), ""),
-        _bars("2", _places(1), means.gradient, WIDTH, theme.VERMILION, "", "/"),
-        _outline(window),
+        _bars(
+            "2", _places(-1), total.gradient, WIDTH, theme.BLUE, theme.BLUE, _("sum over the window's count")
+        ),
+        _bars("2", _places(1), means.gradient, WIDTH, *MEANS, ""),
+        _bars("2", _places(-1), window.big_batch, WIDTH, theme.NONE, theme.BLACK, _("one big batch")),
     ]
     layout = theme.layout(
         height=380,
@@ -76,7 +79,7 @@ def _places(side: int) -> np.ndarray:
 
 
 def _bars(
-    panel: str, x: np.ndarray, y: np.ndarray, width: float, colour: str, name: str, hatched: str
+    panel: str, x: np.ndarray, y: np.ndarray, width: float, fill: str, edge: str, name: str
 ) -> dict[str, Any]:
     return {
         "type": "bar",
@@ -87,14 +90,8 @@ def _bars(
         "width": width,
         "name": name,
         "showlegend": bool(name),
-        "marker": {"color": colour, "pattern": {"shape": hatched}, "line": {"color": colour, "width": 1}},
+        "marker": {"color": fill, "line": {"color": edge, "width": 2}},
     }
-
-
-def _outline(window: CutWindow) -> dict[str, Any]:
-    outline = _bars("2", _places(-1), window.big_batch, WIDTH, theme.NONE, _("one big batch"), "")
-    outline["marker"] = {"color": theme.NONE, "line": {"color": theme.BLACK, "width": 3}}
-    return outline
 
 
 def _squares(window: CutWindow) -> dict[str, Any]:

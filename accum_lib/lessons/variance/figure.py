@@ -211,14 +211,18 @@ def guess_picture(curve: VarianceCurve, share: float, shown: bool) -> Picture:
 
 def guess_summary(curve: VarianceCurve, share: float, shown: bool) -> str:
     """The guess in words, and what was measured once it is shown."""
-    guess = _("Your guess: at K = 16 the variance is 1/{part:.0f} of that at K = 1.", part=1 / share)
+    first, measured = _variance_at(curve, 1), _variance_at(curve, STEPS)
+    guess = _(
+        "Measured at K = 1: a variance of {first:.3g} |G|². Your guess at K = 16: {guess:.3g}.",
+        first=first,
+        guess=first * share,
+    )
     if not shown:
         return guess
-    measured = _(
-        "Measured: 1/{part:.1f}, on mini-batches of 2 and of 32 examples.",
-        part=_variance_at(curve, 1) / _variance_at(curve, STEPS),
+    return sentences(
+        guess,
+        _("Measured there: {measured:.3g}, 1/{part:.1f} of it.", measured=measured, part=first / measured),
     )
-    return sentences(guess, measured)
 
 
 def _variance_at(curve: VarianceCurve, steps: int) -> float:

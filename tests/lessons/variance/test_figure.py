@@ -116,4 +116,6 @@ def test_a_guess_is_drawn_where_its_grip_is_and_the_curve_only_when_shown(shown)
     assert dict(zip(measured["x"] * 2, measured["y"], strict=True)) == (
         {b: v for b, v in at.items() if 2 <= b <= 32} if shown else {}
     )
-    assert (f"Measured: 1/{at[2] / at[32]:.1f}" in drawn.summary) == shown, "nothing is given away before"
+    assert (f"{at[32]:.3g}, 1/{at[2] / at[32]:.1f} of it" in drawn.summary) == shown, (
+        "nothing is given away before"
+    )
