@@ -115,7 +115,7 @@ explorer.show()
 # batch, and these two faults in the second.
 
 # %% [markdown]
-# ### Cut a window yourself
+# ## Cut a window yourself
 #
 # The 12 squares are the examples of one window. Drag a cut between two micro-batches (or move its slider): the pale
 # bars are what each example weighs in a mean of means, the dashed line what it weighs in the first loop.

@@ -115,7 +115,7 @@ def _peak_curves(timeline: Timeline, peaks: Peaks) -> list[dict[str, Any]]:
 
 # --- The planner
 
-LOWEST = 1.5  # GiB at the foot of the scale, which stays where it is while a hand drags the card's line
+SCALE = (1.5, 100.0)  # GiB; it stays as it is while a hand drags the card's line, if all is within
 
 
 def plan_picture(plan: Plan) -> Picture:
@@ -127,7 +127,7 @@ def plan_picture(plan: Plan) -> Picture:
     seconds = np.array([o.seconds or 0.0 for o in options])
     limit = plan.limit_bytes / GIB
     labels = [_label(o) for o in options]
-    lowest = min(LOWEST, 0.8 * peak.min())
+    scale = min(SCALE[0], 0.8 * peak.min()), max(SCALE[1], 1.2 * max(limit, peak.max()))
     ticks = {
         "tickvals": positions.tolist(),
         "ticktext": labels,
@@ -148,7 +148,7 @@ def plan_picture(plan: Plan) -> Picture:
         margin={"l": 60, "r": 16, "t": 8, "b": 84},
         xaxis=theme.axis(_("option"), (0.0, 0.46), **ticks),
         yaxis=theme.axis(
-            _("peak, GiB"), (0.0, 0.86), type="log", range=[float(np.log10(lowest)), 2],
+            _("peak, GiB"), (0.0, 0.86), type="log", range=[float(np.log10(end)) for end in scale],
             tickvals=[2, 4, 8, 16, 32, 64], ticktext=["2", "4", "8", "16", "32", "64"],
         ),
         xaxis2=theme.axis(_("option"), (0.56, 1.0), anchor="y2", **ticks),

@@ -70,20 +70,16 @@ def start_picture(comparison: Comparison, surface: Surface) -> Picture:
 def start_summary(c: Comparison) -> str:
     """Where each descent has come to from this start, in words."""
     w1, w2 = c.accumulated.weights[0]
-    accumulated, mini, full = (
-        _("diverged") if path.diverged else f"{path.excess[-1]:.3g}"
-        for path in (c.accumulated, c.mini, c.full)
-    )
     ends = _(
-        "Above the minimum after {updates} updates from ({w1:g}, {w2:g}): accumulated {accumulated}, "
-        "mini-batches of {m} {mini}, full batch {full}.",
+        "Above the minimum after {updates} updates from ({w1:g}, {w2:g}): accumulated {accumulated:.3g}, "
+        "mini-batches of {m} {mini:.3g}, full batch {full:.3g}.",
         updates=c.accumulated.updates,
         w1=w1,
         w2=w2,
-        accumulated=accumulated,
+        accumulated=c.accumulated.excess[-1],
         m=c.mini.micro_batch_size,
-        mini=mini,
-        full=full,
+        mini=c.mini.excess[-1],
+        full=c.full.excess[-1],
     )
     return sentences(ends, _same_path(c))
 

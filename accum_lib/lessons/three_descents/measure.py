@@ -6,7 +6,7 @@ Nothing here accumulates. The core's ``accumulate`` runs as it always does, and 
 ``.grad`` whenever the core asks for the next micro-batch's loss.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -177,7 +177,7 @@ def window_story(
     return story
 
 
-def cut_window(problem: Regression, cuts: Iterable[int]) -> CutWindow:
+def cut_window(problem: Regression, cuts: Collection[int]) -> CutWindow:
     """Cut all N samples, as one window, before the given ones; weigh the micro-batches in two ways.
 
     Args:
@@ -191,13 +191,11 @@ def cut_window(problem: Regression, cuts: Iterable[int]) -> CutWindow:
     if outside := [cut for cut in cuts if not 0 < cut < n]:
         raise ValueError(f"a cut must be from 1 to {n - 1}, between two samples; got {outside[0]}")
     rows = [torch.arange(*ends) for ends in pairwise(sorted({0, *cuts, n}))]
-    window = [problem.batch(each) for each in rows]
-    model = problem.make_model()
     return CutWindow(
         sizes=tuple(map(len, rows)),
         over_total=_weighing(problem, rows, means=False),
         mean_of_means=_weighing(problem, rows, means=True),
-        big_batch=_one_big_batch(problem, model, window),
+        big_batch=_one_big_batch(problem, problem.make_model(), [problem.batch(each) for each in rows]),
     )
 
 

@@ -133,7 +133,8 @@ function grip(control, plot, input, onMove) {
     node.style.setProperty("--across", `${panel()[along === "x" ? 1 : 0]._length}px`);
   };
   const nearest = (...at) => {
-    const away = control.places.map((to) => Math.hypot(...pixels(to).map((pixel, i) => (to[i] === null ? 0 : pixel - at[i]))));
+    const apart = (to) => pixels(to).map((pixel, i) => (to[i] === null ? 0 : pixel - at[i]));
+    const away = control.places.map((to) => Math.hypot(...apart(to)));
     return away.indexOf(Math.min(...away));
   };
   node.addEventListener("pointerdown", (event) => {
@@ -237,7 +238,8 @@ async function render({ model, el }) {
 
   const base = model.get("figure");
   const grips = controls.filter((c) => c.axis).map((c) => {
-    const made = grip(c, plot, views[controls.indexOf(c)].input, (index) => { if (index !== picked[c.name]) move(c.name, index); });
+    const { input } = views[controls.indexOf(c)];
+    const made = grip(c, plot, input, (index) => { if (index !== picked[c.name]) move(c.name, index); });
     return { ...made, show: () => made.place(picked[c.name]) };
   });
   const marks = base.marks && marker(base.marks, () => { shown = null; refresh(); }); // drawn again, from scratch
