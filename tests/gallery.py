@@ -39,13 +39,19 @@ from accum_lib.lessons.roberta import explorer as fixed_batch
 from accum_lib.lessons.roberta import questions as roberta
 from accum_lib.lessons.roberta.explorer import fixed_batch_explorer
 from accum_lib.lessons.three_descents import questions as descents
-from accum_lib.lessons.three_descents.explorer import descents_explorer, moments_explorer
+from accum_lib.lessons.three_descents.explorer import (
+    cuts_explorer,
+    descents_explorer,
+    moments_explorer,
+    starts_explorer,
+)
 from accum_lib.lessons.three_descents.measure import DescentComparison
 from accum_lib.lessons.two_claims import questions as two_claims
 from accum_lib.lessons.two_claims.explorer import claims_explorer
 from accum_lib.lessons.two_claims.measure import ClaimRaces
 from accum_lib.lessons.variance import questions as variance  # fmt: skip
 from accum_lib.lessons.variance.explorer import (
+    guess_explorer,
     races_explorer,
     variance_explorer,
 )
@@ -133,8 +139,11 @@ def table() -> Sightings:
 
 EXPLORERS: dict[str, Callable[[], GridExplorer]] = {
     "moments": moments_explorer,
+    "cuts": cuts_explorer,
     "descents": descents_explorer,
+    "starts": starts_explorer,
     "microscope": microscope_explorer,
+    "guess": lambda: guess_explorer(lab()),
     "variance": lambda: variance_explorer(lab()),
     "races": lambda: races_explorer(races()),
     "claims": lambda: claims_explorer(claimed()),

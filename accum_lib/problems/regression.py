@@ -23,6 +23,7 @@ class Regression:
     Args:
         num_samples: N >= 1.
         seed: draws the data.
+        start: the weights of a new model.
 
     Raises:
         ValueError: N is below 1.
@@ -31,7 +32,7 @@ class Regression:
     name = N_("regression with two weights")
     default_learning_rate = 0.1
 
-    def __init__(self, num_samples: int = 1000, seed: int = 0) -> None:
+    def __init__(self, num_samples: int = 1000, seed: int = 0, start: tuple[float, float] = START) -> None:
         if num_samples < 1:
             raise ValueError(f"num_samples must be 1 or more; got {num_samples}")
         generator = torch.Generator().manual_seed(seed)
@@ -39,16 +40,16 @@ class Regression:
             [[np.cos(TURN), -np.sin(TURN)], [np.sin(TURN), np.cos(TURN)]], dtype=torch.float64
         )
         normal = torch.randn(num_samples, 2, generator=generator, dtype=torch.float64)
-        self.num_samples = num_samples
+        self.num_samples, self.start = num_samples, start
         self.x = normal * torch.tensor(SPREAD, dtype=torch.float64) @ turn.T  # (N, 2)
         noise = torch.randn(num_samples, generator=generator, dtype=torch.float64)
         self.y = self.x @ torch.tensor(TRUE_WEIGHT, dtype=torch.float64) + NOISE * noise  # (N,)
 
     def make_model(self, seed: int = 0) -> nn.Module:
-        """One linear layer without bias; it always starts at the same far corner of the valley."""
+        """One linear layer without bias; it always begins at ``start``, by default far up the valley."""
         model = nn.utils.skip_init(nn.Linear, 2, 1, bias=False, dtype=torch.float64)
         with torch.no_grad():
-            model.weight.copy_(torch.tensor([START]))
+            model.weight.copy_(torch.tensor([self.start]))
         return model
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -121,6 +121,22 @@ explorer.show()
 # batch, and these two faults in the second.
 
 # %% [markdown]
+# ## Cut a window yourself
+#
+# The 12 squares are the examples of one window. Drag a cut between two micro-batches (or move its slider): the pale
+# bars are what each example weighs in a mean of means, the dashed line what it weighs in the first loop.
+
+# %%
+from accum_lib.lessons.three_descents import cuts_explorer
+
+cuts_explorer().show()
+
+# %% [markdown]
+# **What you saw.** A mean of means gives each *micro-batch* the same weight, so an example in a small one counts more
+# than its neighbours. The gradient moves with the cuts, although the examples are the same; only even cuts are safe.
+# Divided by the window's count, each *example* has the same weight, and the cuts change nothing.
+
+# %% [markdown]
 # ## 3. Where it stops being true
 #
 # "The same" means the same up to floating-point rounding, for losses that are a sum over examples. Layers

@@ -114,6 +114,19 @@ explorer.show()
 #   window of an epoch is shorter: then the sum takes a shorter step, and the mean does not.
 
 # %% [markdown]
+# **From another start?** Drag the blue grip over the loss surface (or move its slider; <kbd>↑</kbd> <kbd>↓</kbd> go to
+# another row). Before you let go: will the blue path leave the black circles somewhere?
+
+# %%
+from accum_lib.lessons.three_descents import starts_explorer
+
+starts_explorer().show()
+
+# %% [markdown]
+# Nowhere. Where you start decides about the *descent*: down the valley, from (−2, 2), it is slow and straight; from its
+# side, (4, 2), it is fast, and at the rate 0.4 it swings across. It decides nothing about *accumulation*.
+
+# %% [markdown]
 # ## 4. Not only for two weights
 #
 # The same loop on handwritten digits and on RoBERTa (a tiny one, untrained, on real text: docstrings of

@@ -23,15 +23,25 @@
 # A mini-batch gradient $g$ is the mean of `B` examples' gradients. On average it is the full gradient $G$; its
 # *variance*, $E \left| g - G \right|^2$, summed over all weights, measures how far a single one is from it. How does
 # it fall with `K`?
+#
+# Draw it first: the star was measured. Drag the blue grip (or move its slider) to where you expect `K = 16` to be, then
+# have the curve shown.
 
 # %%
 from accum_lib.lessons.variance import (
     VarianceLab,
+    guess_explorer,
     questions,
     variance_explorer,
 )
 
 lab = VarianceLab()
+guess_explorer(lab).show()
+
+# %% [markdown]
+# There a window was a small part of the data. How does it go on?
+
+# %%
 questions.variance_against_steps(lab).show()
 
 # %% [markdown]

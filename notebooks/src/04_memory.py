@@ -133,6 +133,8 @@ for clause in time_clauses(fixed_m, fixed_b):
 # Two numbers have to fit: what is allocated, and what the allocator reserves for it. The second was learnt the hard
 # way: on an H200 an update whose peak was 83 % of the card ran out of memory, since a fifth of what was reserved lay
 # free in pieces that were too small.
+#
+# Drag the dashed line up and down (or move the card's slider), and watch the `M` and `K` below the marks.
 
 # %%
 from accum_lib.lessons.memory import planner_explorer

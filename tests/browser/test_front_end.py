@@ -110,48 +110,120 @@ def test_the_kernel_answers_with_plotly(explorer, monkeypatch) -> None:
     assert sent == [({"type": "plotly"}, [explorer.plotly.source])]
 
 
-@pytest.mark.parametrize("axis", ["xaxis", "yaxis"])
-def test_a_grip_on_an_axis_moves_the_control_to_the_nearest_value(page, axis) -> None:
-    """Values 1, 10, 100 on a logarithmic axis; the picture says which one it was drawn for."""
+def sized(control: Control) -> GridExplorer:
+    """Every picture says which value it was drawn for; both axes are logarithmic, from 0.1 to 1000."""
 
     def picture_of(size: int) -> Picture:
         spread = {"type": "log", "range": [-1, 3]}
-        axes = {axis: theme.axis("size", (0.0, 1.0), **spread)}
-        other = "yaxis" if axis == "xaxis" else "xaxis"
-        layout = theme.layout(300, **axes, **{other: theme.axis("other", (0.0, 1.0), range=[0, 1])})
+        layout = theme.layout(
+            300,
+            xaxis=theme.axis("size", (0.0, 1.0), **spread),
+            yaxis=theme.axis("size", (0.0, 1.0), **spread),
+        )
         return Picture(
             [theme.line([size], [size], "", "", theme.BLUE, "solid", "markers")], layout, f"size {size}"
         )
 
-    dragged = GridExplorer([Control("size", "Size", (1, 10, 100), 1, axis=axis)], picture_of)
-    dragged.fill()
-    page.set_content("<!doctype html>")
-    page.add_style_tag(path=STATIC / "grid.css")
-    start(page, dragged, "resolves")
-    grip = page.locator(".accum-grip")
-    grip.wait_for()
-    plot = page.locator(".accum-plot").bounding_box()
-    seen = []
-    for share in (0.74, 0.1, 0.5, 0.99):  # of the axis, from its low end: beside 100, 1, 10, beyond the last
-        page.wait_for_timeout(50)  # a frame, after which the grip is where the picture has it
-        box = grip.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        page.mouse.move(x, y)
-        page.mouse.down()
-        if axis == "xaxis":
-            x = plot["x"] + 60 + share * (plot["width"] - 76)  # the margins of theme.layout
-        else:
-            y = plot["y"] + 40 + (1 - share) * (300 - 88)
-        page.mouse.move(x, y)
-        page.mouse.up()
-        page.wait_for_timeout(50)
-        seen.append(page.locator(".accum-summary").inner_text())
+    explorer = GridExplorer([control], picture_of)
+    explorer.fill()
+    return explorer
+
+
+class Grip:
+    """The only grip on the page, and how a hand moves it."""
+
+    def __init__(self, page, explorer: GridExplorer, source: str = SOURCE) -> None:
+        page.set_content("<!doctype html>")
+        page.add_style_tag(path=STATIC / "grid.css")
+        start(page, explorer, "resolves", source)
+        self.page, self.node = page, page.locator(".accum-grip")
+        self.slider = page.locator("[data-control=size]")
+        self.node.wait_for()
+        self.plot = page.locator(".accum-plot").bounding_box()
+
+    def center(self) -> tuple[float, float]:
+        self.page.wait_for_timeout(50)  # a frame, after which the grip is where the picture has it
+        box = self.node.bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def at(self, across: float | None, up: float | None) -> tuple[float, float]:
+        """Shares of the panel, from its low ends; None stays where the grip is."""
+        x, y = self.center()
+        if across is not None:
+            x = self.plot["x"] + 60 + across * (self.plot["width"] - 76)  # the margins of theme.layout
+        if up is not None:
+            y = self.plot["y"] + 40 + (1 - up) * (300 - 88)
+        return x, y
+
+    def drag(self, across: float | None, up: float | None, grab: tuple[float, float] | None = None) -> str:
+        self.page.mouse.move(*(grab or self.center()))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.at(across, up))
+        self.page.mouse.up()
+        return self.said()
+
+    def press(self, key: str) -> str:
+        self.page.keyboard.press(key)
+        return self.said()
+
+    def said(self) -> str:
+        self.page.wait_for_timeout(50)
+        return self.page.locator(".accum-summary").inner_text()
+
+
+@pytest.mark.parametrize("axis", ["xaxis", "yaxis"])
+def test_a_grip_on_an_axis_moves_the_control_to_the_nearest_value(page, axis) -> None:
+    grip = Grip(page, sized(Control("size", "Size", (1, 10, 100), 1, axis=axis)))
+    shares = (0.74, 0.1, 0.5, 0.99)  # of the axis: beside 100, 1, 10, beyond the last
+    seen = [grip.drag(*((share, None) if axis == "xaxis" else (None, share))) for share in shares]
     assert seen == ["size 100", "size 1", "size 10", "size 100"]
-    slider = page.locator("[data-control=size]")
-    assert slider.input_value() == "2", "the control goes along"
-    slider.press("ArrowLeft")
-    page.wait_for_timeout(100)
-    assert page.locator(".accum-summary").inner_text() == "size 10", "and has the keyboard"
+    assert grip.slider.input_value() == "2", "the control goes along"
+    assert grip.press("ArrowLeft") == "size 10", "and has the keyboard"
+    line = grip.at(*((0.5, 0.8) if axis == "xaxis" else (0.8, 0.5)))
+    assert grip.drag(*((0.25, None) if axis == "xaxis" else (None, 0.25)), grab=line) == "size 1", (
+        "the line through it can be dragged, too"
+    )
+
+
+PLACES = [(x, y) for y in (1, 100) for x in (1, 10, 100)]
+
+
+def test_a_grip_within_the_picture_goes_to_the_nearest_place_and_along_rows(page) -> None:
+    grip = Grip(page, sized(Control("size", "Size", range(6), 0, axis="xaxis", places=PLACES)))
+    assert grip.center() == pytest.approx(grip.at(0.25, 0.25), abs=1), "on its place"
+    assert grip.drag(0.7, 0.7) == "size 5"
+    assert grip.center() == pytest.approx(grip.at(0.75, 0.75), abs=1)
+    assert grip.drag(0.45, 0.55) == "size 4", "the upper row is nearer"
+    assert "accum-held" in grip.node.get_attribute("class"), "the grip shows that it has the keyboard"
+    keys = ("ArrowDown", "ArrowDown", "ArrowLeft", "ArrowUp", "ArrowRight")
+    assert [grip.press(key) for key in keys] == ["size 1", "size 1", "size 0", "size 3", "size 4"]
+    assert grip.slider.get_attribute("aria-valuetext") == "4"
+    grip.slider.blur()
+    assert "accum-held" not in grip.node.get_attribute("class")
+
+
+def test_a_grip_that_looks_along_one_axis_only_would_be_noticed(page) -> None:
+    deaf = SOURCE.replace("to[i] === null ? 0 : pixel - at[i]", "i ? 0 : pixel - at[i]")
+    assert deaf != SOURCE
+    grip = Grip(page, sized(Control("size", "Size", range(6), 0, axis="xaxis", places=PLACES)), deaf)
+    assert grip.drag(0.7, 0.7) == "size 2"
+
+
+def test_a_finger_drags_it_too(browser) -> None:
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    grip = Grip(page, sized(Control("size", "Size", range(6), 0, axis="xaxis", places=PLACES)))
+    touch = context.new_cdp_session(page)
+    for kind, point in (("touchStart", grip.center()), ("touchMove", grip.at(0.5, 0.75)), ("touchEnd", None)):
+        points = [{"x": point[0], "y": point[1]}] if point else []
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert grip.said() == "size 4"
+    context.close()
+
+
+def test_each_value_needs_a_place() -> None:
+    with pytest.raises(ValueError, match="size has 6 places for 2 values; give one for each"):
+        Control("size", "Size", (1, 2), 1, axis="xaxis", places=PLACES)
 
 
 def test_the_moving_picture_of_the_front_page(page, tmp_path, request) -> None:

@@ -23,9 +23,14 @@ from accum_lib.lessons.distributed.measure import measure_here
 from accum_lib.lessons.equivalence.explorer import microscope_explorer
 from accum_lib.lessons.memory.explorer import memory_explorer, planner_explorer
 from accum_lib.lessons.roberta.explorer import fixed_batch_explorer
-from accum_lib.lessons.three_descents.explorer import descents_explorer, moments_explorer
+from accum_lib.lessons.three_descents.explorer import (
+    cuts_explorer,
+    descents_explorer,
+    moments_explorer,
+    starts_explorer,
+)
 from accum_lib.lessons.two_claims.explorer import claims_explorer
-from accum_lib.lessons.variance.explorer import races_explorer, variance_explorer
+from accum_lib.lessons.variance.explorer import guess_explorer, races_explorer, variance_explorer
 from accum_lib.lessons.variance.measure import VarianceLab
 from accum_lib.lessons.when_it_breaks.explorer import clues_explorer, line_up_explorer, sightings_explorer
 
@@ -33,10 +38,11 @@ pytestmark = pytest.mark.browser
 
 LAB = cache(VarianceLab)  # once for all explorers of a notebook
 EXPLORERS = {
-    "00_start_here": [moments_explorer],
-    "01_three_descents": [descents_explorer],
+    "00_start_here": [moments_explorer, cuts_explorer],
+    "01_three_descents": [descents_explorer, starts_explorer],
     "02_equivalence": [microscope_explorer],
     "03_variance": [
+        lambda: guess_explorer(LAB()),
         lambda: variance_explorer(LAB()),
         races_explorer,
     ],

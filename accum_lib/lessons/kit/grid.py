@@ -57,7 +57,9 @@ class Control:
             with ``N_``, and translated when an explorer is made.
         kind: "slider", or "choice" for a few named alternatives.
         play_ms: give it a play button that moves on at this interval, in milliseconds; 0 for none.
-        axis: an axis of the picture, such as "xaxis2", along which the values (numbers) can be dragged, too.
+        axis: an axis of the picture, such as "xaxis2", along which a slider's values can be dragged, too.
+        places: (x, y) of each value in that axis's panel, where it is dragged: one of a pair is None where it
+            is on the axis itself. None takes the values, on the axis. Places of several columns come in rows.
     """
 
     name: str
@@ -68,10 +70,15 @@ class Control:
     kind: str = "slider"
     play_ms: int = 0
     axis: str = ""
+    places: Sequence[tuple[float | None, float | None]] | None = None
 
     def __post_init__(self) -> None:
         if self.start not in self.values:
             raise ValueError(f"{self.name} starts at {self.start!r}, which is not one of {list(self.values)}")
+        if self.places is not None and len(self.places) != len(self.values):
+            raise ValueError(
+                f"{self.name} has {len(self.places)} places for {len(self.values)} values; give one for each"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """What the browser needs to know."""
@@ -82,7 +89,11 @@ class Control:
             "labels": labels,
             "kind": self.kind,
             "play_ms": self.play_ms,
-        } | ({"axis": self.axis, "values": list(map(float, self.values))} if self.axis else {})
+        } | ({"axis": self.axis, "places": self.places or self._on_the_axis()} if self.axis else {})
+
+    def _on_the_axis(self) -> list[tuple[float | None, float | None]]:
+        across = self.axis.startswith("x")
+        return [(float(v), None) if across else (None, float(v)) for v in self.values]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from accum_lib.lessons.kit.progress import ROOT
 from accum_lib.lessons.kit.still import show_still, wrapped
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.memory import figure
-from accum_lib.memory.planner import plan
+from accum_lib.machine import GIB
+from accum_lib.memory.cards import find_card
+from accum_lib.memory.planner import MARGIN, plan
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.records import Peaks
 from accum_lib.memory.settings import Settings
@@ -36,8 +38,9 @@ CONTROLS = [
 
 CARDS = ("RTX 4060", "RTX 3060", "RTX 3090", "A100 40GB", "A100 80GB")
 CARD_WORDS = ("RTX 4060, 8 GB", "RTX 3060, 12 GB", "RTX 3090, 24 GB", "A100, 40 GB", "A100, 80 GB")
+LINES = [(None, find_card(card).usable_bytes * (1 - MARGIN) / GIB) for card in CARDS]  # where each is drawn
 PLAN_CONTROLS = [
-    Control("card", N_("Card"), CARDS, "RTX 4060", CARD_WORDS),
+    Control("card", N_("Card"), CARDS, "RTX 4060", CARD_WORDS, axis="yaxis", places=LINES),
     Control("batch", N_("Effective batch B"), (8, 32, 128, 512, 2048), 128),
     Control("tokens", N_("Tokens T:"), TOKENS, 512, kind="choice"),
 ]

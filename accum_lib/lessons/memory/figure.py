@@ -115,6 +115,8 @@ def _peak_curves(timeline: Timeline, peaks: Peaks) -> list[dict[str, Any]]:
 
 # --- The planner
 
+SCALE = (1.5, 100.0)  # GiB; it stays as it is while a hand drags the card's line, if all is within
+
 
 def plan_picture(plan: Plan) -> Picture:
     """For each option: its peak beside what the card allows, and its estimated time."""
@@ -125,27 +127,35 @@ def plan_picture(plan: Plan) -> Picture:
     seconds = np.array([o.seconds or 0.0 for o in options])
     limit = plan.limit_bytes / GIB
     labels = [_label(o) for o in options]
-    ticks = {"tickvals": positions.tolist(), "ticktext": labels, "range": [-0.6, len(options) - 0.4]}
+    scale = min(SCALE[0], 0.8 * peak.min()), max(SCALE[1], 1.2 * max(limit, peak.max()))
+    ticks = {
+        "tickvals": positions.tolist(),
+        "ticktext": labels,
+        "range": [-0.6, len(options) - 0.4],
+        "zeroline": False,
+    }
     data = [
-        _bars("", positions, np.where(fits, peak, 0), _("fits"), theme.BLUE, filled=True),
-        _bars("", positions, np.where(fits, 0, peak), _("does not fit"), theme.VERMILION, filled=False),
+        _peaks(positions, np.where(fits, peak, np.nan), _("fits"), theme.BLUE, "square"),
+        _peaks(positions, np.where(fits, np.nan, peak), _("does not fit"), theme.VERMILION, "x"),
         theme.line(
             [-0.6, len(options) - 0.4], [limit, limit], "", _("allowed on the card"), theme.BLACK, "dash"
         ),
-        _bars("2", positions, seconds, _("estimated time"), theme.ORANGE, filled=True),
+        _times(positions, seconds),
     ]
     layout = theme.layout(
         height=400,
         top=8,
-        barmode="overlay",
         margin={"l": 60, "r": 16, "t": 8, "b": 84},
         xaxis=theme.axis(_("option"), (0.0, 0.46), **ticks),
-        yaxis=theme.axis(_("peak, GiB"), (0.0, 0.86), range=[0, 1.25 * max(limit, peak.max())]),
+        yaxis=theme.axis(
+            _("peak, GiB"), (0.0, 0.86), type="log", range=[float(np.log10(end)) for end in scale],
+            tickvals=[2, 4, 8, 16, 32, 64], ticktext=["2", "4", "8", "16", "32", "64"],
+        ),
         xaxis2=theme.axis(_("option"), (0.56, 1.0), anchor="y2", **ticks),
         yaxis2=theme.axis(
             _("seconds for one update"), (0.0, 0.86), anchor="x2", range=[0, 1.2 * max(seconds.max(), 1e-9)]
         ),
-    )
+    )  # fmt: skip
     return Picture(data, layout, plan_summary(plan))
 
 
@@ -186,17 +196,13 @@ def _label(option: Any) -> str:
     return f"{words}<br>{best}"
 
 
-def _bars(panel: str, x: np.ndarray, y: np.ndarray, name: str, colour: str, filled: bool) -> dict[str, Any]:
-    return {
-        "type": "bar",
-        "x": x,
-        "y": y,
-        "xaxis": f"x{panel}",
-        "yaxis": f"y{panel}",
-        "name": name,
-        "width": 0.6,
-        "marker": {"color": colour if filled else theme.NONE, "line": {"color": colour, "width": 2}},
-    }
+def _peaks(x: np.ndarray, y: np.ndarray, name: str, colour: str, symbol: str) -> dict[str, Any]:
+    return theme.line(x, y, "", name, colour, "solid", "markers", symbol, 16)
+
+
+def _times(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    look = {"name": _("estimated time"), "width": 0.6, "marker": {"color": theme.ORANGE}}
+    return {"type": "bar", "x": x, "y": y, "xaxis": "x2", "yaxis": "y2", **look}
 
 
 STEPS = 2  # K of what is drawn; a larger one changes nothing that could be seen

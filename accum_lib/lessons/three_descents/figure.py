@@ -10,7 +10,7 @@ from accum_lib.lessons.three_descents.record import Comparison, Path, Surface
 from accum_lib.words import _, sentences
 
 LEFT, RIGHT = (0.0, 0.47), (0.57, 1.0)
-TOP, BOTTOM = (0.5, 0.86), (0.0, 0.34)
+TALL, TOP, BOTTOM = (0.0, 0.86), (0.5, 0.86), (0.0, 0.34)
 MARKERS = 18  # at most, on one curve: thousands would take longer to draw than a hand takes to move
 FLOOR = 1e-4  # the loss axis ends here; below it a path has as good as arrived
 
@@ -40,37 +40,53 @@ def weight_axes(
 
 def picture(comparison: Comparison, surface: Surface) -> Picture:
     """Draw a ``Comparison`` on its ``Surface``."""
-    c = comparison
-    series = [  # names without numbers: a legend that changes takes as long to draw as all the rest
-        (_("full batch: B = N"), c.full, theme.GREEN, "dashdot", "diamond", 5),
-        (_("mini-batch: B = M"), c.mini, theme.ORANGE, "dash", "triangle-up", 5),
-        (_("accumulated: M, K times"), c.accumulated, theme.BLUE, "solid", "circle", 5),
-        (_("one big batch: B = M·K"), c.big, theme.BLACK, None, "circle-open", 10),
-    ]
-    data = [contour(surface)]
-    for panel in range(3):
-        data += [_curve(panel, *each) for each in series]
-    data.append(_marker(surface))
-    most = max(path.updates for _name, path, *_look in series)
-    budget = max(path.examples[-1] for _name, path, *_look in series)
+    paths = _paths(comparison)
+    budget = max(path.examples[-1] for path in paths)
     layout = theme.layout(
         height=480,
         top=8,
-        **weight_axes(surface, LEFT, (0.0, 0.86)),
-        xaxis2=theme.axis(_("optimizer updates"), RIGHT, anchor="y2", range=[0, most * 1.02]),
-        yaxis2=_loss_axis(surface, TOP, "x2"),
+        **weight_axes(surface, LEFT, TALL),
+        **_loss_over_updates(paths, surface, TOP),
         xaxis3=theme.axis(
             _("examples seen"), RIGHT, anchor="y3", range=[0, int(budget) * 1.02], tickformat=",d", nticks=5
         ),
         yaxis3=_loss_axis(surface, BOTTOM, "x3"),
     )
-    return Picture(data, layout, summary(c))
+    return Picture(_curves(paths, 3, surface), layout, summary(comparison))
+
+
+def start_picture(comparison: Comparison, surface: Surface) -> Picture:
+    """Draw the paths from one start, and their loss against updates."""
+    paths = _paths(comparison)
+    layout = theme.layout(
+        height=420,
+        top=8,
+        **weight_axes(surface, LEFT, TALL),
+        **_loss_over_updates(paths, surface, TALL),
+    )
+    return Picture(_curves(paths, 2, surface), layout, start_summary(comparison))
+
+
+def start_summary(c: Comparison) -> str:
+    """Where each descent has come to from this start, in words."""
+    w1, w2 = c.accumulated.weights[0]
+    ends = _(
+        "Above the minimum after {updates} updates from ({w1:g}, {w2:g}): accumulated {accumulated:.3g}, "
+        "mini-batches of {m} {mini:.3g}, full batch {full:.3g}.",
+        updates=c.accumulated.updates,
+        w1=w1,
+        w2=w2,
+        accumulated=c.accumulated.excess[-1],
+        m=c.mini.micro_batch_size,
+        mini=c.mini.excess[-1],
+        full=c.full.excess[-1],
+    )
+    return sentences(ends, _same_path(c))
 
 
 def summary(c: Comparison) -> str:
     """The comparison in words, with its numbers."""
     a = c.accumulated
-    size = min(a.micro_batch_size * a.accumulation_steps, c.num_samples)
     what = _("Accumulated descent, M = {m}, K = {k}", m=a.micro_batch_size, k=a.accumulation_steps)
     end = (
         _("diverged after {updates} updates", updates=a.updates)
@@ -85,17 +101,13 @@ def summary(c: Comparison) -> str:
         )
     )
     if c.gradient == "mean" or a.accumulation_steps == 1:
-        against = _(
-            "One big batch of {size} is never further away than {distance}: the same path.",
-            size=size,
-            distance=_distance(c.distance),
-        )
+        against = _same_path(c)
     else:
         against = _(
             "Summing makes each step up to {k} times as long as that of one big batch of {size}; the paths "
             "come to lie {distance} apart.",
             k=a.accumulation_steps,
-            size=size,
+            size=c.big.micro_batch_size,
             distance=_distance(c.distance),
         )
     others = _(
@@ -105,6 +117,14 @@ def summary(c: Comparison) -> str:
         full=_end(c.full),
     )
     return sentences(_("{what}, {end}.", what=what, end=end), against, others)
+
+
+def _same_path(c: Comparison) -> str:
+    return _(
+        "One big batch of {size} is never further away than {distance}: the same path.",
+        size=c.big.micro_batch_size,
+        distance=_distance(c.distance),
+    )
 
 
 def _end(path: Path) -> str:
@@ -119,8 +139,36 @@ def _distance(value: float) -> str:
     return "0" if value == 0 else f"{value:.1g}"
 
 
+def _paths(c: Comparison) -> tuple[Path, ...]:
+    return c.full, c.mini, c.accumulated, c.big
+
+
+def _curves(paths: tuple[Path, ...], panels: int, surface: Surface) -> list[dict[str, Any]]:
+    """The surface, all paths in each of the first panels, the minimum."""
+    looks = [  # names without numbers: a legend that changes takes as long to draw as all the rest
+        (_("full batch: B = N"), theme.GREEN, "dashdot", "diamond", 5),
+        (_("mini-batch: B = M"), theme.ORANGE, "dash", "triangle-up", 5),
+        (_("accumulated: M, K times"), theme.BLUE, "solid", "circle", 5),
+        (_("one big batch: B = M·K"), theme.BLACK, None, "circle-open", 10),
+    ]
+    drawn = [
+        _curve(panel, path, *look) for panel in range(panels) for path, look in zip(paths, looks, strict=True)
+    ]
+    return [contour(surface), *drawn, _marker(surface)]
+
+
+def _loss_over_updates(
+    paths: tuple[Path, ...], surface: Surface, domain: tuple[float, float]
+) -> dict[str, Any]:
+    most = max(path.updates for path in paths)
+    return {
+        "xaxis2": theme.axis(_("optimizer updates"), RIGHT, anchor="y2", range=[0, most * 1.02]),
+        "yaxis2": _loss_axis(surface, domain, "x2"),
+    }
+
+
 def _curve(
-    panel: int, name: str, path: Path, colour: str, dash: str | None, symbol: str, size: int
+    panel: int, path: Path, name: str, colour: str, dash: str | None, symbol: str, size: int
 ) -> dict[str, Any]:
     updates = np.arange(len(path.weights))
     x = (path.weights[:, 0], updates, path.examples)[panel]

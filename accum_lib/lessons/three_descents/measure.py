@@ -6,7 +6,9 @@ Nothing here accumulates. The core's ``accumulate`` runs as it always does, and 
 ``.grad`` whenever the core asks for the next micro-batch's loss.
 """
 
+from collections.abc import Collection
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.descent import Run, descend
-from accum_lib.lessons.three_descents.record import Comparison, Moment, Path, Surface
+from accum_lib.lessons.three_descents.record import Comparison, CutWindow, Moment, Path, Surface, Weighing
 from accum_lib.problems.base import micro_batches
 from accum_lib.problems.regression import Regression
 
@@ -173,6 +175,53 @@ def window_story(
                 )
             )
     return story
+
+
+def cut_window(problem: Regression, cuts: Collection[int]) -> CutWindow:
+    """Cut all N samples, as one window, before the given ones; weigh the micro-batches in two ways.
+
+    Args:
+        problem: its N samples are the window.
+        cuts: from 1 to N - 1, in any order; two at one place are one.
+
+    Raises:
+        ValueError: a cut is not between two samples.
+    """
+    n = problem.num_samples
+    if outside := [cut for cut in cuts if not 0 < cut < n]:
+        raise ValueError(f"a cut must be from 1 to {n - 1}, between two samples; got {outside[0]}")
+    rows = [torch.arange(*ends) for ends in pairwise(sorted({0, *cuts, n}))]
+    return CutWindow(
+        sizes=tuple(map(len, rows)),
+        over_total=_weighing(problem, rows, means=False),
+        mean_of_means=_weighing(problem, rows, means=True),
+        big_batch=_one_big_batch(problem, problem.make_model(), [problem.batch(each) for each in rows]),
+    )
+
+
+def _weighing(problem: Regression, rows: list[Tensor], means: bool) -> Weighing:
+    """Through ``accumulate``; a mean that counts as one makes it a mean of means.
+
+    Where each sample's loss is a weight of its own, the buffer holds what each gradient is multiplied by.
+    """
+    own = nn.utils.skip_init(nn.Linear, problem.num_samples, 1, bias=False, dtype=torch.float64)
+    nn.init.zeros_(own.weight)
+    one_hot = torch.eye(problem.num_samples, dtype=torch.float64)
+
+    def buffer(model: nn.Module, window: list[Any], loss_sum: Any) -> np.ndarray:
+        def mean(model: nn.Module, batch: Any) -> Tensor:
+            return loss_sum(model, batch) / len(batch[0])
+
+        if means:
+            accumulate(model, window, mean, lambda batch: 1)
+        else:
+            accumulate(model, window, loss_sum, lambda batch: len(batch[0]))
+        return _vector(model, gradient=True)
+
+    return Weighing(
+        weights=buffer(own, [(one_hot[each],) for each in rows], lambda model, batch: model(batch[0]).sum()),
+        gradient=buffer(problem.make_model(), [problem.batch(each) for each in rows], problem.loss_sum),
+    )
 
 
 def _one_big_batch(problem: Regression, model: nn.Module, window: list[Any]) -> np.ndarray:

@@ -98,3 +98,37 @@ class Moment:
     big_batch: np.ndarray
     weights: np.ndarray
     loss: float | None
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What one way to weigh makes of a window.
+
+    Attributes:
+        weights: (B,) what each example's gradient is multiplied by.
+        gradient: (2,) what is in the buffer when all micro-batches have passed.
+    """
+
+    weights: np.ndarray
+    gradient: np.ndarray
+
+
+@dataclass(frozen=True)
+class CutWindow:
+    """B examples cut into micro-batches, weighed rightly and as a mean of means.
+
+    Attributes:
+        sizes: (K,) examples in each micro-batch.
+        over_total: every loss sum over the window's count.
+        mean_of_means: every micro-batch's mean over K.
+        big_batch: (2,) the gradient of one big batch, computed apart.
+    """
+
+    sizes: tuple[int, ...]
+    over_total: Weighing
+    mean_of_means: Weighing
+    big_batch: np.ndarray
+
+    def error(self, weighing: Weighing) -> float:
+        """How far its gradient is from the big batch's, relative to that one's length."""
+        return float(np.linalg.norm(weighing.gradient - self.big_batch) / np.linalg.norm(self.big_batch))

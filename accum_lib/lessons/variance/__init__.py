@@ -4,6 +4,7 @@ from accum_lib.lessons.variance import questions
 from accum_lib.lessons.variance.exercises import check_fall, check_noise_scale, check_variance
 from accum_lib.lessons.variance.explorer import (
     RaceTrack,
+    guess_explorer,
     races_explorer,
     variance_explorer,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "check_noise_scale",
     "check_variance",
     "draw",
+    "guess_explorer",
     "questions",
     "races_explorer",
     "variance_explorer",

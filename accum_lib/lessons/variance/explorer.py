@@ -39,6 +39,23 @@ def variance_explorer(lab: VarianceLab | None = None) -> GridExplorer:
     return GridExplorer(CONTROLS, picture_of)
 
 
+SHARES = tuple(2.0**-i for i in range(7))
+
+
+def guess_explorer(lab: VarianceLab | None = None) -> GridExplorer:
+    """The reader drags the end of a line to where the variance is expected, then has the curve shown."""
+    curve = (lab or VarianceLab()).curve("shuffled")
+    words = ["1", *(f"1/{1 / share:.0f}" for share in SHARES[1:])]
+    controls = [
+        Control(
+            "share", N_("Your guess at K = 16"), SHARES, 1.0, words,
+            axis="xaxis", places=figure.guess_places(curve, SHARES),
+        ),
+        Control("shown", N_("The curve:"), (False, True), False, (N_("hidden"), N_("shown")), "choice"),
+    ]  # fmt: skip
+    return GridExplorer(controls, lambda share, shown: figure.guess_picture(curve, share, shown))
+
+
 TARGETS = (1.5, 1.0, 0.8, 0.6, 0.5)
 RATES = (None, 0.1, 0.4, 1.6)
 RACE_CONTROLS = [

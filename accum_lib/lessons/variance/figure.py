@@ -1,5 +1,6 @@
 """What the effective batch buys: a cloud of gradients, one coordinate's histogram, variance against B."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from accum_lib.lessons.kit import theme
 from accum_lib.lessons.kit.theme import Picture
 from accum_lib.lessons.variance.record import MiniBatches, VarianceCurve
-from accum_lib.words import N_, _
+from accum_lib.words import N_, _, sentences
 
 LEFT, RIGHT = (0.0, 0.44), (0.56, 1.0)
 TOP, BOTTOM = (0.5, 0.83), (0.0, 0.33)
@@ -166,3 +167,63 @@ def _dots(
     x: np.ndarray, y: np.ndarray, panel: str, name: str, colour: str, symbol: str, size: int
 ) -> dict[str, Any]:
     return theme.line(x, y, panel, name, colour, "solid", "markers", symbol, size)
+
+
+# --- The reader's guess
+
+FIRST, STEPS = 2, 16  # M, and the K at which the reader guesses
+WIDE, HIGH = (0.0, 1.0), (0.0, 0.84)
+
+
+def guess_places(curve: VarianceCurve, shares: Sequence[float]) -> list[tuple[float | None, float | None]]:
+    """Where each guess is: at K = 16, that share of the variance at K = 1."""
+    return [(STEPS, _variance_at(curve, 1) * share) for share in shares]
+
+
+def guess_picture(curve: VarianceCurve, share: float, shown: bool) -> Picture:
+    """Draw the guess as a straight line, and the measured curve only once it is shown.
+
+    Args:
+        curve: shuffled, measured at B = 2 to 32.
+        share: what the reader expects at K = 16, of the variance at K = 1.
+        shown: whether the measurement and the law are drawn, too.
+    """
+    first = _variance_at(curve, 1)
+    steps, law_steps = curve.batch_sizes / FIRST, curve.law_sizes / FIRST
+    kept, law = (shown & (k >= 1) & (k <= STEPS) for k in (steps, law_steps))
+    data = [
+        theme.line([1, STEPS], [first, first * share], "", _("your guess"), theme.ORANGE, "dash"),
+        theme.line(law_steps[law], curve.law[law], "", _("law, no replacement"), theme.BLACK, "solid"),
+        _dots(steps[kept], curve.measured[kept], "", _("measured"), theme.BLUE, "circle-open", 11),
+        _dots(np.ones(1), np.array([first]), "", _("measured at K = 1"), theme.BLUE, "star", 14),
+    ]
+    ticks = [1, 2, 4, 8, 16]
+    layout = theme.layout(
+        height=340,
+        top=8,
+        xaxis=theme.axis(_("accumulation steps K, at M = 2"), WIDE, type="log", range=[-0.06, 1.27],
+                         tickvals=ticks, ticktext=[str(k) for k in ticks]),
+        yaxis=theme.axis(_("variance / |G|²"), HIGH, type="log", dtick=1, exponentformat="power",
+                         range=[float(np.log10(first / 100)), float(np.log10(first * 2))]),
+    )  # fmt: skip
+    return Picture(data, layout, guess_summary(curve, share, shown))
+
+
+def guess_summary(curve: VarianceCurve, share: float, shown: bool) -> str:
+    """The guess in words, and what was measured once it is shown."""
+    first, measured = _variance_at(curve, 1), _variance_at(curve, STEPS)
+    guess = _(
+        "Measured at K = 1: a variance of {first:.3g} |G|². Your guess at K = 16: {guess:.3g}.",
+        first=first,
+        guess=first * share,
+    )
+    if not shown:
+        return guess
+    return sentences(
+        guess,
+        _("Measured there: {measured:.3g}, 1/{part:.1f} of it.", measured=measured, part=first / measured),
+    )
+
+
+def _variance_at(curve: VarianceCurve, steps: int) -> float:
+    return float(curve.measured[curve.batch_sizes == FIRST * steps][0])

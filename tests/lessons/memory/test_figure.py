@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from memory_cases import workload
 
@@ -51,14 +52,25 @@ def test_the_words_have_the_numbers(prediction) -> None:
 
 
 @pytest.mark.parametrize("card", ["T4", "1.2GiB"])
-def test_the_plans_bars_are_its_options(card) -> None:
+def test_the_plans_marks_are_its_options(card) -> None:
     found = plan(SMALL, card, 512)
     drawn = figure.plan_picture(found)
     fits, not_fits, limit, seconds = drawn.data
-    assert (fits["y"] + not_fits["y"]).max() == pytest.approx(max(o.peak_bytes for o in found.options) / GIB)
+    for drawn_peaks, fit in ((fits, True), (not_fits, False)):
+        peaks = [o.peak_bytes / GIB for o in found.options if o.fits is fit]
+        assert sorted(drawn_peaks["y"][~np.isnan(drawn_peaks["y"])]) == pytest.approx(sorted(peaks))
     assert limit["y"] == pytest.approx([found.limit_bytes / GIB] * 2)
     assert sorted(seconds["y"]) == pytest.approx(sorted(o.seconds or 0 for o in found.options))
     assert found.verdict in drawn.summary
+
+
+@pytest.mark.parametrize("card", explorers.CARDS)
+def test_a_cards_line_is_dragged_where_it_is_drawn(card) -> None:
+    control = explorers.PLAN_CONTROLS[0]
+    _, height = control.places[control.values.index(card)]
+    assert height == pytest.approx(plan(SMALL, card, 8).limit_bytes / GIB)
+    low, high = figure.plan_picture(plan(SMALL, card, 8)).layout[control.axis]["range"]
+    assert low < np.log10(height) < high
 
 
 def test_everything_is_labelled_accepted_and_drawn_still(prediction) -> None:

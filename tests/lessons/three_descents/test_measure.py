@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from accum_lib.lessons.three_descents import figure
 from accum_lib.lessons.three_descents.measure import EPOCHS, UPDATES, DescentComparison, surface
 from accum_lib.problems.regression import Regression
 
@@ -48,6 +49,19 @@ def test_a_descent_that_blows_up_is_said_to_have_diverged(comparison) -> None:
     found = comparison.compare(10, 10, 0.4, gradient="sum")
     assert found.accumulated.diverged
     assert not found.big.diverged
+
+
+def test_descents_from_another_start_go_where_they_go_by_hand() -> None:
+    problem = Regression(100, start=(4.0, 2.0))
+    found = DescentComparison(problem).compare(10, 2, 0.1, budget="updates")
+    assert found.distance < 1e-12
+    x, y, w = problem.x.numpy(), problem.y.numpy(), np.array([4.0, 2.0])
+    for update in range(UPDATES + 1):
+        assert np.abs(found.full.weights[update] - w).max() < 1e-12, f"full batch, update {update}"
+        w = w - 0.1 * 2 * x.T @ (x @ w - y) / 100
+    said = figure.start_summary(found)
+    assert said.startswith(f"Above the minimum after {UPDATES} updates from (4, 2): accumulated ")
+    assert f"full batch {found.full.excess[-1]:.3g}" in said
 
 
 def test_an_unknown_budget_is_named(comparison) -> None:

@@ -28,6 +28,7 @@ PICTURES = {
     "cloud": (cloud(), 6),
     "all": (cloud(64), 6),
     "sorted": (cloud(8, "sorted by class"), 6),
+    "guess": (figure.guess_picture(LAB.curve("shuffled"), 0.25, shown=True), 2),
     "races": (race_picture(), 8),
     "claims": (claims_figure.picture(claim_races().small, None), 2),
 }
@@ -100,3 +101,21 @@ def test_the_claims_ends_are_said() -> None:
     fixed = claims_figure.picture(claim_races().small, 0).summary
     assert f"one: {last.losses[-1, 0].mean():.2f} at B = 4" in fixed
     assert "best rate" not in fixed
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_guess_is_drawn_where_its_grip_is_and_the_curve_only_when_shown(shown) -> None:
+    curve = LAB.curve("shuffled")
+    drawn = figure.guess_picture(curve, 0.25, shown)
+    guess, law, measured, first = drawn.data
+    ((k, variance),) = figure.guess_places(curve, [0.25])
+    assert [guess["x"][-1], guess["y"][-1]] == [k, variance] == [16, guess["y"][0] / 4]
+    at = dict(zip(curve.batch_sizes.tolist(), curve.measured, strict=True))
+    assert first["y"] == [at[2]]
+    assert (len(law["x"]) > 0) == shown
+    assert dict(zip(measured["x"] * 2, measured["y"], strict=True)) == (
+        {b: v for b, v in at.items() if 2 <= b <= 32} if shown else {}
+    )
+    assert (f"{at[32]:.3g}, 1/{at[2] / at[32]:.1f} of it" in drawn.summary) == shown, (
+        "nothing is given away before"
+    )

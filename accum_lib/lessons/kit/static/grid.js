@@ -69,9 +69,16 @@ function slider(control, onMove) {
     input.setAttribute("aria-valuetext", control.labels[index]);
   };
   input.addEventListener("input", () => onMove(Number(input.value)));
+  const row = control.places?.findIndex(([, y]) => y !== control.places[0][1]);
+  if (row > 1) input.addEventListener("keydown", (event) => { // places in rows: up and down go to another row
+    const to = Number(input.value) + ({ ArrowUp: row, ArrowDown: -row }[event.key] ?? 0);
+    if (to === Number(input.value)) return;
+    event.preventDefault();
+    if (to in control.places) onMove(to);
+  });
   const box = element("div", { class: "accum-control" },
     element("label", { for: id }, control.label), input, value);
-  return { box, show };
+  return { box, show, input };
 }
 
 function choice(control, onMove) {
@@ -105,29 +112,43 @@ function player(control, words, position, onMove, interval) {
   return { button, stop };
 }
 
-// A grip on an axis of the picture: dragged along it, it moves a control to the value that is nearest. The
-// keyboard has the control itself.
-function grip(control, plot, onMove) {
-  const node = element("div", { class: "accum-grip", "aria-hidden": "true", title: control.label });
-  const along = control.axis[0] === "x" ? "X" : "Y";
-  const axis = () => plot._fullLayout?.[control.axis];
-  const offset = (value) => axis()._offset + axis().d2p(value); // in pixels of the picture
-  const place = (index) => {
-    const across = axis() && plot._fullLayout[axis().anchor.replace(/^([xy])/, "$1axis")];
-    if (!across) return;
-    const end = across._offset + (along === "X" ? across._length : 0); // on the axis: below, or at the left
-    const [x, y] = along === "X" ? [offset(control.values[index]), end] : [end, offset(control.values[index])];
-    Object.assign(node.style, { left: `${x}px`, top: `${y}px` });
+// A grip in the picture: dragged, it moves a control to the value whose place is nearest. A place that lacks a
+// coordinate is on the axis, and the line through it can be dragged, too. The keyboard has the control itself,
+// which gets the focus from the grip.
+function grip(control, plot, input, onMove) {
+  const along = { 0: "y", 1: "x" }[control.places[0].indexOf(null)] ?? "both";
+  const node = element("div", { class: `accum-grip accum-along-${along}`, "aria-hidden": "true", title: control.label });
+  const panel = () => {
+    const axis = plot._fullLayout?.[control.axis];
+    const other = axis && plot._fullLayout[axis.anchor.replace(/^([xy])/, "$1axis")];
+    return other && (control.axis[0] === "x" ? [axis, other] : [other, axis]);
   };
-  node.addEventListener("pointerdown", (event) => { node.setPointerCapture(event.pointerId); event.preventDefault(); });
+  // Of the picture; an axis has its grip below the panel, or within its right edge, where no number is covered.
+  const end = ({ _length }, i) => (i ? _length : _length - 12);
+  const pixels = (to) => panel().map((axis, i) => axis._offset + (to[i] === null ? end(axis, i) : axis.d2p(to[i])));
+  const place = (index) => {
+    if (!panel()) return;
+    const [left, top] = pixels(control.places[index]).map((at) => `${at}px`);
+    Object.assign(node.style, { left, top });
+    node.style.setProperty("--across", `${panel()[along === "x" ? 1 : 0]._length}px`);
+  };
+  const nearest = (...at) => {
+    const apart = (to) => pixels(to).map((pixel, i) => (to[i] === null ? 0 : pixel - at[i]));
+    const away = control.places.map((to) => Math.hypot(...apart(to)));
+    return away.indexOf(Math.min(...away));
+  };
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    input.focus({ preventScroll: true });
+  });
   node.addEventListener("pointermove", (event) => {
     if (!node.hasPointerCapture(event.pointerId)) return;
     const { left, top } = plot.getBoundingClientRect();
-    const at = along === "X" ? event.clientX - left : event.clientY - top;
-    const away = control.values.map((value) => Math.abs(offset(value) - at));
-    onMove(away.indexOf(Math.min(...away)));
+    onMove(nearest(event.clientX - left, event.clientY - top));
   });
-  node.classList.add(along === "X" ? "accum-along-x" : "accum-along-y");
+  for (const [event, on] of [["focus", true], ["blur", false]])
+    input.addEventListener(event, () => node.classList.toggle("accum-held", on));
   return { node, place };
 }
 
@@ -217,7 +238,8 @@ async function render({ model, el }) {
 
   const base = model.get("figure");
   const grips = controls.filter((c) => c.axis).map((c) => {
-    const made = grip(c, plot, (index) => { if (index !== picked[c.name]) move(c.name, index); });
+    const { input } = views[controls.indexOf(c)];
+    const made = grip(c, plot, input, (index) => { if (index !== picked[c.name]) move(c.name, index); });
     return { ...made, show: () => made.place(picked[c.name]) };
   });
   const marks = base.marks && marker(base.marks, () => { shown = null; refresh(); }); // drawn again, from scratch
