@@ -40,7 +40,7 @@ SLOW = [(*sizes, replace(ONE_BY_ONE, cards=n, **how)) for *sizes, n in MODELS fo
 SLOW += [("GPT-2", 2, 2, replace(ONE_BY_ONE, trained="lora", weights="bf16", precision="bf16"))]
 QUICK_AND_SLOW = CASES + [pytest.param(case, marks=pytest.mark.slow) for case in SLOW]
 TOLERANCE = 0.003  # the generator's state, which checkpointing keeps for each layer, is not traced
-GLOO = 0.1  # what gloo copies for itself, and when its threads let go of it
+SECOND = 0.002  # has a little less to keep than the first of two processes
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +79,15 @@ def test_a_wrong_sharding_would_be_noticed(wrong, peak, monkeypatch) -> None:
     assert found != pytest.approx(peak(*CASES[0]), rel=2 * TOLERANCE)
 
 
-def test_two_processes_over_gloo_keep_as_much_and_need_little_more() -> None:
+def test_two_processes_over_gloo_keep_as_much_and_need_a_copy_more_at_most() -> None:
     found = predict(workload("RoBERTa"), ONE_BY_ONE, "cpu")
     first, second = launch(jobs.kept, 2, "RoBERTa", ONE_BY_ONE)
     assert first == found.resident_bytes()
     assert second <= first  # of one kind of token, the first has it
-    for measured in launch(jobs.peak_over_gloo, 2, *CASES[0]):
-        assert found.peak_bytes(*CASES[0][1:3]) == pytest.approx(measured, rel=GLOO)
+    whole = sum(p.nbytes for p in workload("RoBERTa").make_model().parameters())
+    peak = found.peak_bytes(*CASES[0][1:3])
+    for measured in launch(jobs.peak_over_gloo, 2, *CASES[0]):  # gloo copies messages, and keeps them a while
+        assert (1 - SECOND) * peak <= measured <= peak + whole
 
 
 @pytest.mark.parametrize("family", ["bert", pytest.param("bart", marks=pytest.mark.slow)])
