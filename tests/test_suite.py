@@ -32,6 +32,11 @@ PAIRS = [
         "test_two_slips_in_a_solution_are_judged_as_in_the_notebook",
         "test_a_slip_in_a_solution_is_judged_as_in_the_notebook",
     ),
+    (
+        "browser/test_calculator.py",
+        "test_so_is_every_number_of_the_sites_models",
+        "test_every_number_is_the_planners",
+    ),
     ("gpu/test_roberta_lab.py", "test_the_whole_script_on_a_cpu", "test_the_quick_parts_of_the_script"),
     (
         "packaging/test_wheel.py",

@@ -26,16 +26,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from accum_lib.lessons.kit.contents import lessons
 from accum_lib.lessons.kit.grid import LEAN
 from accum_lib.words import LANGUAGES, folder_for
-from web import exercises
+from web import calculator, exercises
 from web.pages import Place, Site
 from web.record import NOTEBOOKS, ROOT
 
 HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ROOT / "build" / "site-parts"
 PROCESSES = 2
-STYLES = ("style.css", "exercise.css")
+STYLES = ("style.css", "exercise.css", "calculator.css")
 ALONE = ("08_distributed",)  # measures processes of its own, which another lesson beside them would slow down
 SCRIPTS = ("progress", "page", "quiz", "present", "search")  # page.js, in this order
+CALCULATOR = "calculator-"  # begins the jobs that compute its models
 FIRST = "00_start_here"
 Parts = dict[str, pathlib.Path]
 
@@ -51,7 +52,7 @@ def build(folder: pathlib.Path, only: list[str] | None = None, parts: pathlib.Pa
     if strange := set(only or []) - set(names):
         raise ValueError(f"there is no lesson {', '.join(sorted(strange))}; there are {', '.join(names)}")
     names = [name for name in names if not only or name in only]
-    jobs = [*names, *([] if only else ["explainer"])]
+    jobs = [*names, *([] if only else ["explainer", *map(CALCULATOR.__add__, calculator.MODELS)])]
     found = compute(jobs, parts)
     clear(folder)
     write(folder, names, found)
@@ -80,7 +81,7 @@ def _run(job: str, file: pathlib.Path) -> float:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=file.parent) as own:
         made = pathlib.Path(own) / file.name
-        what = ["explainer.build", str(made)] if job == "explainer" else ["web.record", job, str(made)]
+        what = [*_module(job), str(made)]
         empty = {"ACCUM_PROGRESS_FILE": str(pathlib.Path(own) / "progress.json"), "OMP_NUM_THREADS": "1"}
         subprocess.run(
             [sys.executable, "-m", *what], cwd=ROOT, env={**os.environ, **empty}, check=True,
@@ -92,10 +93,21 @@ def _run(job: str, file: pathlib.Path) -> float:
     return time.monotonic() - started
 
 
+def _module(job: str) -> list[str]:
+    if job == "explainer":
+        return ["explainer.build"]
+    if job.startswith(CALCULATOR):
+        return ["web.calculator", job.removeprefix(CALCULATOR)]
+    return ["web.record", job]
+
+
 def digest(job: str) -> str:
     """Of everything that a job's numbers and words depend on."""
     sources = [*(ROOT / "accum_lib").rglob("*"), ROOT / "constraints.txt"]
-    if job == "explainer":
+    if job.startswith(CALCULATOR):  # lessons and words are not in it
+        ground = [*(ROOT / "accum_lib").glob("*.py"), *(ROOT / "accum_lib" / "memory").rglob("*")]
+        sources = [*ground, ROOT / "constraints.txt", HERE / "calculator.py"]
+    elif job == "explainer":
         sources += (ROOT / "explainer").rglob("*")
     else:
         notebooks = (folder_for(code, NOTEBOOKS) / f"{job}.ipynb" for code in LANGUAGES)
@@ -114,14 +126,16 @@ def digest(job: str) -> str:
 
 def write(folder: pathlib.Path, names: list[str], parts: Parts) -> None:
     """All pages and what they share."""
+    models = [part for job, part in parts.items() if job.startswith(CALCULATOR)]
+    grid = calculator.grid([json.loads(part.read_text(encoding="utf-8")) for part in models])
     for language in LANGUAGES:
         there = [
             le for le in lessons(folder_for(language, NOTEBOOKS)) if pathlib.PurePath(le.file).stem in names
         ]
-        site = Site(language, there, place(), "explainer" in parts)
+        site = Site(language, there, place(), "explainer" in parts, grid)
         own = folder_for(language, folder)
         own.mkdir(parents=True, exist_ok=True)
-        pages = site.plain() | site.api()
+        pages = site.plain() | site.api() | site.calculator()
         for lesson in site.lessons:
             blocks = json.loads(parts[lesson["name"]].read_text(encoding="utf-8"))[language]
             pages[lesson["name"]] = site.lesson(lesson["name"], blocks)
@@ -160,6 +174,7 @@ def shared() -> dict[str, bytes]:
         "explorers.js": f"(() => {{\n{_static('narrow.js')}{stand_in}}})();\n",
         "plotly.js": (HERE / "vendor" / "plotly-basic.min.js").read_text(encoding="utf-8"),
         "exercise.js": _static("exercise.js"),
+        "calculator.js": f"(() => {{\n{_static('calculator.js')}}})();\n",
         "micropython.js": exercises.runtime(),
     }
     return {name: text.encode() for name, text in files.items()}

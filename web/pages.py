@@ -30,6 +30,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 MEASURED = HERE.parent / "docs" / "heads.md"  # of Transformers, by `accum scoreboard --heads`
 # The cells of prose that make up the card, by a piece of each that no translation changes.
 CARD = {"00_start_here": "# WRONG: leaked_tail", "02_equivalence": "GradScaler(", "03_variance": "| SGD"}
+MEMORY = "04_memory"  # the lesson that leads to the calculator
 SHOWN = ("explorer", "text", "image", "html")  # what may give an answer away
 
 
@@ -67,11 +68,15 @@ class Site:
         lessons: those that the site has, in their order.
         place: where the notebooks are published.
         explainer: whether the site has it.
+        grid: of the calculator, as its page reads it; None for a site without one.
     """
 
-    def __init__(self, language: str, lessons: list[Lesson], place: Place, explainer: bool = True) -> None:
+    def __init__(
+        self, language: str, lessons: list[Lesson], place: Place, explainer: bool = True,
+        grid: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.language, self.t, self.place = language, texts(language), place
-        self.explainer = explainer
+        self.explainer, self.grid = explainer, grid
         self.up = "" if language == "en" else "../"
         self.lessons = [_entry(lesson) for lesson in lessons]
         self._pages = {lesson["name"] for lesson in self.lessons} | {"teachers", "quiz"}
@@ -103,7 +108,7 @@ class Site:
             title=f"{_plain(self.lessons[at]['title_html'])} · {self.t['site']}",
             description=_plain(self.lessons[at]["question_html"]),
             sections=sections,
-            elsewhere=self.place.elsewhere(name, self.language),
+            elsewhere=[*self._calculator(name), *self.place.elsewhere(name, self.language)],
             before=around[0],
             after=around[1],
             has_map=any(block["kind"] == "map" for block in blocks),
@@ -111,6 +116,22 @@ class Site:
             exercises={block["check"]: block["exercise"] for block in blocks if "exercise" in block},
             exercise_texts=exercises.texts(self.language),
         )
+
+    def _calculator(self, lesson: str) -> list[tuple[str, str]]:
+        """The way to it from the lesson that it belongs to."""
+        return [(self.t["calculator"], "calculator.html")] if self.grid and lesson == MEMORY else []
+
+    def calculator(self) -> dict[str, str]:
+        """Its page, by the page's file."""
+        if not self.grid:
+            return {}
+        title, lead = self.t["calculator"], self.t["calculator_more"]
+        return {
+            "calculator": self._page(
+                "calculator.html", page="calculator", title=f"{title} · {self.t['site']}", description=lead,
+                calculator=self.grid, tokens=self.grid["tokens"], batch=self.grid["batch"],
+            )
+        }  # fmt: skip
 
     def front(self, first: list[Block] | None) -> str:
         """The front page; ``first`` is the lesson whose first question and explorer it begins with."""
@@ -121,7 +142,7 @@ class Site:
         return self._page(
             "front.html", page="index", title=self.t["title"], description=self.t["lead"], taste=taste,
             explainer=f"{self.up}explainer.html?lang={self.language}" if self.explainer else "",
-            explorers=bool(taste),
+            explorers=bool(taste), calculator="calculator.html" if self.grid else "",
         )  # fmt: skip
 
     def plain(self) -> dict[str, str]:

@@ -41,6 +41,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--chunked-loss", action="store_true", help="a causal model's loss from some tokens' logits at a time"
     )
+    parser.add_argument(
+        "--cards", type=int, default=1, help="such GPUs, over which FSDP2 shards the model (1)"
+    )
     parser.add_argument("--margin", type=float, help="part of the memory to leave free (0.1)")
     parser.set_defaults(run=run)
 
@@ -68,6 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.batch,
         _settings(arguments),
         MARGIN if arguments.margin is None else arguments.margin,
+        arguments.cards,
     )
     print(explain_plan(found))
     return 0 if found.best else 1

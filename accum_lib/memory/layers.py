@@ -27,7 +27,7 @@ from accum_lib.memory.cpu import CPU
 from accum_lib.memory.cuda import CUDA
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace.device import Device
-from accum_lib.memory.trace.shapes import tensors_in
+from accum_lib.memory.trace.sharded import first_input, shard_of, sharded_over
 from accum_lib.memory.trace.storages import StorageFollower, Tape
 from accum_lib.memory.trace.update import (
     GRADIENTS,
@@ -162,13 +162,16 @@ def _few(
     """All passes with ``kept`` layers, marked where each begins, and the storage of each gradient."""
     model, loss_sum, follower = *_short(workload, kept, settings), StorageFollower(_device(*device))
     batches = [to_meta(workload.make_batch(m)) for _ in range(steps)]
-    follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
+    layers: list[nn.Module] = []
     for name in _stacks(workload)[0]:
         for i, layer in enumerate(model.get_submodule(name).children()):
             begins = partial(_mark_layer, follower, name, i)
             layer.register_forward_pre_hook(begins, with_kwargs=True)
+            layers.append(layer)
+    sharded = sharded_over(settings, follower, model, layers)
+    follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
     with everything_open(follower, settings, follower.device):
-        run_passes(model, loss_sum, batches, settings, follower)
+        run_passes(model, loss_sum, batches, settings, follower, sharded)
         tape = follower.tape()
     ends = {n: follower.number_of(p.grad) for n, p in model.named_parameters() if p.grad is not None}
     return tape, ends
@@ -199,8 +202,8 @@ def _mark_layer(
 ) -> None:
     """Here the layer begins, and there, in the backward pass, the one before it."""
     follower.mark(f"in\t{stack}\t{layer}")
-    given = next((t for t in tensors_in([*args, *kwargs.values()]) if t.dtype.is_floating_point), None)
-    if layer and given is not None and given.requires_grad:
+    given = first_input(args, kwargs)
+    if layer and given is not None:
         given.register_hook(lambda _: follower.mark(f"back\t{stack}\t{layer - 1}"))
 
 
@@ -425,6 +428,9 @@ def _update(
     follower = StorageFollower(_device(*device))
     with torch.device("meta"):
         model, _ = prepared(workload, settings)
+        if settings.cards > 1:
+            for p in model.parameters():
+                p.data = shard_of(p, settings.cards)
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
     optimizer = settings.make_optimizer(model.parameters(), fused=False)
     parameters = dict(model.named_parameters())

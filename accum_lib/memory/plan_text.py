@@ -110,10 +110,11 @@ def most_room(options: Sequence[Option]) -> list[str]:
 
 def _sharding(prediction: Prediction, limit: int) -> str:
     """How many cards could share what is always there (ZeRO: Rajbhandari et al. 2020, arXiv 1910.02054)."""
-    shared, least = prediction.resident_bytes(), leanest(prediction)
-    if least - shared >= limit:
+    mine, least = prediction.resident_bytes(), leanest(prediction)
+    shared = mine * prediction.settings.cards
+    if least - mine >= limit:
         return _("No way was found: what one example needs beside the weights exceeds the card. Shorten it.")
-    cards = max(2, math.ceil(shared / (limit - (least - shared))))
+    cards = max(2, math.ceil(shared / (limit - (least - mine))))
     return _(
         "No leaner way tried here fits either. Sharding parameters, gradients and optimizer state ({shared} "
         "with {way}) over at least {cards} cards would.",
@@ -183,8 +184,8 @@ def _last_words(found: Plan) -> str:
     best = found.best
     if best is None:
         return _("Nothing fits.")
-    m, k, batch = best.micro_batch_size, best.accumulation_steps, found.effective_batch_size
-    last = batch - m * (k - 1)
+    m, k = best.micro_batch_size, best.accumulation_steps
+    last = found.share - m * (k - 1)
     rest = "" if last == m else _(" (the last of them {last})", last=last)
     take = _("Take {way}: micro-batches of M = {m}{rest}, K = {k}.", way=describe(best), m=m, rest=rest, k=k)
     notes = [_("Peaks are predictions from a trace.")]
@@ -193,6 +194,16 @@ def _last_words(found: Plan) -> str:
             _(
                 "Times are estimates, {share:.0%} of data sheets' arithmetic, not measurements.",
                 share=UTILISATION,
+            )
+        )
+    if found.cards > 1:
+        notes.append(
+            _(
+                "M and K are those of each of the {cards} cards, which runs {share} of the examples and "
+                "keeps its shard of weights, gradients and optimizer state (FSDP2, averaging in every pass). "
+                "What NCCL takes for itself and the time of its messages are not counted.",
+                cards=found.cards,
+                share=found.share,
             )
         )
     return sentences(take, *notes)

@@ -36,6 +36,7 @@ def plan(
     effective_batch_size: int,
     settings: Settings | None = None,
     margin: float = MARGIN,
+    cards: int | None = None,
 ) -> Plan:
     """Choose M and K.
 
@@ -46,9 +47,11 @@ def plan(
         settings: how the update is made; None tries float32 and the card's 16-bit type. Checkpointing is
             tried on top in either case.
         margin: the part of the card's usable memory that is left free.
+        cards: such cards, over which FSDP2 shards the model and B is shared out: M and K are each card's
+            (see ``trace/sharded.py``). None takes the settings' number.
 
     Raises:
-        ValueError: the card or the model is not known, B or the margin is impossible.
+        ValueError: the card or the model is not known, B, the margin or the number of cards is impossible.
         UntraceableError, TraceMismatchError: no way can be predicted; the message says why the first cannot.
     """
     _check_batch(effective_batch_size)
@@ -56,6 +59,8 @@ def plan(
         raise ValueError(
             _("the margin is a part of the memory, from 0 to below 1; got {margin}", margin=margin)
         )
+    cards = (settings or Settings()).cards if cards is None else Settings(cards=cards).cards
+    share = _share(effective_batch_size, cards)
     card = find_card(card) if isinstance(card, str) else card
     workload = _named(workload) if isinstance(workload, str) else workload
     limit = int(card.usable_bytes * (1 - margin))
@@ -67,14 +72,14 @@ def plan(
         """Each way stands alone: one that cannot be predicted is a row with its reason."""
         try:
             found = predict(workload, way, card.device, card.hopper)
-            options.append(option(found, card, limit, effective_batch_size))
+            options.append(option(found, card, limit, share))
             predictions[options[-1]] = found
         except (UntraceableError, TraceMismatchError) as error:
             refused.append(error)
             options.append(unpredicted(way, str(error)))
 
     for way in _ways(settings, workload, card):
-        add(way)
+        add(replace(way, cards=cards))
     if not predictions:
         raise refused[0]
     best = min(predictions, key=rank)
@@ -87,13 +92,14 @@ def plan(
         add(leaner)
     return Plan(
         model=workload.name,
-        card=card.name,
+        card=card.name if cards == 1 else _("{cards} cards, each {card}", cards=cards, card=card.name),
         effective_batch_size=effective_batch_size,
         usable_bytes=card.usable_bytes,
         margin=margin,
         limit_bytes=limit,
         options=tuple(sorted(options, key=rank)),
         verdict=sentences(verdict(options, list(predictions.values()), limit), *most_room(options), *logits),
+        cards=cards,
     )
 
 
@@ -279,6 +285,15 @@ def _fits(prediction: Prediction, m: int, k: int, limit_bytes: float, card_bytes
     if not prediction.takes(m) or prediction.peak_bytes(m, k) > limit_bytes:
         return False
     return card_bytes == math.inf or reserved_bytes(prediction, m, k) <= card_bytes
+
+
+def _share(batch: int, cards: int) -> int:
+    """How many of the examples the card gets that has most of them."""
+    if batch < cards:
+        raise ValueError(
+            _("{cards} cards cannot share {b} examples: take {b} cards or fewer", cards=cards, b=batch)
+        )
+    return math.ceil(batch / cards)
 
 
 def _check_batch(size: int) -> None:

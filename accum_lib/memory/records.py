@@ -108,6 +108,7 @@ class Plan:
         limit_bytes: the highest peak that is recommended.
         options: those that fit first, fastest first.
         verdict: whether accumulation helps here, in words, and what would if not.
+        cards: over which FSDP2 shards the model; each option is one card's, which runs its share of B.
     """
 
     model: str
@@ -118,6 +119,12 @@ class Plan:
     limit_bytes: int
     options: tuple[Option, ...]
     verdict: str
+    cards: int = 1
+
+    @property
+    def share(self) -> int:
+        """Examples in one update that one card runs: B, or the most that one of several has."""
+        return -(-self.effective_batch_size // self.cards)
 
     @property
     def best(self) -> Option | None:

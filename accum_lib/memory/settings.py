@@ -16,6 +16,7 @@ TRAINED = ("all", "lora", "head")
 IMPLEMENTATIONS = ("foreach", "for-loop", "fused")
 ATTENTION = ("auto", "flash", "efficient", "math")
 RATE = 1e-3
+MOST_CARDS = 16_384  # more is a slip of the hand
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -44,6 +45,7 @@ class Settings:
         rank: LoRA's, of those matrices.
         weights: "fp32", or "bf16" for the model itself; its gradients and the optimizer's state follow.
         chunked: a causal model's loss from the logits of some tokens at a time.
+        cards: over which FSDP2 shards weights, gradients and the optimizer's state; the memory is one card's.
 
     Raises:
         ValueError: a value is none of these, or two of them do not go together.
@@ -59,6 +61,7 @@ class Settings:
     rank: int = 16
     weights: str = "fp32"
     chunked: bool = False
+    cards: int = 1
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -80,6 +83,13 @@ class Settings:
                 )
         if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
             raise ValueError(f"LoRA's rank must be a whole number from 1 on; got {self.rank!r}")
+        if type(self.cards) is not int or not 1 <= self.cards <= MOST_CARDS:
+            raise ValueError(
+                _(
+                    "the cards must be a whole number from 1 to {most:,}; got {cards!r}",
+                    most=MOST_CARDS, cards=self.cards,
+                )
+            )  # fmt: skip
         if self.weights != "fp32" and self.precision == "fp16":
             raise ValueError("weights in bf16 are not run in fp16: take precision='fp32' or 'bf16'")
         if self.implementation == "fused" and self.optimizer not in ("sgd", "momentum", "adamw"):

@@ -5,6 +5,7 @@ import pathlib
 import re
 import tomllib
 import zipfile
+from itertools import pairwise
 
 import nbformat
 import pytest
@@ -245,6 +246,21 @@ def test_a_lesson_is_computed_again_only_if_its_notebook_or_the_library_changed(
     assert [before[name] == after[name] for name in names] == [True, False]
     (tmp_path / "accum_lib" / "new.py").write_text("")
     assert [build.digest(name) == after[name] for name in names] == [False, False]
+
+
+def test_a_calculators_model_is_computed_again_only_if_the_planner_changed(tmp_path, monkeypatch) -> None:
+    for name in ("memory", "lessons"):
+        (tmp_path / "accum_lib" / name).mkdir(parents=True)
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "calculator.py").touch()
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    found = []
+    for changed in ("", "lessons/new.py", "memory/new.py", "losses.py"):
+        if changed:
+            (tmp_path / "accum_lib" / changed).touch()
+        found.append(build.digest("calculator-gpt2"))
+    assert [a == b for a, b in pairwise(found)] == [True, False, False]
 
 
 def test_a_lesson_that_measures_processes_has_the_machine_to_itself(runs, tmp_path) -> None:

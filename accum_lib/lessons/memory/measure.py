@@ -41,6 +41,11 @@ def measure_on_cpu(
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         _two_updates(workload, micro_batch_size, accumulation_steps, settings)
+    return most_held(profiler)
+
+
+def most_held(profiler: Any) -> int:
+    """The most bytes that were allocated at once between the beginning of ``MARK`` and its end."""
     start, end, changes = 0, 0, []
     for event in _events(profiler.profiler.kineto_results.experimental_event_tree()):
         if event.name == MARK:

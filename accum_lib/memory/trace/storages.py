@@ -37,6 +37,7 @@ GRADIENT_UNKNOWN = {  # whose gradient's formula does something else in a trace 
 }
 # The formula that writes into what it has just made, unless it is watched; and the operators that do so.
 WRITES_INTO_ITS_OWN = "BinaryCrossEntropyWithLogitsBackward0", (aten.sub.Tensor, aten.mul.Tensor)
+NOBODY = -1  # the number of a storage that is not followed
 MAKES_ZEROS = (aten.new_zeros.default, aten.zeros.default, aten.zeros_like.default)
 INTO_ZEROS = {  # what a formula for gradients runs while it is watched, and what it runs else
     aten.scatter.src: aten.scatter_.src,
@@ -121,6 +122,18 @@ class StorageFollower(TorchDispatchMode):
         """These tensors are there already."""
         for tensor in tensors:
             self._follow(tensor, category, resident=True)
+
+    def pass_over(self, tensors: Iterable[Tensor]) -> None:
+        """These tensors, which outlive the trace, take nothing on the device."""
+        self._number.update((tensor.untyped_storage()._cdata, NOBODY) for tensor in tensors)
+
+    def begin(self, nbytes: int, category: str = "") -> int:
+        """Something is there from now on that no tensor of the trace has; its number."""
+        return self._new(nbytes, category, resident=False)
+
+    def end(self, number: int) -> None:
+        """What has begun so is gone."""
+        self._events.append((number, -1, len(self._operators)))
 
     def tag(self, tensors: Iterable[Tensor], category: str) -> None:
         """The storages of these tensors, which have been followed from their birth, are for this."""
@@ -277,8 +290,7 @@ class StorageFollower(TorchDispatchMode):
             self._tried.append((len(self._nbytes), tried))
         elif not size:
             return
-        number = self._new(size, "", resident=False)
-        self._events.append((number, -1, len(self._operators)))
+        self.end(self.begin(size))
 
 
 def _adds_up_gradients(args: tuple) -> bool:

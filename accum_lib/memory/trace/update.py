@@ -20,9 +20,10 @@ from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import autocast, shapes
 from accum_lib.memory.trace.autocast import answering
 from accum_lib.memory.trace.device import Device
+from accum_lib.memory.trace.sharded import Sharded, sharded_over
 from accum_lib.memory.trace.storages import StorageFollower, Tape
 from accum_lib.memory.tuning import prepared
-from accum_lib.memory.workloads import Workload
+from accum_lib.memory.workloads import Workload, longest_list
 from accum_lib.ranks import Ranks
 
 
@@ -76,12 +77,13 @@ def trace_update(
         model, loss_sum = prepared(workload, settings)
     follower, optimizer = StorageFollower(device), settings.make_optimizer(model.parameters(), fused=False)
     batches = [to_meta(workload.make_batch(micro_batch_size)) for _ in range(accumulation_steps)]
+    sharded = sharded_over(settings, follower, model, (workload.blocks or longest_list)(model))
     follower.reside([*model.parameters(), *model.buffers()], PARAMETERS)
     follower.reside(state_of(optimizer), STATE)
     if not settings.set_to_none:
         _keep_gradients(model, follower)
     with everything_open(follower, settings, device):
-        run_passes(model, loss_sum, batches, settings, follower)
+        run_passes(model, loss_sum, batches, settings, follower, sharded)
         follower.tag(getattr(optimizer, "buffers", {}).values(), GRADIENTS)
         run_update(model, optimizer, settings, follower)
         tape = follower.tape()
@@ -89,12 +91,15 @@ def trace_update(
 
 
 def run_passes(
-    model: nn.Module, loss_sum: Callable, batches: list[Any], settings: Settings, follower: StorageFollower
-) -> None:
+    model: nn.Module, loss_sum: Callable, batches: list[Any], settings: Settings, follower: StorageFollower,
+    sharded: Sharded | None = None,
+) -> None:  # fmt: skip
     """Every micro-batch, forward and backward, up to the window's gradient."""
     follower.reside((t for t in tree_leaves(batches) if isinstance(t, Tensor)), INPUTS)
-    watched = _watched(in_precision(loss_sum, settings.dtype, autocast.CARRIER), follower)
-    accumulate(model, batches, watched, lambda batch: 1.0, ranks=_EndOfPasses(follower))
+    watched = _watched(in_precision(loss_sum, settings.dtype, autocast.CARRIER), follower, sharded)
+    accumulate(model, batches, watched, lambda batch: 1.0, ranks=_EndOfPasses(follower, sharded))
+    if sharded:
+        sharded.to_shards()
     follower.tag(gradients(model), GRADIENTS)
 
 
@@ -158,21 +163,27 @@ def _no_garbage_collection() -> Iterator[None]:
 class _EndOfPasses(Ranks):
     """One process alone that notes when the window's last pass is through."""
 
-    def __init__(self, follower: StorageFollower) -> None:
-        self._follower = follower
+    def __init__(self, follower: StorageFollower, sharded: Sharded | None) -> None:
+        self._follower, self._sharded = follower, sharded
 
     @contextmanager
     def synchronized(self, last: bool) -> Iterator[None]:
         yield
+        if self._sharded:
+            self._sharded.end_pass()
         if last:
             self._follower.mark("passes done")
 
 
-def _watched(loss_sum: Callable, follower: StorageFollower) -> Callable:
+def _watched(loss_sum: Callable, follower: StorageFollower, sharded: Sharded | None) -> Callable:
     def watched(model: nn.Module, batch: Any) -> Tensor:
         follower.mark("forward")
+        if sharded:
+            sharded.begin_pass()
         loss = loss_sum(model, batch)
         follower.mark("backward")
+        if sharded:
+            sharded.turn_back()
         return shapes.give(loss, ONE[loss.dtype])  # the core reads it: any number will do
 
     return watched
