@@ -123,7 +123,7 @@ explorer.show()
 # %% [markdown]
 # ## Cut a window yourself
 #
-# The 12 squares are the examples of one window. Drag a cut between two micro-batches (or move its slider): the pale
+# The 12 marks are the examples of one window. Drag a cut between two micro-batches (or move its slider): the hollow
 # bars are what each example weighs in a mean of means, the dashed line what it weighs in the first loop.
 
 # %%

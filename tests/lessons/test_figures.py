@@ -9,9 +9,10 @@ from accum_lib.lessons.equivalence import figure as rounding_figure
 from accum_lib.lessons.equivalence.measure import microscope
 from accum_lib.lessons.kit.still import WIDTH, png
 from accum_lib.lessons.kit.theme import Picture
+from accum_lib.lessons.three_descents import cut_figure as cuts_figure
 from accum_lib.lessons.three_descents import figure as descents_figure
 from accum_lib.lessons.three_descents import slow_motion as moments_figure
-from accum_lib.lessons.three_descents.measure import DescentComparison, surface, window_story
+from accum_lib.lessons.three_descents.measure import DescentComparison, cut_window, surface, window_story
 from accum_lib.lessons.when_it_breaks import figure as pitfalls_figure
 from accum_lib.lessons.when_it_breaks.clues import clues
 from accum_lib.lessons.when_it_breaks.record import Sightings
@@ -47,6 +48,8 @@ PICTURES = [
     descents_picture(gradient="sum"),
     moments_picture(),
     moments_picture(16),
+    cuts_figure.picture(cut_window(Regression(12), (5, 5)), [-20.0, 5.0]),
+    descents_figure.start_picture(DescentComparison(PROBLEM).compare(11, 2, 0.1, budget="updates"), GROUND),
     microscope_picture(),
     sightings_picture(),
     pitfalls_figure.clues_picture(clues(loops.leaked_tail)),

@@ -10,11 +10,11 @@ from accum_lib.lessons.three_descents.record import CutWindow, Weighing
 from accum_lib.words import _, listed, sentences
 
 STRIP, GRADIENT, UPRIGHT = (0.0, 0.6), (0.72, 1.0), (0.0, 0.84)
-ROW, LOWEST, HIGHEST = -0.05, -0.1, 0.54  # of the squares; of the weights' axis
+ROW, LOWEST, HIGHEST = -0.05, -0.1, 0.54  # of the examples; of the weights' axis
 WIDTH = 0.36  # of one bar of the gradient
 EXACT = 1e-12
-MEANS = (theme.faint(theme.VERMILION), theme.VERMILION)  # fill and edge
-COLOURS = (theme.GREEN, theme.ORANGE, theme.SKY)  # of the micro-batches
+MEANS = (theme.NONE, theme.VERMILION)  # fill and edge
+LOOKS = ((theme.GREEN, "square"), (theme.ORANGE, "diamond"), (theme.SKY, "circle"))  # of the micro-batches
 
 
 def picture(window: CutWindow, gradient_range: list[float]) -> Picture:
@@ -24,7 +24,7 @@ def picture(window: CutWindow, gradient_range: list[float]) -> Picture:
     data = [
         _bars("", np.arange(edges[-1]) + 0.5, means.weights, 0.9, *MEANS, _("mean of means")),
         theme.line(edges[[0, -1]], total.weights[[0, -1]], "", "", theme.BLUE, "dash"),
-        _squares(window),
+        *(_examples(edges, k) for k in range(len(LOOKS))),
         theme.line(*_cuts(edges), "", "", theme.BLACK, "solid"),
         _bars(
             "2", _places(-1), total.gradient, WIDTH, theme.BLUE, theme.BLUE, _("sum over the window's count")
@@ -94,13 +94,11 @@ def _bars(
     }
 
 
-def _squares(window: CutWindow) -> dict[str, Any]:
-    """The examples, in the colour of their micro-batch."""
-    owner = np.repeat(np.arange(len(window.sizes)), window.sizes)
-    x = np.arange(len(owner)) + 0.5
-    squares = theme.line(x, np.full(len(x), ROW), "", "", theme.BLACK, "solid", "markers", "square", 16)
-    squares["marker"]["color"] = [COLOURS[k] for k in owner]
-    return squares
+def _examples(edges: np.ndarray, k: int) -> dict[str, Any]:
+    """Those of micro-batch ``k``; none if there are fewer micro-batches."""
+    x = np.arange(*edges[k : k + 2]) + 0.5 if k + 1 < len(edges) else np.empty(0)
+    colour, symbol = LOOKS[k]
+    return theme.line(x, np.full(len(x), ROW), "", "", colour, "solid", "markers", symbol, 15)
 
 
 def _cuts(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

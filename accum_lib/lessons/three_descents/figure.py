@@ -71,8 +71,8 @@ def start_summary(c: Comparison) -> str:
     """Where each descent has come to from this start, in words."""
     w1, w2 = c.accumulated.weights[0]
     ends = _(
-        "Above the minimum after {updates} updates from ({w1:g}, {w2:g}): accumulated {accumulated:.3g}, "
-        "mini-batches of {m} {mini:.3g}, full batch {full:.3g}.",
+        "Above the minimum after {updates} updates from ({w1:g}, {w2:g}): accumulated: {accumulated:.3g}, "
+        "mini-batches of {m}: {mini:.3g}, full batch: {full:.3g}.",
         updates=c.accumulated.updates,
         w1=w1,
         w2=w2,

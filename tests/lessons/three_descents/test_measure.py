@@ -60,8 +60,8 @@ def test_descents_from_another_start_go_where_they_go_by_hand() -> None:
         assert np.abs(found.full.weights[update] - w).max() < 1e-12, f"full batch, update {update}"
         w = w - 0.1 * 2 * x.T @ (x @ w - y) / 100
     said = figure.start_summary(found)
-    assert said.startswith(f"Above the minimum after {UPDATES} updates from (4, 2): accumulated ")
-    assert f"full batch {found.full.excess[-1]:.3g}" in said
+    assert said.startswith(f"Above the minimum after {UPDATES} updates from (4, 2): accumulated: ")
+    assert f"full batch: {found.full.excess[-1]:.3g}" in said
 
 
 def test_an_unknown_budget_is_named(comparison) -> None:
