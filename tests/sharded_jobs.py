@@ -23,7 +23,7 @@ from accum_lib.ranks import ALONE
 
 def peak_over_gloo(family: str, micro_batch_size: int, steps: int, settings: Settings) -> int:
     """The most bytes that this process's allocator held at once in the second update."""
-    with process_group(60, "cpu"):
+    with process_group(300, "cpu"):
         return _peak(family, micro_batch_size, steps, settings)
 
 
@@ -61,7 +61,7 @@ def _two_updates(family: str, micro_batch_size: int, steps: int, settings: Setti
 
 def kept(family: str, settings: Settings) -> int:
     """Bytes of what this process keeps after a window: shards of parameters, gradients and AdamW's state."""
-    with process_group(60, "cpu"):
+    with process_group(300, "cpu"):
         workload = small(family)
         model, loss_sum = prepared(workload, settings)
         shard(model, longest_list(model))

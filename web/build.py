@@ -104,7 +104,7 @@ def _module(job: str) -> list[str]:
 def digest(job: str) -> str:
     """Of everything that a job's numbers and words depend on."""
     sources = [*(ROOT / "accum_lib").rglob("*"), ROOT / "constraints.txt"]
-    if job.startswith(CALCULATOR):  # lessons and words are not in it
+    if job.startswith(CALCULATOR):  # lessons are not in it
         ground = [*(ROOT / "accum_lib").glob("*.py"), *(ROOT / "accum_lib" / "memory").rglob("*")]
         sources = [*ground, ROOT / "constraints.txt", HERE / "calculator.py"]
     elif job == "explainer":
@@ -222,7 +222,7 @@ def main() -> int:
     )
     parser.add_argument("--zip", action="store_true", help="also write course.zip beside the folder")
     arguments = parser.parse_args()
-    print("Running the lessons, two at a time (from nothing: about six minutes) ...", flush=True)
+    print("Running the lessons and the calculator, two at a time (from nothing: minutes) ...", flush=True)
     started = time.monotonic()
     try:
         build(arguments.folder, arguments.only)

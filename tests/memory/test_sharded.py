@@ -21,8 +21,9 @@ from accum_lib.memory.prediction import predict
 from accum_lib.memory.pretrained import of_config
 from accum_lib.memory.settings import MOST_CARDS, Settings
 from accum_lib.memory.trace import UntraceableError, sharded
+from accum_lib.memory.trace.storages import StorageFollower
 from accum_lib.memory.trace.update import trace_update
-from accum_lib.memory.workloads import mlp_workload, named, of_model
+from accum_lib.memory.workloads import Workload, mlp_workload, named, of_model
 
 ONE_BY_ONE = Settings(implementation="for-loop", cards=2)
 CASES = [("RoBERTa", 2, 2, ONE_BY_ONE)]
@@ -103,9 +104,9 @@ def test_a_few_layers_say_what_the_whole_model_says(family) -> None:
 class Chain(torch.nn.Module):
     """Two layers, of 6 x 10 and 10 x 10."""
 
-    def __init__(self) -> None:
+    def __init__(self, *widths: int) -> None:
         super().__init__()
-        self.layers = torch.nn.ModuleList(torch.nn.Linear(inputs, 10, bias=False) for inputs in (6, 10))
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(inputs, 10, bias=False) for inputs in widths)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
@@ -113,13 +114,27 @@ class Chain(torch.nn.Module):
         return x
 
 
+def reading(model: torch.nn.Module, features: int) -> Workload:
+    def batch(m: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(m, features), torch.zeros(m, dtype=torch.long)
+
+    return of_model(model, batch, classification_loss_sum)
+
+
+def test_a_layer_inside_another_is_part_of_it_and_none_is_shared() -> None:
+    chain = Chain(10, 10)
+    nested = torch.nn.Sequential(chain.layers[0], chain.layers[1])
+    followed = sharded.Sharded(StorageFollower(CUDA()), nested, [nested, *chain.layers], 2)
+    assert followed.root.parameters == []
+    chain.layers[1].weight = chain.layers[0].weight
+    with pytest.raises(UntraceableError, match="no parameter that two layers share"):
+        predict(reading(chain, 10), Settings(cards=2))
+
+
 def test_what_is_shared_out_by_hand() -> None:
     """A parameter of 10 rows over 4 cards: 3 rows, and AdamW's two numbers for each, and the gradient."""
 
-    def batch(m: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.zeros(m, 6), torch.zeros(m, dtype=torch.long)
-
-    alone = of_model(Chain(), batch, classification_loss_sum)
+    alone = reading(Chain(6, 10), 6)
     kept = predict(alone, Settings(optimizer="adamw", cards=4), "cpu").resident_bytes()
     steps = 2 * 4  # AdamW counts its steps for each parameter
     assert kept == 4 * (3 * 6 + 3 * 10) * 4 + steps

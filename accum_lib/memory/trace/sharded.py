@@ -11,6 +11,7 @@ been copied, while the next one is asked for already. Averaging asks for one pie
 next one's. Autocast's 16-bit copies are kept for the backward pass and are not sharded: bf16 weights are.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from math import ceil, prod
@@ -81,8 +82,11 @@ class Sharded:
     Args:
         follower: of the trace, not open yet. Of parameters it follows the shards, and what is gathered.
         model: on meta. It has whole parameters until ``to_shards``.
-        layers: those that become units, in any order.
+        layers: those that become units, in any order; one inside another is part of it.
         cards: N.
+
+    Raises:
+        UntraceableError: there are no layers, two of them share a parameter, or it has no dimension.
     """
 
     def __init__(
@@ -93,19 +97,23 @@ class Sharded:
                 f"{type(model).__name__} has no list of layers for FSDP2 to gather one by one: plan for "
                 "one card"
             )
+        inside = {part for layer in layers for part in layer.modules() if part is not layer}
+        layers = [layer for layer in layers if layer not in inside]
+        counted = Counter(p for layer in layers for p in layer.parameters())
+        if any(times > 1 for times in counted.values()):
+            raise UntraceableError("FSDP2 shards no parameter that two layers share: plan for one card")
         self.follower, self.cards = follower, cards
         self.shards = {p: shard_of(p, cards) for p in model.parameters()}
         self.whole = [p.detach() for p in self.shards]  # kept, as the follower knows them by their address
         follower.pass_over(self.whole)
         follower.reside(self.shards.values(), PARAMETERS)
-        self.units = [_Unit(layer.parameters(), cards) for layer in layers]
-        own = {p for unit in self.units for p in unit.parameters}
-        self.root = _Unit((p for p in self.shards if p not in own), cards)
+        self.root = _Unit((p for p in self.shards if p not in counted), cards)
         self.order: list[_Unit] = []  # in which they ran
         self.last_piece: list[int] = []
         self.averaged: list[int] = []
         self.gradients: dict[nn.Parameter, Tensor] = {}
-        for unit, layer in zip(self.units, layers, strict=True):
+        for layer in layers:
+            unit = _Unit(layer.parameters(), cards)
             # The first before, the second after whoever marks the layers.
             layer.register_forward_pre_hook(partial(self._watch, unit), prepend=True, with_kwargs=True)
             layer.register_forward_pre_hook(partial(self._enter, unit), with_kwargs=True)
