@@ -84,7 +84,7 @@ def plan(
         raise refused[0]
     best = min(predictions, key=rank)
     logits = logits_at_the_peak(predictions[best], workload.logits, best.micro_batch_size or 2)
-    if logits and best.fits and workload.chunked:
+    if logits and best.fits and workload.chunked and cards == 1:
         add(replace(predictions[best].settings, chunked=True))
     for leaner in _leaner(list(predictions.values())[-1].settings, workload):
         if any(o.fits for o in options):
@@ -259,11 +259,11 @@ def _ways(settings: Settings | None, workload: Workload, card: Card) -> list[Set
 
 def _leaner(settings: Settings, workload: Workload) -> list[Settings]:
     """The same with a loss in chunks, with optimizers that keep less, with LoRA, then on 16-bit weights."""
-    tried = settings.optimizer, settings.implementation
-    ways = [replace(settings, chunked=True)] if workload.chunked and not settings.chunked else []
+    tried, chunks = (settings.optimizer, settings.implementation), workload.chunked and settings.cards == 1
+    ways = [replace(settings, chunked=True)] if chunks and not settings.chunked else []
     ways += [replace(settings, optimizer=o, implementation=i) for o, i in LEANER if (o, i) != tried]
     if settings.trained == "all" and _can_checkpoint(workload):
-        adapted = replace(settings, trained="lora", chunked=workload.chunked is not None)
+        adapted = replace(settings, trained="lora", chunked=bool(chunks))
         ways.append(adapted)
         if settings.precision == "bf16":
             ways.append(replace(adapted, weights="bf16"))

@@ -24,8 +24,11 @@ VALUES = (tuple(NUMBERS), SWITCH, SWITCH, CARDS, tuple(TRAINED))
 START: Setting = (0, 0, 0, 0, 0)
 BESIDE = [(*START[:i], v, *START[i + 1 :]) for i, each in enumerate(VALUES) for v in range(1, len(each))]
 EVERY = list(itertools.product(*(range(len(each)) for each in VALUES)))
-DRAWN = random.Random(0).sample([at for at in EVERY if at != START and at not in BESIDE], 1)
-CHOSEN = [START, *BESIDE, *DRAWN]
+CHUNKED, SPREAD = AXES.index("chunked"), AXES.index("cards")
+PLANNED = [at for at in EVERY if not (at[CHUNKED] and at[SPREAD])]  # no loss in chunks over several cards
+REFUSED: Setting = (0, 0, 1, 1, 0)
+DRAWN = random.Random(0).sample([at for at in PLANNED if at != START and at not in BESIDE], 1)
+CHOSEN = [START, *BESIDE, *DRAWN, REFUSED]
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +121,16 @@ def test_every_number_is_the_planners(language, at, opened, grid) -> None:
 def test_so_is_every_number_of_the_sites_models(model, opened, tmp_path) -> None:
     found = calculator.part(model)
     shown = opened(where=written(calculator.grid([found]), tmp_path))
-    there = [at for at in EVERY if found["chunked"] or not at[AXES.index("chunked")]]
+    there = [at for at in PLANNED if found["chunked"] or not at[CHUNKED]]
     for at in random.Random(model).sample(there, 6):
         assert wrong(shown, calculator.workload(model), at) == []
+
+
+def test_what_cannot_be_predicted_says_why(opened) -> None:
+    shown = opened()
+    choose(shown, REFUSED, 0)
+    assert "plan for one card, or for the usual loss" in shown.page.locator(".answer").inner_text()
+    assert shown.page.locator(".sizes b").first.inner_text() == "?"
 
 
 def test_an_altered_number_would_be_noticed(grid, opened, tmp_path) -> None:

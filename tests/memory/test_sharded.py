@@ -154,6 +154,11 @@ def test_what_cannot_be_sharded_here_says_why(model, settings, message) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_loss_in_chunks_runs_the_head_where_nothing_is_gathered() -> None:
+    with pytest.raises(UntraceableError, match="for one card, or for the usual loss"):
+        sharded.sharded_over(Settings(cards=2, chunked=True), None, None, [])
+
+
 def test_a_number_is_no_parameter_for_fsdp2() -> None:
     with pytest.raises(UntraceableError, match=r"no parameter without a dimension: give it the shape \(1,\)"):
         sharded.shard_of(torch.nn.Parameter(torch.tensor(1.0)), 2)

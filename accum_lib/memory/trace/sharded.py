@@ -63,6 +63,11 @@ def sharded_over(
             f"what {settings.optimizer} keeps of a shard is not known here: over several cards take "
             f"{', '.join(ELEMENTWISE)}, with gradients that are set to None"
         )
+    if settings.chunked:
+        raise UntraceableError(
+            "a loss in chunks runs the head apart from the model, where FSDP2 has not gathered its weights: "
+            "plan for one card, or for the usual loss"
+        )
     return Sharded(follower, model, layers, settings.cards)
 
 
