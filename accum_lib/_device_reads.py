@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
-from itertools import islice
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -89,7 +88,8 @@ def unscale(scaler: torch.amp.GradScaler | None, owned: Owned) -> torch.amp.Grad
             are scaled and there is none.
     """
     if scaler is None or not scaler.is_enabled():
-        if any(hasattr(p.grad, "is_scaled") for p in islice(owned.everything(), 1)):
+        first = next(owned.everything(), None)
+        if first is not None and hasattr(first.grad, "is_scaled"):
             raise ValueError(
                 "the gradients are scaled: give apply_update the GradScaler that accumulate was given, or "
                 "the update would be as many times too large as its scale"

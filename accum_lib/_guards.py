@@ -250,7 +250,7 @@ def check_optimizers(model: Any, optimizers: Any) -> Owned:
             "no parameter of the optimizer has a gradient: call accumulate first, with the model that the "
             "optimizer was made for; several optimizers of one model are given together, as a list"
         )
-    others = {id(p): p for p in parameters_of(model) if p.grad is not None and id(p) not in known}
+    others = {id(p): p for p in parameters_of(model) if id(p) not in known and p.grad is not None}
     return Owned(moved, list(others.values()))
 
 
