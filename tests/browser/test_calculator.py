@@ -27,6 +27,7 @@ EVERY = list(itertools.product(*(range(len(each)) for each in VALUES)))
 CHUNKED, SPREAD = AXES.index("chunked"), AXES.index("cards")
 PLANNED = [at for at in EVERY if not (at[CHUNKED] and at[SPREAD])]  # no loss in chunks over several cards
 REFUSED: Setting = (0, 0, 1, 1, 0)
+WAY = ("precision", "weights", "trained", "optimizer", "implementation", "checkpointing", "chunked")
 DRAWN = random.Random(0).sample([at for at in PLANNED if at != START and at not in BESIDE], 1)
 CHOSEN = [START, *BESIDE, *DRAWN, REFUSED]
 
@@ -96,7 +97,7 @@ def wrong(shown: SitePage, model, at: Setting) -> list[str]:
     for number, size in enumerate(SIZES):
         choose(shown, at, number)
         options = plan(model, f"{size}GB", BATCH, settings).options
-        row = next(o for o in options if (o.checkpointing, o.chunked) == (again, chunked))
+        row = next(o for o in options if all(getattr(o, name) == getattr(settings, name) for name in WAY))
         m, k, largest = row.micro_batch_size, row.accumulation_steps, row.largest_micro_batch
         expected = {str(n) for n in ((), (largest, k), (largest, m, k))[min(k, 2)]}
         expected |= {in_gib(nbytes) for nbytes in (row.peak_bytes, row.reserved_bytes)}
