@@ -18,6 +18,7 @@ from accum_lib.memory.cards import Card, find_card
 from accum_lib.memory.planner import MARGIN, option
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.pretrained import of_config
+from accum_lib.memory.records import share_of
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import TraceMismatchError, UntraceableError
 from accum_lib.memory.workloads import LARGE, ROBERTA, Workload
@@ -74,9 +75,8 @@ def cell(model: Workload, settings: Settings, card: Card) -> Cell:
     Raises:
         UntraceableError, TraceMismatchError: as ``predict``.
     """
-    limit = int(card.usable_bytes * (1 - MARGIN))
     found = predict(model, settings, card.device, card.hopper)
-    best = option(found, card, limit, BATCH // settings.cards)
+    best = option(found, card, card.limit_bytes(MARGIN), share_of(BATCH, settings.cards))
     return [
         best.largest_micro_batch, best.micro_batch_size, best.accumulation_steps, best.peak_bytes,
         best.reserved_bytes,
@@ -96,7 +96,7 @@ def part(model: str) -> dict[str, Any]:
 
 def grid(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
     """All that the page reads; None without any model."""
-    limits = [int(find_card(f"{size}GB").usable_bytes * (1 - MARGIN)) for size in SIZES]
+    limits = [find_card(f"{size}GB").limit_bytes(MARGIN) for size in SIZES]
     about = {"axes": AXES, "sizes": SIZES, "limits": limits, "cards": CARDS, "batch": BATCH, "tokens": TOKENS}
     return {**about, "parts": parts} if parts else None
 

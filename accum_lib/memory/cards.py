@@ -48,6 +48,10 @@ class Card:
         """What PyTorch's allocator can get: the capacity without CUDA's own context."""
         return self.total_bytes - (CONTEXT_BYTES if self.device == "cuda" else 0)
 
+    def limit_bytes(self, margin: float) -> int:
+        """The most of it that leaves a part free: ``margin``, from 0 to below 1."""
+        return int(self.usable_bytes * (1 - margin))
+
 
 def _card(
     name: str, gigabytes: int, total_gib: float, tflops: float, half_tflops: float, half: str = "bf16",

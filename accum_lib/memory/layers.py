@@ -28,11 +28,8 @@ from accum_lib.memory.cuda import CUDA
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace.device import Device
 from accum_lib.memory.trace.sharded import first_input, shard_of, sharded_over
-from accum_lib.memory.trace.storages import StorageFollower, Tape
+from accum_lib.memory.trace.storages import GRADIENTS, INPUTS, PARAMETERS, StorageFollower, Tape
 from accum_lib.memory.trace.update import (
-    GRADIENTS,
-    INPUTS,
-    PARAMETERS,
     categories,
     everything_open,
     gradients,

@@ -18,7 +18,7 @@ from accum_lib.memory.caching_allocator import replay
 from accum_lib.memory.cards import LAUNCH_SECONDS, UTILISATION, Card, find_card
 from accum_lib.memory.plan_text import logits_at_the_peak, most_room, rank, reason, verdict
 from accum_lib.memory.prediction import LARGEST_M, Prediction, last_that, predict
-from accum_lib.memory.records import Option, Plan
+from accum_lib.memory.records import Option, Plan, share_of
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import TraceMismatchError, UntraceableError
 from accum_lib.memory.workloads import Workload, named
@@ -63,7 +63,7 @@ def plan(
     share = _share(effective_batch_size, cards)
     card = find_card(card) if isinstance(card, str) else card
     workload = _named(workload) if isinstance(workload, str) else workload
-    limit = int(card.usable_bytes * (1 - margin))
+    limit = card.limit_bytes(margin)
     options: list[Option] = []
     refused: list[ValueError] = []
     predictions: dict[Option, Prediction] = {}  # of those that could be predicted
@@ -293,7 +293,7 @@ def _share(batch: int, cards: int) -> int:
         raise ValueError(
             _("{cards} cards cannot share {b} examples: take {b} cards or fewer", cards=cards, b=batch)
         )
-    return math.ceil(batch / cards)
+    return share_of(batch, cards)
 
 
 def _check_batch(size: int) -> None:

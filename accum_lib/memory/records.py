@@ -96,6 +96,11 @@ class Option:
         return self.micro_batch_size > 0
 
 
+def share_of(batch: int, cards: int) -> int:
+    """How many of the examples of one update the card runs that has most of them."""
+    return -(-batch // cards)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a planner has found for one model, one card and one effective batch.
@@ -124,7 +129,7 @@ class Plan:
     @property
     def share(self) -> int:
         """Examples in one update that one card runs: B, or the most that one of several has."""
-        return -(-self.effective_batch_size // self.cards)
+        return share_of(self.effective_batch_size, self.cards)
 
     @property
     def best(self) -> Option | None:

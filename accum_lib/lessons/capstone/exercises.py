@@ -81,7 +81,7 @@ def check_plan(choice: Sequence[int]) -> Feedback:
 def _largest() -> tuple[Prediction, int, float]:
     """The prediction, the largest M that fits the card with the planner's margin, and the bytes there are."""
     card = find_card(CARD)
-    found, limit = predict(roberta_base(TOKENS), hopper=False), card.usable_bytes * (1 - MARGIN)
+    found, limit = predict(roberta_base(TOKENS), hopper=False), card.limit_bytes(MARGIN)
     return found, largest_micro_batch(found, limit, limit), limit
 
 

@@ -90,7 +90,7 @@ class Chooser:
         margin: float = MARGIN,
     ) -> "Chooser":  # fmt: skip
         """Within the card's usable memory less the margin, for what is allocated and for what is reserved."""
-        limit = int(card.usable_bytes * (1 - margin))
+        limit = card.limit_bytes(margin)
         return cls(prediction, limit, num_samples, times, card_bytes=limit)
 
     def choose(self, noise_scale: float, goal: str) -> Pair | None:

@@ -38,7 +38,7 @@ CONTROLS = [
 
 CARDS = ("RTX 4060", "RTX 3060", "RTX 3090", "A100 40GB", "A100 80GB")
 CARD_WORDS = ("RTX 4060, 8 GB", "RTX 3060, 12 GB", "RTX 3090, 24 GB", "A100, 40 GB", "A100, 80 GB")
-LINES = [(None, find_card(card).usable_bytes * (1 - MARGIN) / GIB) for card in CARDS]  # where each is drawn
+LINES = [(None, find_card(card).limit_bytes(MARGIN) / GIB) for card in CARDS]  # where each is drawn
 PLAN_CONTROLS = [
     Control("card", N_("Card"), CARDS, "RTX 4060", CARD_WORDS, axis="yaxis", places=LINES),
     Control("batch", N_("Effective batch B"), (8, 32, 128, 512, 2048), 128),

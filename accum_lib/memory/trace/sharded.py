@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import UntraceableError
 from accum_lib.memory.trace.shapes import tensors_in
-from accum_lib.memory.trace.storages import StorageFollower
+from accum_lib.memory.trace.storages import COPIES, GRADIENTS, PARAMETERS, StorageFollower
 
-PARAMETERS, GRADIENTS, COPIES = "parameters", "gradients", "weight copies"
 ELEMENTWISE = ("sgd", "momentum", "adamw")  # each number's state is as large as the number
 
 

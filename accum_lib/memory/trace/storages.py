@@ -24,6 +24,13 @@ from accum_lib.memory.trace.device import Device, Kernel, Scratch
 from accum_lib.memory.trace.shapes import Operator, Shapes, tensors_in
 
 aten = torch.ops.aten
+PARAMETERS, GRADIENTS, STATE, INPUTS, COPIES = (  # what a storage may be for
+    "parameters",
+    "gradients",
+    "optimizer state",
+    "inputs",
+    "weight copies",
+)
 COUNTED_EACH_TIME = (aten.convolution.default, aten.convolution_backward.default)  # strides matter, too
 FORMULAS = {aten._grouped_mm.default: lambda a, b, *_, **__: 2 * a.numel() * b.shape[-1]}
 READS_A_NUMBER = (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default)

@@ -21,7 +21,15 @@ from accum_lib.memory.trace import autocast, shapes
 from accum_lib.memory.trace.autocast import answering
 from accum_lib.memory.trace.device import Device
 from accum_lib.memory.trace.sharded import Sharded, sharded_over
-from accum_lib.memory.trace.storages import StorageFollower, Tape
+from accum_lib.memory.trace.storages import (
+    COPIES,
+    GRADIENTS,
+    INPUTS,
+    PARAMETERS,
+    STATE,
+    StorageFollower,
+    Tape,
+)
 from accum_lib.memory.tuning import prepared
 from accum_lib.memory.workloads import Workload, longest_list
 from accum_lib.ranks import Ranks
@@ -51,13 +59,6 @@ def _alive_at(tape: Tape, event: int) -> np.ndarray:
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ONE = {dtype: torch.ones((), dtype=dtype) for dtype in FLOATS}
-PARAMETERS, GRADIENTS, STATE, INPUTS, COPIES = (
-    "parameters",
-    "gradients",
-    "optimizer state",
-    "inputs",
-    "weight copies",
-)
 
 
 def trace_update(
