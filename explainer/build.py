@@ -28,12 +28,18 @@ def build(data: dict[str, Any]) -> str:
         ValueError: it would be larger than 6 MiB.
     """
     page = _put(_read("page.html"), "check", CHECK)
-    page = _put(page, "/* {{style}} */", _read("style.css"))
+    page = _put(page, "/* {{style}} */", style())
     page = _put(page, "/* {{plot}} */", (HERE / "vendor" / "plot.js").read_text(encoding="utf-8"))
     page = _put(page, "/* {{script}} */", script(data))
     if len(page.encode()) > LARGEST:
         raise ValueError(f"the page would have {len(page.encode()):,} bytes; the most is {LARGEST:,}")
     return page
+
+
+def style() -> str:
+    """The colours and letters that the lessons have, too, and its own."""
+    shared = HERE.parent / "accum_lib" / "lessons" / "kit" / "static"
+    return "".join((shared / name).read_text("utf-8") for name in ("tokens.css", "letters.css")) + _read("style.css")
 
 
 def script(data: dict[str, Any]) -> str:

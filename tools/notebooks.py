@@ -16,6 +16,7 @@ notebooks that are built, and keeps their outputs.
 import argparse
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import tomllib
@@ -28,6 +29,7 @@ from catalogue import translations
 from nbclient import NotebookClient
 from prose import relinked, translated
 
+from accum_lib.lessons.kit.theme import formula
 from accum_lib.words import FOLDERS, LANGUAGES, folder_for
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -54,6 +56,9 @@ def from_script(script: pathlib.Path, language: str = "en") -> nbformat.Notebook
         cell.id, cell.metadata = f"cell-{index:02}", nbformat.NotebookNode()
     if language != "en":
         translate(notebook, language)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = lettered(cell.source)
     if address():
         notebook.cells.insert(1, _cell("code", "set-up", SET_UP.format(address=address()).strip()))
     notebook.cells.insert(1, _cell("markdown", "languages", switch(script, language)))  # below the title
@@ -84,6 +89,15 @@ def translate(notebook: nbformat.NotebookNode, language: str) -> None:
         if cell.cell_type == "markdown":
             cell.source = relinked(translated(cell.source, catalogue))
     notebook.cells.insert(1, _cell("code", "speak", SPEAK.format(language=language)))
+
+
+def lettered(text: str) -> str:
+    """Its formulas in code marks as HTML: JupyterLab shows their letters in the course's colours, others in italics."""
+    parts = re.split(r"(^```.*?^```|^#.*?$)", text, flags=re.MULTILINE | re.DOTALL)  # code and headings stay
+    return "".join(
+        part if i % 2 else re.sub(r"`([^`\n]+)`", lambda found: formula(found[1]) or found[0], part)
+        for i, part in enumerate(parts)
+    )
 
 
 def switch(script: pathlib.Path, language: str) -> str:

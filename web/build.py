@@ -33,6 +33,7 @@ from web.record import NOTEBOOKS, ROOT
 HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ROOT / "build" / "site-parts"
 PROCESSES = 2
+KIT_STYLES = ("letters.css", "grid.css", "tokens.css")
 STYLES = ("style.css", "exercise.css", "calculator.css")
 ALONE = ("08_distributed",)  # measures processes of its own, which another lesson beside them would slow down
 SCRIPTS = ("progress", "page", "quiz", "present", "search")  # page.js, in this order
@@ -169,7 +170,7 @@ def shared() -> dict[str, bytes]:
     front_end = front_end.replace("export default { render };", "return { render };")
     stand_in = _static("explorers.js").replace("/* {{front end}} */", front_end)
     files = {
-        "style.css": "".join([(grid / "grid.css").read_text(encoding="utf-8"), *map(_static, STYLES)]),
+        "style.css": "".join([*((grid / name).read_text("utf-8") for name in KIT_STYLES), *map(_static, STYLES)]),
         "page.js": "".join(f"(() => {{\n{_static(f'{name}.js')}}})();\n" for name in SCRIPTS),
         "explorers.js": f"(() => {{\n{_static('narrow.js')}{stand_in}}})();\n",
         "plotly.js": (HERE / "vendor" / "plotly-basic.min.js").read_text(encoding="utf-8"),

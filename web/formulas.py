@@ -21,7 +21,7 @@ def formula(source: str, display: str) -> str:
         raise ValueError(f"the formula ${source}$ cannot be drawn: {unknown[0]} is not known")
     if source.count("{") != source.count("}"):
         raise ValueError(f"the formula ${source}$ cannot be drawn: a brace has no partner")
-    return said
+    return re.sub("<mi>([MKB])</mi>", lambda found: f'<mi class="{found[1].lower()}">{found[1]}</mi>', said)
 
 
 def formulas(md: mistune.Markdown) -> None:

@@ -5,6 +5,9 @@ const marked = [...document.querySelectorAll("[data-t]")];
 const squeeze = (text) => text.replace(/\s+/g, " ").trim();
 const originals = new Map(marked.map((node) => [node, squeeze(node.innerHTML)]));
 const title = document.title;
+// The course's letters as mathematics, each in its colour.
+const lettered = (html) => html.replace(/<code>([\d =·/(),MKB]+)<\/code>/g, (_, formula) =>
+  `<span class="symbols">${formula.replace(/[MKB]/g, (letter) => `<var class="${letter.toLowerCase()}">${letter}</var>`)}</span>`);
 const stages = [];
 
 function build(section) {
@@ -47,7 +50,7 @@ function speak(language) {
   words.language = language;
   document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
   document.title = t(title);
-  for (const [node, english] of originals) node.innerHTML = t(english, VERSIONS);
+  for (const [node, english] of originals) node.innerHTML = lettered(t(english, VERSIONS));
   const folder = language === "en" ? "../notebooks/" : `../notebooks/${language}/`;
   for (const link of document.querySelectorAll('a[href^="../notebooks/"]'))
     link.setAttribute("href", folder + link.getAttribute("href").split("/").at(-1));

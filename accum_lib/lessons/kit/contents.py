@@ -26,6 +26,7 @@ TOPICS = {  # under which name the reader's progress keeps a notebook's predicti
     "11_two_claims": "claims",
 }
 CHECKED = re.compile(r"^(check_\w+)\(", re.MULTILINE)
+MARKED = re.compile(r'<span class="symbols">.*?</span>|<var class="\w">.</var>')  # a formula, as kit.theme marks it
 NAMED = re.compile(r"[0-9][0-9]_\w+\.ipynb")  # 00_start_here.ipynb: not a copy that the reader has made
 
 
@@ -70,6 +71,7 @@ def read(path: pathlib.Path) -> Lesson:
 
 def _opening(file: str, text: str) -> tuple[str, str, int]:
     """Title, question, minutes: "# title", "**Question.** text", "**Time:** 30 minutes", in any language."""
+    text = MARKED.sub(lambda found: f"`{re.sub('<[^>]*>', '', found[0])}`", text)
     head = re.search(r"^# ([^\n]+)\n\n\*\*[^*\n]+\*\*：? *(\S.*?)\n\n", text, re.MULTILINE | re.DOTALL)
     minutes = re.search(r"^\*\*[^*]+\*\*：?\s*(\d+)", text, re.MULTILINE)
     if not (head and minutes):

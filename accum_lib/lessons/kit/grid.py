@@ -145,7 +145,7 @@ class GridExplorer(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "grid.js"
-    _css = STATIC / "grid.css"
+    _css = "".join((STATIC / name).read_text("utf-8") for name in ("letters.css", "grid.css"))
     controls: traitlets.List = traitlets.List().tag(sync=True)
     words = traitlets.Dict().tag(sync=True)
     figure = traitlets.Dict().tag(sync=True)

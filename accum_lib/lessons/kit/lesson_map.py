@@ -12,6 +12,7 @@ from IPython.display import display
 from accum_lib.lessons.kit import progress
 from accum_lib.lessons.kit.contents import NAMED, Lesson, lessons
 from accum_lib.lessons.kit.progress import Progress, ProgressError
+from accum_lib.lessons.kit.theme import formula
 from accum_lib.words import _, sentences
 
 NOT_BEGUN, BEGUN, DONE = "○", "◐", "●"  # they differ in shape; words say the same
@@ -121,7 +122,9 @@ def _link(lesson: Lesson) -> str:
 
 def inline(text: str) -> str:
     """The little Markdown that titles and questions contain."""
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    text = re.sub(
+        r"`([^`]+)`", lambda code: formula(code[1]) or f"<code>{code[1]}</code>", html.escape(text, quote=False)
+    )
     return re.sub(r"\*([^*]+)\*", r"<i>\1</i>", text)
 
 

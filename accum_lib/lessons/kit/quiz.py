@@ -12,6 +12,7 @@ import ipywidgets
 from IPython.display import display
 
 from accum_lib.lessons.kit import progress
+from accum_lib.lessons.kit.theme import letters
 from accum_lib.machine import one_thread
 from accum_lib.words import N_, _, sentences
 
@@ -79,7 +80,7 @@ class Quiz:
         self.reply = ipywidgets.HTML()
         self.widget = ipywidgets.VBox(
             [
-                ipywidgets.HTML(_("<b>Your prediction:</b> {question}", question=question)),
+                ipywidgets.HTML(_("<b>Your prediction:</b> {question}", question=letters(question))),
                 *(self.choice, self.sure, self.button, self.reply),
             ]
         )
@@ -122,7 +123,7 @@ class Quiz:
         mark = "✓" if chosen == solved.right else f"✗ {self._options[chosen]}<br>"
         surprised = self.sure.value and chosen != solved.right
         said = sentences(solved.said[chosen], _(SURPRISE) if surprised else "")
-        self.reply.value = f"<div role='status'>{mark} {said}{self._recorded(solved.right)}</div>"
+        self.reply.value = f"<div role='status'>{mark} {letters(said)}{self._recorded(solved.right)}</div>"
 
     def _recorded(self, right: int) -> str:
         """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""

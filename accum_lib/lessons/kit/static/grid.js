@@ -55,6 +55,12 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+// A text with the course's letters as mathematics, each in its colour.
+function lettered(text) {
+  const parts = text.split(/\b([MKB])\b(?!['’])/);
+  return parts.map((part, i) => (i % 2 ? element("var", { class: part.toLowerCase() }, part) : part));
+}
+
 // One slider over the control's values; the browser's own range input brings the keyboard with it.
 function slider(control, onMove) {
   const id = `accum-${Math.random().toString(36).slice(2)}`;
@@ -77,7 +83,7 @@ function slider(control, onMove) {
     if (to in control.places) onMove(to);
   });
   const box = element("div", { class: "accum-control" },
-    element("label", { for: id }, control.label), input, value);
+    element("label", { for: id }, ...lettered(control.label)), input, value);
   return { box, show, input };
 }
 
@@ -86,10 +92,10 @@ function choice(control, onMove) {
   const inputs = control.labels.map((text, index) => {
     const input = element("input", { type: "radio", name, value: index, "data-control": control.name });
     input.addEventListener("input", () => onMove(index));
-    return [input, element("label", {}, input, text)];
+    return [input, element("label", {}, input, element("span", {}, ...lettered(text)))];
   });
   const box = element("fieldset", { class: "accum-control" },
-    element("legend", {}, control.label), ...inputs.map(([, label]) => label));
+    element("legend", {}, ...lettered(control.label)), ...inputs.map(([, label]) => label));
   return { box, show: (index) => { inputs[index][0].checked = true; } };
 }
 
@@ -307,7 +313,7 @@ async function render({ model, el }) {
       plot.dataset.setting = setting;
       return;
     }
-    summary.textContent = cell.summary;
+    summary.replaceChildren(...lettered(cell.summary));
     if (marks) marks.say(picked[base.marks.reveal] > 0);
     plot.setAttribute("aria-label", cell.summary);
     if (!Plotly) return;
