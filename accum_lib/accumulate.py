@@ -102,8 +102,8 @@ def accumulate(
 
     Old gradients are replaced, not added to (clear them first, or they take up memory until this returns). On
     any exception, an interrupt included, they are restored and nothing else has changed, except buffers that
-    forward passes update (BatchNorm's running statistics). Parameters outside the model that the first loss
-    reaches, such as its own weights, are treated alike. A micro-batch with a count of 0 is not run: a mean
+    forward passes update (BatchNorm's running statistics). Parameters outside the model that the losses
+    reach, such as their own weights, are treated alike, if the first reaches any. A micro-batch with a count of 0 is not run: a mean
     over no tokens is NaN.
 
     Args:
@@ -128,8 +128,7 @@ def accumulate(
         for done, (i, batch, weight) in enumerate(passes, start=1):
             with ranks.synchronized(last=done == len(passes)):
                 loss = guards.check_loss(loss_sum(model, batch), i)
-                if done == 1:
-                    gradients.reach(loss)
+                gradients.reach(loss)
                 if weight:
                     losses.append(loss.detach())
                 if done == len(passes):

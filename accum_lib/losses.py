@@ -131,13 +131,15 @@ def joint_loss(
     Raises:
         TypeError: ``window`` or ``loss_sums``'s result is no list.
         ValueError: one of the losses counts 0 in the whole window, so it has no mean; a count is negative or
-            not finite; there are more or fewer sums than counts.
+            not finite; there are more or fewer sums than counts; another window is accumulated, which counts
+            otherwise.
     """
     if not isinstance(window, Sequence):
         raise TypeError(
             f"the window must be a list, since it is read several times; got {type(window).__name__}"
         )
-    totals = [ranks.add(sum(_checked(count(batch), i) for i, batch in enumerate(window))) for count in counts]
+    mine = [math.fsum(_checked(count(batch), i) for i, batch in enumerate(window)) for count in counts]
+    totals = [ranks.add(number) for number in mine]
     for number, total in enumerate(totals):
         if not total > 0:
             raise ValueError(
@@ -145,12 +147,27 @@ def joint_loss(
                 "mean: leave this window out, or raise accumulation_steps"
             )
 
+    asked: list[list[float]] = []  # what accumulate's window counts, until its first pass
+
     def any_counts(batch: Any) -> float:
-        return float(any(count(batch) > 0 for count in counts))
+        try:
+            asked.append([count(batch) for count in counts])
+        except BaseException:
+            asked.clear()  # this window is given up
+            raise
+        return float(any(number > 0 for number in asked[-1]))
 
     runs = ranks.add(sum(any_counts(batch) for batch in window))
+    asked.clear()
 
     def loss_sum(model: nn.Module, batch: Any) -> Tensor:
+        counted = [math.fsum(numbers) for numbers in zip(*asked, strict=True)]
+        asked.clear()
+        if counted and counted != mine:
+            raise ValueError(
+                "this is another window than joint_loss was given, whose counts divide its losses: call "
+                "joint_loss for each window"
+            )
         sums = loss_sums(model, batch)
         if not isinstance(sums, Sequence) or len(sums) != len(counts):
             number = f"{len(sums)}" if isinstance(sums, Sequence) else f"a {type(sums).__name__}"

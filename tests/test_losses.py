@@ -91,6 +91,21 @@ def test_one_count_for_two_losses_is_off() -> None:
         assert abs(accumulate(model, window, lambda m, b: sum(sums(m, b)), count).loss - right) > 0.1
 
 
+def test_the_losses_of_one_window_are_not_divided_by_the_counts_of_another() -> None:
+    window, other = WINDOWS["uneven"], WINDOWS["nothing counts in one"]
+    joint = joint_loss(window, sums, [count_tokens, count_order])
+    for wrong in (other, window[:2], [*window, *window]):
+        model = Two().double()
+        with pytest.raises(ValueError, match="call joint_loss for each window"):
+            accumulate(model, wrong, *joint)
+        assert all(p.grad is None for p in model.parameters())
+    with pytest.raises(TypeError):
+        accumulate(Two().double(), [*window, None], *joint)  # an error in the middle of the counting
+    copies = [{key: value.clone() for key, value in batch.items()} for batch in window]
+    for same in (window, copies):  # moved to a device, say; and once more, as LBFGS does
+        accumulate(Two().double(), same, *joint)
+
+
 def test_a_loss_that_counts_nothing_in_a_window_is_told() -> None:
     with pytest.raises(
         ValueError, match=r"loss 1 counts 0 in the window's 2 micro-batches.*leave this window out"

@@ -254,6 +254,42 @@ def test_a_core_that_knows_the_model_alone_would_leave_half_a_gradient(monkeypat
     assert float(fails_half_way().log_variance.grad) != 7.0
 
 
+class Tasks(nn.Module):
+    """A weight for each task; a micro-batch belongs to one of them, so its loss reaches one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList(nn.Parameter(torch.ones((), dtype=torch.float64)) for _ in range(2))
+        self.calls = 0
+
+    def forward(self, model: nn.Module, batch: Any) -> Tensor:
+        self.calls += 1
+        if self.calls == 3:
+            raise RuntimeError("stop")
+        return self.weights[self.calls - 1] * loss_sum(model, batch)
+
+
+def fails_after_both_tasks() -> list[float]:
+    tasks = Tasks()
+    for weight in tasks.weights:
+        weight.grad = torch.tensor(7.0, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="stop"):
+        accumulate(make_model(), make_window(*WINDOW), tasks, count)
+    return [float(weight.grad) for weight in tasks.weights]
+
+
+def test_a_weight_that_only_a_later_micro_batch_reaches_is_restored_too() -> None:
+    assert fails_after_both_tasks() == [7.0, 7.0]
+
+
+def test_a_core_that_searches_the_first_loss_alone_would_add_to_it(monkeypatch) -> None:
+    search, losses = _guards.leaves, []
+    first_alone = lambda loss: search(loss) if not losses and not losses.append(loss) else []  # noqa: E731
+    monkeypatch.setattr(_guards, "leaves", first_alone)
+    first, second = fails_after_both_tasks()
+    assert first == 7.0 != second
+
+
 # --- Schedulers
 
 
