@@ -116,12 +116,12 @@ print(explain(check(train)[0]))
 # tries more: short epochs, and Lightning if it is installed.)
 
 # %%
-from accum_lib.check.frameworks.scoreboard import CONTESTANTS, scoreboard, table
+from accum_lib.check.frameworks.scoreboard import CONTESTANTS, legend, scoreboard, table
 from IPython.display import Markdown
 
 rows = list(scoreboard(CONTESTANTS[:2], short_epochs=False))
 remedies = {f"- **{r.framework}**, mended: {r.remedy}." for r in rows if r.mended}
-Markdown("\n".join([table(rows), "", *sorted(remedies)]))
+Markdown("\n".join([table(rows), "", *legend(rows), *sorted(remedies)]))
 
 # %% [markdown]
 # ## 5. Where it stops being true

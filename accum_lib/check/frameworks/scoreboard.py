@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import ClassVar
 
 from accum_lib.check import check_case
+from accum_lib.check.faults.catalogue import FAULTS
 from accum_lib.check.frameworks import accelerate_loop, lightning_loops, transformers_trainer
 from accum_lib.check.frameworks.cases import FrameworkCase, causal_lm, framework_cases
 from accum_lib.check.loop import Loop
@@ -185,3 +186,9 @@ def table(rows: Sequence[ScoreRow | NotRun]) -> str:
             f"| {r.report.relative_error:.0e} | {diagnosis} | {mended} |"
         )
     return "\n".join(lines)
+
+
+def legend(rows: Sequence[ScoreRow | NotRun]) -> list[str]:
+    """What the codes in the table mean, a line of Markdown each; those that the list of faults has."""
+    codes = {code for r in rows if isinstance(r, ScoreRow) for code in r.report.codes}
+    return [f"- `{fault.code}`: {fault.what}" for fault in FAULTS if fault.code in codes]

@@ -11,7 +11,15 @@ import torch
 from accum_lib.accumulate import accumulate, apply_update, windows
 from accum_lib.check import check_case
 from accum_lib.check.frameworks import cases, transformers_trainer
-from accum_lib.check.frameworks.scoreboard import CONTESTANTS, Contestant, NotRun, ScoreRow, scoreboard, table
+from accum_lib.check.frameworks.scoreboard import (
+    CONTESTANTS,
+    Contestant,
+    NotRun,
+    ScoreRow,
+    legend,
+    scoreboard,
+    table,
+)
 from accum_lib.exact import trainer_loss
 
 CHEAP = [cases.digits(), cases.token_classification()]
@@ -78,6 +86,9 @@ def test_a_right_and_a_wrong_framework_are_told_apart() -> None:
     assert "| good" in text
     assert "| equal |" in text
     assert "no_division" in text
+    [meaning] = legend(told)
+    assert meaning.startswith("- `no_division`: Each micro-batch's mean gradient is added up")
+    assert legend([r for r in told if r.framework == "good"]) == []
 
 
 def needs_a_package(subject):
@@ -103,6 +114,7 @@ def test_each_framework_stands_alone_and_a_missing_one_is_a_row_with_its_reason(
                            ("half", "ModuleNotFoundError: No module named 'no_such_package'")]  # fmt: skip
     assert reasons[2:] == [("broken", "KeyError: "), ("broken", "RuntimeError: broken / here")] * 2
     assert [r.framework for r in rows if isinstance(r, ScoreRow)] == ["good"] * 4
+    assert legend(rows) == []
     assert not any(r.mended for r in rows), "each row can be asked, as notebook 02 does"
     text = table(rows).splitlines()
     assert text[2] == "| none |  | | | | not tried: no-such-package is not installed | |"
