@@ -58,7 +58,7 @@ class OwnGradients:
     def reach(self, loss: Tensor) -> None:
         """Take in what a loss reaches outside the model, before its backward pass.
 
-        The first loss is searched, and later ones if it has anything there: each search costs 1 % of an update.
+        The first loss is searched, and later ones if it has anything there: a search costs 1 % of an update.
         """
         if self._all_inside:
             return

@@ -102,9 +102,9 @@ def accumulate(
 
     Old gradients are replaced, not added to (clear them first, or they take up memory until this returns). On
     any exception, an interrupt included, they are restored and nothing else has changed, except buffers that
-    forward passes update (BatchNorm's running statistics). Parameters outside the model that the losses
-    reach, such as their own weights, are treated alike, if the first reaches any. A micro-batch with a count of 0 is not run: a mean
-    over no tokens is NaN.
+    forward passes update (BatchNorm's running statistics). Parameters outside the model that losses reach, as
+    their own weights, are treated alike, if the first loss reaches any. A micro-batch that counts 0 is not
+    run: a mean over no tokens is NaN.
 
     Args:
         model: its parameters receive the gradient; several modules as a list, ``[encoder, head, loss]``.

@@ -38,8 +38,8 @@ def build(data: dict[str, Any]) -> str:
 
 def style() -> str:
     """The colours and letters that the lessons have, too, and its own."""
-    shared = HERE.parent / "accum_lib" / "lessons" / "kit" / "static"
-    return "".join((shared / name).read_text("utf-8") for name in ("tokens.css", "letters.css")) + _read("style.css")
+    letters = HERE.parent / "accum_lib" / "lessons" / "kit" / "static" / "letters.css"
+    return _read("tokens.css") + letters.read_text(encoding="utf-8") + _read("style.css")
 
 
 def script(data: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ def translate(notebook: nbformat.NotebookNode, language: str) -> None:
 
 
 def lettered(text: str) -> str:
-    """Its formulas in code marks as HTML: JupyterLab shows their letters in the course's colours, others in italics."""
+    """Its formulas in code marks as HTML, whose letters JupyterLab shows in the course's colours."""
     parts = re.split(r"(^```.*?^```|^#.*?$)", text, flags=re.MULTILINE | re.DOTALL)  # code and headings stay
     return "".join(
         part if i % 2 else re.sub(r"`([^`\n]+)`", lambda found: formula(found[1]) or found[0], part)

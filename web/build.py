@@ -33,7 +33,6 @@ from web.record import NOTEBOOKS, ROOT
 HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ROOT / "build" / "site-parts"
 PROCESSES = 2
-KIT_STYLES = ("letters.css", "grid.css", "tokens.css")
 STYLES = ("style.css", "exercise.css", "calculator.css")
 ALONE = ("08_distributed",)  # measures processes of its own, which another lesson beside them would slow down
 SCRIPTS = ("progress", "page", "quiz", "present", "search")  # page.js, in this order
@@ -169,8 +168,10 @@ def shared() -> dict[str, bytes]:
         raise ValueError(f"{grid / 'grid.js'} should end in 'export default {{ render }};'")
     front_end = front_end.replace("export default { render };", "return { render };")
     stand_in = _static("explorers.js").replace("/* {{front end}} */", front_end)
+    styles = [grid / "letters.css", grid / "grid.css", ROOT / "explainer" / "page" / "tokens.css"]
+    styles += [HERE / "static" / name for name in STYLES]
     files = {
-        "style.css": "".join([*((grid / name).read_text("utf-8") for name in KIT_STYLES), *map(_static, STYLES)]),
+        "style.css": "".join(path.read_text(encoding="utf-8") for path in styles),
         "page.js": "".join(f"(() => {{\n{_static(f'{name}.js')}}})();\n" for name in SCRIPTS),
         "explorers.js": f"(() => {{\n{_static('narrow.js')}{stand_in}}})();\n",
         "plotly.js": (HERE / "vendor" / "plotly-basic.min.js").read_text(encoding="utf-8"),

@@ -226,6 +226,29 @@ def test_each_value_needs_a_place() -> None:
         Control("size", "Size", (1, 2), 1, axis="xaxis", places=PLACES)
 
 
+def test_the_course_s_letters_have_their_colours_and_nothing_is_lost(page) -> None:
+    spread = {"anchor": "x", "range": [0.0, 1.0]}
+    layout = theme.layout(
+        200, xaxis=theme.axis("M", (0.0, 1.0)), yaxis=theme.axis("loss", (0.0, 1.0), **spread)
+    )
+    dot = theme.line([0.5], [0.5], "", "", theme.BLUE, "solid", "markers")
+    said = "B = M·K, of 5 MB in K's"
+    explorer = GridExplorer(
+        [Control("k", "accumulation steps K", (1, 2), 1)], lambda k: Picture([dot], layout, said)
+    )
+    explorer.fill()
+    page.set_content("<!doctype html>")
+    page.add_style_tag(content=explorer._css)
+    start(page, explorer, "resolves")
+    page.locator(".accum-plot[data-setting]").wait_for()
+    assert page.locator(".accum-summary").text_content() == said
+    shown = "nodes => nodes.map((node) => [node.textContent, getComputedStyle(node).color])"
+    orange, blue, purple = "rgb(180, 83, 9)", "rgb(11, 98, 176)", "rgb(115, 56, 160)"
+    found = page.locator("var").evaluate_all(shown)
+    assert found == [["K", blue], ["B", purple], ["M", orange], ["K", blue]]
+    assert page.locator(".xtitle tspan").evaluate("node => getComputedStyle(node).fill") == orange
+
+
 def test_the_moving_picture_of_the_front_page(page, tmp_path, request) -> None:
     """Each moment of one update, as the play button shows them; ``--pictures docs/pictures`` renews it."""
     folder = pathlib.Path(request.config.getoption("--pictures") or tmp_path)
@@ -233,7 +256,7 @@ def test_the_moving_picture_of_the_front_page(page, tmp_path, request) -> None:
     explorer.fill()
     page.set_viewport_size({"width": 900, "height": 700})
     page.set_content("<!doctype html>")
-    page.add_style_tag(path=STATIC / "grid.css")
+    page.add_style_tag(content=explorer._css)
     page.add_style_tag(content="body { margin: 12px; background: white } .accum { width: 876px }")
     start(page, explorer, "resolves")
     control = explorer.controls[0]

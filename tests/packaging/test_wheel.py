@@ -27,6 +27,7 @@ DATA = {  # what the library reads when it is installed, beside its modules
     "accum_lib/py.typed",
     "accum_lib/lessons/kit/static/grid.css",
     "accum_lib/lessons/kit/static/grid.js",
+    "accum_lib/lessons/kit/static/letters.css",
     "accum_lib/lessons/memory/memory_grid.json",
     "accum_lib/lessons/roberta/roberta_lab.json",
     "accum_lib/locales/zh_CN/LC_MESSAGES/library.po",

@@ -26,7 +26,7 @@ TOPICS = {  # under which name the reader's progress keeps a notebook's predicti
     "11_two_claims": "claims",
 }
 CHECKED = re.compile(r"^(check_\w+)\(", re.MULTILINE)
-MARKED = re.compile(r'<span class="symbols">.*?</span>|<var class="\w">.</var>')  # a formula, as kit.theme marks it
+MARKED = re.compile(r'<span class="symbols">.*?</span>|<var class="\w">.</var>')  # as kit.theme has it
 NAMED = re.compile(r"[0-9][0-9]_\w+\.ipynb")  # 00_start_here.ipynb: not a copy that the reader has made
 
 

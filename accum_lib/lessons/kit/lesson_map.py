@@ -122,9 +122,8 @@ def _link(lesson: Lesson) -> str:
 
 def inline(text: str) -> str:
     """The little Markdown that titles and questions contain."""
-    text = re.sub(
-        r"`([^`]+)`", lambda code: formula(code[1]) or f"<code>{code[1]}</code>", html.escape(text, quote=False)
-    )
+    text = html.escape(text, quote=False)
+    text = re.sub(r"`([^`]+)`", lambda code: formula(code[1]) or f"<code>{code[1]}</code>", text)
     return re.sub(r"\*([^*]+)\*", r"<i>\1</i>", text)
 
 
