@@ -20,7 +20,57 @@
 # > training that something may interrupt. Do the same three lines do?
 
 # %% [markdown]
-# ## 1. The usual snippet
+# ## 1. The same lesson at every size
+#
+# `B` = 32 stays, `K` goes from 1 to 8, and everything else is the same: weights, examples, order. The API is the
+# same for two weights and for RoBERTa. Training them all takes a while once; the first picture is shown at once.
+
+# %%
+from accum_lib.lessons.roberta import questions
+
+questions.dropout().show()
+
+# %%
+from accum_lib.lessons.roberta import fixed_batch_explorer
+
+explorer = fixed_batch_explorer()
+explorer.show()
+
+# %% [markdown]
+# **Things to try**
+#
+# 1. RoBERTa, and every `K`: where are the blue points? How far apart are they really (right)?
+# 2. The digits' CNN. It has BatchNorm. Does the distance grow with `K`?
+# 3. RoBERTa with dropout. Compare the blue line on the right with the dotted one: one big batch against itself.
+
+# %% [markdown]
+# **What you saw**
+#
+# - Without dropout the curves lie on top of each other, up to the rounding of float32 (about 1e-7 of a loss).
+# - With dropout they do not: each forward pass draws its own masks, and `K` passes draw others than one. They are
+#   *as* far apart as two runs of one big batch with other masks. It is noise of the same size, not a bias: the
+#   expected gradient is the same.
+# - BatchNorm is another matter: it normalises by the `M` examples of a pass, so `K` changes the function itself.
+#   RoBERTa has LayerNorm, which looks at one token at a time.
+#
+# **Full size.** For RoBERTa-base the same call takes 125 million weights. Does it fit here?
+
+# %%
+from accum_lib.memory import Settings, WouldNotFitError, guard, named
+
+try:
+    found = guard(
+        named("roberta-base", tokens=128), 4, 8, Settings(implementation="for-loop")
+    )
+    print(f"It fits: {found.peak_bytes(4, 8) / 2**30:.2f} GiB at the peak, predicted.")
+    print(
+        "python -m accum_lib train --model base -M 4 -K 8 --max-updates 3 --output base"
+    )
+except WouldNotFitError as error:
+    print(error)
+
+# %% [markdown]
+# ## 2. The usual snippet
 #
 # This is what most guides print, and what fine-tuning scripts run: batches of 16, `K` = 4, AdamW with a learning
 # rate of 1e-5.
@@ -38,8 +88,6 @@
 # of which a longer text has more.
 
 # %%
-from accum_lib.lessons.roberta import questions
-
 questions.usual_snippet().show()
 
 # %% [markdown]
@@ -83,54 +131,6 @@ case = case_of("mlm")
 right = check_case(core_loop(case.loss_sum, case.count), case)
 print(f"{right.ok}: {len(right.updates)} updates, the short ones too")
 print(f"relative error below 1e-12: {right.relative_error < 1e-12}")
-
-# %% [markdown]
-# ## 2. The same lesson at every size
-#
-# `B` = 32 stays, `K` goes from 1 to 8, and everything else is the same: weights, examples, order. The API is the
-# same for two weights and for RoBERTa. Training them all takes a while once; the first picture is shown at once.
-
-# %%
-questions.dropout().show()
-
-# %%
-from accum_lib.lessons.roberta import fixed_batch_explorer
-
-explorer = fixed_batch_explorer()
-explorer.show()
-
-# %% [markdown]
-# **Things to try**
-#
-# 1. RoBERTa, and every `K`: where are the blue points? How far apart are they really (right)?
-# 2. The digits' CNN. It has BatchNorm. Does the distance grow with `K`?
-# 3. RoBERTa with dropout. Compare the blue line on the right with the dotted one: one big batch against itself.
-
-# %% [markdown]
-# **What you saw**
-#
-# - Without dropout the curves lie on top of each other, up to the rounding of float32 (about 1e-7 of a loss).
-# - With dropout they do not: each forward pass draws its own masks, and `K` passes draw others than one. They are
-#   *as* far apart as two runs of one big batch with other masks. It is noise of the same size, not a bias: the
-#   expected gradient is the same.
-# - BatchNorm is another matter: it normalises by the `M` examples of a pass, so `K` changes the function itself.
-#   RoBERTa has LayerNorm, which looks at one token at a time.
-#
-# **Full size.** For RoBERTa-base the same call takes 125 million weights. Does it fit here?
-
-# %%
-from accum_lib.memory import Settings, WouldNotFitError, guard, named
-
-try:
-    found = guard(
-        named("roberta-base", tokens=128), 4, 8, Settings(implementation="for-loop")
-    )
-    print(f"It fits: {found.peak_bytes(4, 8) / 2**30:.2f} GiB at the peak, predicted.")
-    print(
-        "python -m accum_lib train --model base -M 4 -K 8 --max-updates 3 --output base"
-    )
-except WouldNotFitError as error:
-    print(error)
 
 # %% [markdown]
 # ## 3. Sixteen bits
