@@ -168,7 +168,8 @@ def lab(venv):
         stop(f"there are no notebooks in the language '{language}': take en or zh")
     set_up(venv, "lab")
     say(f"Opening JupyterLab on {first} (Ctrl-C twice ends it) ...")
-    return run(venv, ["-m", "jupyterlab", first, *shlex.split(os.environ.get("LAB_FLAGS", ""))])
+    page = f"--LabApp.default_url=/doc/tree/{first.as_posix()}"  # one document, without the column of files
+    return run(venv, ["-m", "jupyterlab", page, *shlex.split(os.environ.get("LAB_FLAGS", ""))])
 
 
 def lint(venv):

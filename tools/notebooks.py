@@ -53,7 +53,7 @@ def from_script(script: pathlib.Path, language: str = "en") -> nbformat.Notebook
     notebook = jupytext.read(script)
     notebook.metadata = nbformat.from_dict(METADATA)
     for index, cell in enumerate(notebook.cells):
-        cell.id, cell.metadata = f"cell-{index:02}", nbformat.NotebookNode()
+        cell.id, cell.metadata = f"cell-{index:02}", metadata(cell)
     if language != "en":
         translate(notebook, language)
     for cell in notebook.cells:
@@ -63,6 +63,14 @@ def from_script(script: pathlib.Path, language: str = "en") -> nbformat.Notebook
         notebook.cells.insert(1, _cell("code", "set-up", SET_UP.format(address=address()).strip()))
     notebook.cells.insert(1, _cell("markdown", "languages", switch(script, language)))  # below the title
     return notebook
+
+
+def metadata(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Its tags; and code that only shows a question or an explorer is folded in JupyterLab."""
+    kept = {"tags": cell.metadata.tags} if "tags" in cell.metadata else {}
+    if cell.cell_type == "code" and cell.source.endswith(".show()"):
+        kept["jupyter"] = {"source_hidden": True}
+    return nbformat.from_dict(kept)
 
 
 def address() -> str:
@@ -133,7 +141,7 @@ def build(script: pathlib.Path, language: str = "en") -> None:
     NotebookClient(notebook, timeout=300, coalesce_streams=True, resources=where).execute()
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        cell.metadata = nbformat.NotebookNode()
+        cell.metadata = metadata(cell)
         if "outputs" in cell:
             cell.outputs = [lighten(output) for output in cell.outputs]
     nbformat.write(notebook, path)
@@ -160,8 +168,8 @@ def drifted(script: pathlib.Path, language: str = "en") -> bool:
     return cells(nbformat.read(path, as_version=4)) != cells(from_script(script, language))
 
 
-def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
-    return [(cell.cell_type, cell.source) for cell in notebook.cells]
+def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str, nbformat.NotebookNode]]:
+    return [(cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells]
 
 
 def target(script: pathlib.Path, language: str = "en") -> pathlib.Path:

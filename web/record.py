@@ -82,8 +82,7 @@ def _run(
 ) -> None:
     check = solutions.check_of(cell.source)
     if cell.id not in NEVER_SHOWN:
-        source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
-        blocks.append({"kind": "code", "source": source, "check": check})
+        blocks.append({"kind": "code", "source": cell.source, "check": check})
     before = len(blocks)
     result = shell.run_cell(cell.source, store_history=False)
     if not result.success:

@@ -180,8 +180,7 @@ progress_map()
 # Change the numbers and run the cell again. What does `windows` do when `K` does not divide the number of
 # micro-batches, or is larger than it?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.accumulate import windows
 
 micro_batches = ["a", "b", "c", "d", "e", "f", "g"]

@@ -28,8 +28,7 @@
 # | mini-batch | `B` | 1 | `B` |
 # | accumulated | `B/K` | `K` | `B` |
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.descent import accumulated, full_batch, mini_batch
 from accum_lib.problems.regression import Regression
 
@@ -72,8 +71,7 @@ from accum_lib.lessons.three_descents import (
 comparison = DescentComparison(problem)
 questions.summed_step(comparison).show()
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for gradient in ("mean", "sum"):
     path = comparison.compare(100, 2, learning_rate=0.1, gradient=gradient).accumulated
     step = (path.weights[1] - path.weights[0]).round(4)
@@ -132,8 +130,7 @@ starts_explorer().show()
 # The same loop on handwritten digits and on RoBERTa (a tiny one, untrained, on real text: docstrings of
 # ragged length). For each, one update as one big batch, and as `K` micro-batches, in float64.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 import torch
 from accum_lib.check import Case, check_case, core_loop
 from accum_lib.problems.digits import Digits
@@ -168,8 +165,7 @@ for item, batch in (
 # **1.** How many updates does one epoch make?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.three_descents import (
     check_same_step,
     check_updates_per_epoch,
@@ -189,8 +185,7 @@ check_updates_per_epoch(updates_per_epoch)
 # `index`?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def weight(index, counts):
     return ...  # your formula
 
@@ -202,8 +197,7 @@ check_weight(weight)
 # as the mean does with `mean_rate`?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def learning_rate(mean_rate, accumulation_steps):
     return ...  # your formula
 

@@ -129,8 +129,7 @@ Markdown("\n".join([table(rows), "", *legend(rows), *sorted(remedies)]))
 # "Gradient accumulation works for all models." It is a common claim, so here it is, tested: eight models and
 # losses, each with the *right* loop, in float64.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.check import check_case
 from accum_lib.check.faults.models import every_model
 
@@ -158,8 +157,7 @@ for name, loop, case in every_model():
 # labels are -100.)
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.equivalence import (
     check_data,
     check_loop,
@@ -178,8 +176,7 @@ check_loop(my_train)
 # lists what each of the `K` micro-batches counts.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def weight(index, counts):
     return ...  # your formula
 
@@ -191,8 +188,7 @@ check_mean_of_means_weight(weight)
 # wrong loops are all caught: nothing divided, a mean of means, the short window divided by `K`, dropped, or leaked
 # into the next epoch. How few micro-batches are enough?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 data = ([4, 4, 4, 4], 2)  # change the counts, and K
 
 check_data(data)

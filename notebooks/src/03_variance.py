@@ -220,8 +220,7 @@ races_explorer(races).show()
 # **1.** The variance of a mini-batch gradient, drawn without replacement; `trace` is the unbiased $\text{tr}(\Sigma)$.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.variance import check_fall, check_noise_scale, check_variance
 
 
@@ -235,8 +234,7 @@ check_variance(variance)
 # **2.** The batch grows from `batch_size` to `larger`. How many times smaller does the variance become?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def fall(batch_size, larger, num_samples):
     return ...  # your formula
 
@@ -249,8 +247,7 @@ check_fall(fall)
 # for $\text{tr}(\Sigma)$.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def noise_scale(micro_batch_size, steps, mean_square, whole):
     return ...  # your formula
 

@@ -16,8 +16,7 @@
 # > with `K` = 1 runs. Then she sets `K` = 2, with the same `M`, and the card runs out of memory. "So accumulation *costs*
 # > memory", she says. Does it?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.memory import roberta_base
 from accum_lib.memory import predict
 from accum_lib.memory.planner import reserved_bytes
@@ -84,8 +83,7 @@ explorer.show()
 # "More accumulation steps, less memory, slower" does not say what stays the same. With `M` fixed, more steps
 # make a larger batch; with `B` fixed, they make smaller micro-batches. First the memory:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.memory import memory_clauses, time_clauses
 
 ampere = predict(roberta_base(128), hopper=False)  # Hopper cards reserve a bit more
@@ -146,8 +144,7 @@ planner_explorer().show()
 # `python -m accum_lib plan --model roberta-large --gpu 16GB --batch 256`. It also says when accumulation *cannot*
 # help:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.memory import plan
 
 print(plan(roberta_base(128), "3GB", 32).verdict)
@@ -170,8 +167,7 @@ except WouldNotFitError as error:
 # lens's (RoBERTa-base, 512 tokens, `M = 8`, `K = 4`); errors are the equivalence lens's, against one big batch in
 # float64. Last error column: the error in Adam's squared-gradient average.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.memory import alternatives
 
 print(f"{'':32}peak   floor  arithmetic  gradient  2nd moment  updates")
@@ -213,8 +209,7 @@ for a in alternatives(roberta_base(512), micro_batch_size=8, accumulation_steps=
 #
 # Does it predict what a real update takes? Here is PyTorch's own profiler beside it, on this machine's CPU.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.memory import measure_apart
 from accum_lib.memory import Settings, encoder_workload, mlp_workload
 
@@ -254,8 +249,7 @@ show_memory_grid()
 # **1.** How many bytes does an update with AdamW in float32 need for `parameters` weights, however small `M` is?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.memory import check_floor, check_second_buffer, check_steps
 
 
@@ -269,8 +263,7 @@ check_floor(floor_bytes)
 # **2.** How many bytes more than with `K = 1` are there during a backward pass?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def extra_bytes(parameters, accumulation_steps):
     return ...  # your formula
 
@@ -281,8 +274,7 @@ check_second_buffer(extra_bytes)
 # **3.** The card takes micro-batches of up to `largest_micro_batch`. Which `K` reaches `effective_batch`?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def steps(effective_batch, largest_micro_batch):
     return ...  # your formula
 

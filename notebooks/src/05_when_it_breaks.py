@@ -155,8 +155,7 @@ for trial in accuracy_trials():
 # **1.** A loop as in many tutorials.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.when_it_breaks import (
     check_clipped_repair,
     check_logged_repair,
@@ -180,8 +179,7 @@ check_plain_repair(train)
 # **2.** This one counts rightly, and should clip a window's gradient to `max_grad_norm`.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.accumulate import windows
 from torch.nn.utils import clip_grad_norm_
 
@@ -203,8 +201,7 @@ check_clipped_repair(train_clipped)
 # **3.** Every gradient is right here. What else is there to get wrong?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def train_logged(model, optimizer, batches, accumulation_steps, scheduler):
     log = []
     for window in windows(batches, accumulation_steps):

@@ -93,8 +93,7 @@ questions.usual_snippet().show()
 # %% [markdown]
 # The checker of notebook 02 on the snippet and the real model, in float64:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.roberta import usual_report
 
 for task in ("classification", "mlm"):
@@ -122,8 +121,7 @@ for task in ("classification", "mlm"):
 #     apply_update(model, optimizer, max_grad_norm=1.0, scheduler=scheduler)
 # ```
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.check import check_case, core_loop
 from accum_lib.lessons.roberta import case_of
 
@@ -174,8 +172,7 @@ trained = train_and_show(epochs=2)
 # **Killed?** `--resume` goes on from the last whole checkpoint, and ends with the same bits. Here a run is stopped
 # after 3 of 6 updates, and resumed:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.roberta import interrupted_and_not
 
 stopped, straight = interrupted_and_not(updates=6, stop_after=3)
@@ -191,8 +188,7 @@ print(f"the same weights, bit for bit: {stopped == straight}")
 # The original RoBERTa was trained with 8,192 sequences of 512 tokens in each update, on 1,024 GPUs. One card can make
 # *the same update*. It takes longer, that is all. The planner of notebook 04 says how:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.memory import plan
 
 pretraining = named("roberta-base", "mlm", tokens=512)
@@ -245,8 +241,7 @@ show_gpu_results()
 # nothing is to be guessed; `model(...).logits` is (micro_batch, tokens, vocabulary).
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.roberta import check_mlm_loss, check_warmup_updates
 
 
@@ -264,8 +259,7 @@ check_mlm_loss(loss_sum, count)
 # **2.** The learning rate is to rise during the first `part` of all optimizer updates. How many updates is that?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def warmup_updates(num_samples, micro_batch_size, accumulation_steps, epochs, part):
     return ...  # a whole number, rounded down
 

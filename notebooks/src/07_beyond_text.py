@@ -66,8 +66,7 @@ explorer.show()
 # Utterances of one to eight invented syllables (gliding tones with noise), a spectrogram, two convolutions, and CTC:
 # a loss that sums over every way in which the frames could spell the target. All of it generated, from a seed.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 import torch
 from accum_lib.lessons.beyond_text import words
 from accum_lib.problems.audio import Audio
@@ -110,8 +109,7 @@ questions.unmasked_padding().show()
 # symbols there must be a blank. A recording with fewer has an infinite loss, and one of them is enough to spoil the whole
 # window. `zero_infinity=True` sets such a loss to 0, *but the target's length still counts* in the divisor.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from torch.nn.functional import ctc_loss
 
 cut = Audio(num_samples=32, dtype=torch.float64, too_short=3)
@@ -156,8 +154,7 @@ speech_explorer().show()
 # **1.** The momentum with which `K` micro-batches forget as much of BatchNorm's old statistics as one big batch does.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.beyond_text import (
     check_alignable,
     check_momentum,
@@ -175,8 +172,7 @@ check_momentum(momentum)
 # **2.** What `ctc_loss(reduction="mean")` multiplies each utterance's loss with; one number for each length.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def weights(lengths):
     return ...  # a list
 
@@ -187,8 +183,7 @@ check_torch_mean(weights)
 # **3.** Can CTC spell `target`, a list of symbols, in that many frames?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def alignable(frames, target):
     return ...  # True or False
 

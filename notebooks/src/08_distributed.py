@@ -47,8 +47,7 @@ lab = measure_here(world_size=2)
 # Among other things it ran a window in which process 0 has micro-batches of 8, 5 and 8 examples, and process 1 has two,
 # of 3 and 7. Is the gradient that of one batch of 31, in one process?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 print("equal to one big batch up to rounding:", lab.gradient_error < 1e-12)
 
 # %% [markdown]
@@ -168,8 +167,7 @@ forecast_explorer().show()
 # **FSDP** gives every process only a shard of the parameters, gathers each layer when it is needed, and scatters
 # its averaged gradient. Four micro-batches of the same MLP under FSDP2, counted:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for s in lab.sharded:
     print(
         f"averaging in {'every' if s.every_micro_batch else 'the last'} pass: ", end=""
@@ -203,8 +201,7 @@ for s in lab.sharded:
 # **1.** `W` processes, `total` tokens in all of them: by what is a *loss sum* multiplied before its backward pass?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.distributed import check_bytes, check_enough, check_share
 
 
@@ -218,8 +215,7 @@ check_share(share)
 # **2.** How many bytes does a process hand to all-reduce for each example of its own?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def bytes_per_example(gradient_bytes, micro_batch_size, steps, every_micro_batch):
     return ...  # your formula
 
@@ -231,8 +227,7 @@ check_bytes(bytes_per_example)
 # for which that is at most `tolerance` (0.1 is 10 %) more than no communication?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def smallest_steps(pass_seconds, averaging_seconds, tolerance):
     return ...  # your formula
 

@@ -99,8 +99,7 @@ explorer.show()
 # `advise` takes any `Workload` (notebook 04), a card, `N`, and what you know of the noise: an estimate of
 # `NoiseScaleMonitor` from your own training, or an assumption.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.choose_k import advise, known_noise, subject
 
 mine = subject("roberta-large").workload
@@ -110,8 +109,7 @@ for card in ("RTX 3090", "RTX 4060"):
     words = f"M = {m}, K = {k} (K from {found.steps_low} to {found.steps_high})"
     print(f"{card}: {words if found.fits else 'no M fits'}")
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 print("\n".join(found.reasons))
 
 # %% [markdown]
@@ -182,8 +180,7 @@ for each in trials.trials:
 # **1.** How many updates and how many examples does the same progress take, each over its least?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.choose_k import check_choice, check_fastest_steps, check_work
 
 
@@ -198,8 +195,7 @@ check_work(work)
 # smallest `M` that reaches `B` with it)?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def choose(noise_scale, num_samples, largest_micro_batch):
     return ...  # M, K
 
@@ -211,8 +207,7 @@ check_choice(choose)
 # least time to the same progress?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def steps(noise_scale, micro_batch_size, pass_seconds, update_seconds):
     return ...  # K
 

@@ -48,8 +48,7 @@ questions.how_far().show()
 # function's parameters.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.capstone import check_script
 from torch.nn.utils import clip_grad_norm_
 
@@ -91,8 +90,7 @@ check_script(train)
 # [04](04_memory.ipynb), `accum plan` on the command line, or a guess that the check corrects.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.capstone import check_plan
 
 my_plan = (..., ...)  # M, K
@@ -104,8 +102,7 @@ check_plan(my_plan)
 # whole epochs fit into `budget_seconds`? Mind the last micro-batch and the last window of an epoch.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.capstone import check_epochs
 
 

@@ -85,8 +85,7 @@ explorer.show()
 # Adam's `beta2` was tuned at `reference_batch`. Which value has the same half-life, in examples, at `batch`?
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 from accum_lib.lessons.two_claims import check_beta2
 
 

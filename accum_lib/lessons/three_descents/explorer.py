@@ -18,9 +18,9 @@ from accum_lib.problems.regression import Regression
 from accum_lib.words import N_, _
 
 CONTROLS = [
-    Control("micro_batch_size", N_("Micro-batch size M"), (20, 50, 100, 200, 500), 100),
-    Control("accumulation_steps", N_("Accumulation steps K"), (1, 2, 4, 5, 10), 2),
-    Control("learning_rate", N_("Learning rate"), (0.01, 0.03, 0.1, 0.2, 0.4), 0.1),
+    Control("micro_batch_size", N_("Micro-batch size M"), (20, 50, 100, 200, 500), 20),
+    Control("accumulation_steps", N_("Accumulation steps K"), (1, 2, 4, 5, 10), 10),
+    Control("learning_rate", N_("Learning rate"), (0.01, 0.03, 0.1, 0.2, 0.4), 0.2),
     Control(
         "gradient", N_("Gradient:"), ("mean", "sum"), "mean", (N_("mean of K"), N_("sum of K")), "choice"
     ),
