@@ -96,7 +96,7 @@ explorer.show()
 # **Things to try**
 #
 # 1. Keep `M·K = 200`: (200, 1), (100, 2), (50, 4), (20, 10). Does the blue path move at all?
-# 2. Keep `M = 100` and raise `K`, at equal *examples*. Fewer updates: where does it end? Now at equal *updates*.
+# 2. Take `M = 100` and raise `K`, at equal *examples*. Fewer updates: where does it end? Now at equal *updates*.
 # 3. Learning rate 0.4: which path swings from side to side, and which jitters? What does a larger `B` cure?
 # 4. *Sum of K* with `K = 10`: raise the learning rate until it diverges. How high can the rate go with the mean?
 
