@@ -1,4 +1,4 @@
-"""JupyterLab for this project: the course's style, and nothing asks the network for news, updates or extensions."""
+"""JupyterLab for this project: its style; nothing asks the network for news, updates or extensions."""
 
 import importlib.util
 import pathlib
@@ -10,5 +10,5 @@ c.LabApp.check_for_updates_class = "jupyterlab.handlers.announcements.NeverCheck
 c.LabApp.extension_manager = "readonly"
 c.LabApp.custom_css = True
 library = pathlib.Path(importlib.util.find_spec("accum_lib").origin).parent
-styles = [pathlib.Path(__file__).parent / "custom", library / "lessons" / "kit" / "static"]  # custom.css, letters.css
+styles = [pathlib.Path(__file__).parent / "custom", library / "lessons" / "kit" / "static"]
 c.ServerApp.tornado_settings = {"static_custom_path": [str(folder) for folder in styles]}
