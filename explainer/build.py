@@ -14,7 +14,7 @@ from accum_lib.words import catalogue
 HERE = pathlib.Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "build" / "explainer.html"
 LARGEST = 6 * 2**20  # bytes: what an e-mail or a slow line takes
-SCRIPTS = ("live", "figures", "stage", "sections", "main")  # in the order in which they need each other
+SCRIPTS = ("live", "figures", "stage", "hero", "sections", "main")  # in the order in which they need each other
 CHECK = """from accum_lib.check import assert_equivalent
 
 def test_training_loop():
