@@ -1,5 +1,6 @@
 // Puts the page together: stages, the story that sets them while it is scrolled, the language, "show all".
 
+document.body.dataset.told = ""; // it is shown once its texts and its first figures are there, so that nothing shifts
 words.texts = TEXTS;
 const marked = [...document.querySelectorAll("[data-t]")];
 const squeeze = (text) => text.replace(/\s+/g, " ").trim();

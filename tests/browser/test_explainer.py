@@ -344,6 +344,135 @@ def test_points_stand_where_their_numbers_are(explainer, data) -> None:
     assert at == pytest.approx([16, way[1][data["memory"]["sizes"].index(16)] / GIB], rel=0.01)
 
 
+# --- The picture in motion
+
+M, K = 8, 4  # of the opening
+NOW = "() => window.__explainer.hero.picture.now"
+MOVES = f"(before) => ({NOW})() !== before"
+ENDS = """([m, k, layout, nudge]) => {
+  const picture = new window.__explainer.UpdatePicture(m, k, layout, 800);
+  picture.tips = picture.tips.map((tip, i) => (i > 1 ? [tip[0] + nudge, tip[1]] : tip)); // as if share 2 were larger
+  picture.draw(picture.end);
+  const ends = (path) => path.getAttribute("d").match(/^M([^L]*)L([^M]*)/).slice(1)
+    .map((point) => picture.gradients.from(point.split(",").map(Number)));
+  return { shares: picture.arrows.map(([path]) => ends(path)), target: ends(picture.target) };
+}"""
+MEMORY = """(time) => {
+  const { picture } = window.__explainer.hero;
+  picture.draw(time);
+  const height = picture.parts.reduce((sum, [bar]) => sum + Number(bar.getAttribute("height")), 0);
+  return [picture.total.textContent, height / picture.bar.unit];
+}"""
+
+
+SHIFTS = """() => new Promise((done) => {
+  const sum = (list) => done(list.getEntries().reduce((sum, entry) => sum + entry.value, 0));
+  new PerformanceObserver(sum).observe({ type: "layout-shift", buffered: true });
+  setTimeout(done, 1000, 0); // there was none
+})"""
+
+
+def gradient_of_big_batch(data, m: int, k: int) -> list[float]:
+    problem = Regression(200)
+    model = problem.make_model()
+    batch = problem.batch(torch.tensor(data["cloud"]["orders"][0][: m * k]))
+    (problem.loss_sum(model, batch) / (m * k)).backward()
+    return model.weight.grad[0].tolist()
+
+
+@pytest.mark.parametrize("layout", ["wide", "medium", "narrow"])
+def test_arrows_as_drawn_add_up_to_the_gradient_of_one_big_batch(explainer, data, layout) -> None:
+    for m, k in ((M, K), (2, 4), (1, 1), (4, 8)):
+        drawn = explainer.page.evaluate(ENDS, [m, k, layout, 0])
+        starts, tips = zip(*drawn["shares"], strict=True)
+        assert close(starts, [[0, 0], *tips[:-1]]), "head to tail"
+        assert close([tips[-1], drawn["target"][1]], [gradient_of_big_batch(data, m, k)] * 2)
+
+
+def test_an_altered_share_would_be_noticed_at_the_tip(explainer, data) -> None:
+    altered = explainer.page.evaluate(ENDS, [M, K, "wide", 1e-6])
+    assert not close(altered["shares"][-1][1], gradient_of_big_batch(data, M, K))
+
+
+def test_its_memory_is_the_predictions_during_and_between_the_passes(browser, built) -> None:
+    still = ExplainerPage(browser, built, reduced_motion="reduce")
+    found = predict(named("roberta-base", "classification", 128), Settings(), hopper=False).timeline(
+        M, K, 20_000
+    )
+    levels = found.bytes_by_category.sum(0)
+    starts = [int(np.searchsorted(found.operators, first)) for _, first in found.phases]
+    for i in range(K):
+        forward, backward, after = starts[2 * i : 2 * i + 3]
+        expected = levels[forward], levels[forward:backward].max(), levels[backward:after].max()
+        for time, nbytes in zip((0.29, 0.69, 1.3), expected, strict=True):  # of a trip of 1.5 s
+            said, drawn = still.page.evaluate(MEMORY, 1.5 * i + time)
+            assert said == f"{nbytes / GIB:.2f} GiB"
+            assert time == 0.29 or drawn == pytest.approx(nbytes), "bars move for 0.3 s"
+    still.close()
+
+
+def test_the_opening_plays_and_pauses_and_rests_off_the_screen(browser, built) -> None:
+    fresh = ExplainerPage(browser, built)
+    button = fresh.page.locator("#hero button")
+    fresh.page.wait_for_function(MOVES, arg=fresh.page.evaluate(NOW))
+    button.click()
+    assert button.inner_text() == "▶ Play"
+    assert stays(fresh.page)
+    button.press("Enter")
+    assert button.inner_text() == "❚❚ Pause"
+    fresh.page.wait_for_function(MOVES, arg=fresh.page.evaluate(NOW))
+    fresh.page.locator("#check").evaluate("(node) => node.scrollIntoView({ behavior: 'instant' })")
+    fresh.page.wait_for_function("() => !window.__explainer.hero.seen")
+    assert stays(fresh.page)
+    fresh.close()
+
+
+def stays(page) -> bool:
+    before = page.evaluate(NOW)
+    page.wait_for_timeout(300)
+    return page.evaluate(NOW) == before
+
+
+def test_with_reduced_motion_it_is_still_with_all_arrows_in_and_plays_once(browser, built) -> None:
+    calm = ExplainerPage(browser, built, reduced_motion="reduce")
+    assert stays(calm.page)
+    assert calm.page.evaluate(NOW) == 1.5 * K
+    assert calm.page.locator("#hero .share[opacity='1']").count() == K
+    calm.page.locator("#hero button").click()
+    calm.page.wait_for_function(MOVES, arg=1.5 * K)
+    calm.page.evaluate("() => { window.__explainer.hero.time = 7.9; }")
+    calm.page.wait_for_function("() => !window.__explainer.hero.wanted")
+    assert calm.page.locator("#hero button").inner_text() == "▶ Play"
+    assert calm.page.evaluate(NOW) == 1.5 * K
+    calm.page.locator("#hero button").click()
+    calm.page.wait_for_function(f"() => ({NOW})() < 1")  # from the beginning
+    calm.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800)])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_title_and_opening_are_on_the_first_screen_and_nothing_shifts(
+    browser, built, width, height, language
+) -> None:
+    fresh = ExplainerPage(browser, built, width, height, language)
+    boxes = [
+        fresh.page.locator(part).bounding_box() for part in ("h1", ".lead", "#hero .plot", "#hero button")
+    ]
+    assert all(box["y"] >= 0 and box["y"] + box["height"] <= height for box in boxes)
+    assert fresh.page.evaluate(SHIFTS) < 0.01
+    fresh.page.evaluate("() => document.querySelector('.lead').remove()")
+    assert fresh.page.evaluate(SHIFTS) > 0.01, "a shift would be noticed"
+    fresh.close()
+
+
+def test_the_picture_of_section_2_goes_on_to_the_moment_that_is_set(explainer) -> None:
+    explainer.set("flow", m="2", k="4", moment=1)
+    explainer.set("flow", moment=4)
+    drawn = "() => document.querySelectorAll('#flow .share[opacity]:not([d=\"\"])').length"
+    assert explainer.page.evaluate(drawn) == 0, "it is on its way"
+    explainer.page.wait_for_function(f"() => ({drawn})() === 2")
+
+
 # --- Guesses, controls, story
 
 
