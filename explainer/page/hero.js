@@ -6,7 +6,7 @@ const IN = 0, FORWARD = 0.3, BACKWARD = 0.7, OUT = 1, FREED = 1.35; // within it
 const MOVE = 0.3, EMPTIED = 1.2, AGAIN = 2; // after the last trip
 const SWIFT = 0.3; // seconds that anything takes to get from one place to another
 const COLOURS = [BLUE, ORANGE, GREEN, PURPLE];
-const OPENING = { m: 8, k: 4, rate: 0.3 };
+const RATE = 0.3; // the learning rate
 
 // Rectangles [x, y, width, height] in units of the drawing.
 const LAYOUTS = {
@@ -23,7 +23,7 @@ const between = (a, b, u) => a.map((value, i) => value + (b[i] - value) * u);
 const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // What the picture shows: gradients, weights before and after, and the levels of memory with the time of each.
-function oneUpdate(m, k, rate, problem = DATA.cloud) {
+function oneUpdate(m, k, problem) {
   const examples = firstWindow(problem, m, k), { sizes, ways } = DATA.memory;
   const { buffers } = accumulateWindow(problem, problem.start, examples, m);
   const moments = DATA.flow.phases[`${m},${k}`], phases = moments.map(({ bytes }) => fiveKinds(bytes));
@@ -35,7 +35,7 @@ function oneUpdate(m, k, rate, problem = DATA.cloud) {
   levels.push({ at: TRIP * k + MOVE, parts: phases.at(-1) }, { at: TRIP * k + EMPTIED, parts: held(0) });
   return { tips: [[0, 0], ...buffers], whole: gradientMean(problem, problem.start, examples), levels,
     peak: Math.max(...phases.map(sum)), inOnePass: ways["fp32,off"].peak[0][sizes.indexOf(m * k)],
-    weights: [problem.start, add(problem.start, scale(buffers.at(-1), -rate))] };
+    weights: [problem.start, add(problem.start, scale(buffers.at(-1), -RATE))] };
 }
 
 // From numbers to places: all points within the rectangle, one unit as long in both directions, y upwards.
@@ -54,8 +54,8 @@ function arrowPath(from, to) {
 }
 
 class UpdatePicture {
-  constructor(m, k, layout, width, rate = OPENING.rate, problem = DATA.cloud) {
-    Object.assign(this, { m, k, now: null, end: TRIP * k, places: LAYOUTS[layout] }, oneUpdate(m, k, rate, problem));
+  constructor(m, k, layout, width, problem = DATA.cloud) {
+    Object.assign(this, { m, k, now: null, end: TRIP * k, places: LAYOUTS[layout] }, oneUpdate(m, k, problem));
     const [w, h] = this.places.size;
     this.node = svg("svg", { viewBox: `0 0 ${w} ${h}`, width, height: Math.round((width * h) / w), "font-size": this.places.font, fill: INK });
     this.addExamples(layout === "narrow");
@@ -206,28 +206,34 @@ const timeOf = (moment, k) =>
 // The opening picture plays by itself while it is on the screen. With reduced motion it stays still, with all
 // arrows in, and its button plays it once.
 const hero = {
-  wanted: !calm(), seen: false, time: calm() ? TRIP * OPENING.k : 0,
+  wanted: !calm(), seen: false,
 
-  build() {
-    const { m, k } = OPENING, b = m * k, layout = window.innerWidth < 900 ? "narrow" : "wide";
-    const [plot, caption] = ["plot", "caption"].map((name) => document.querySelector(`#hero .${name}`));
-    this.button = document.querySelector("#hero button");
-    this.picture = new UpdatePicture(m, k, layout, LAYOUTS[layout].size[0]);
-    caption.textContent = t("{b} examples go through the model {m} at a time. Each micro-batch leaves an arrow, its share of the gradient. Head to tail they end where all {b} in one pass would (dashed), and the weights move once (learning rate {rate}). Memory stays within {peak}; one pass would need {whole}. (RoBERTa-base, 128 tokens, fp32, AdamW; predicted.)",
-      { b, m, rate: OPENING.rate, peak: gib(this.picture.peak), whole: gib(this.picture.inOnePass) });
-    plot.setAttribute("aria-label", caption.textContent);
-    plot.replaceChildren(this.picture.node);
-    this.picture.draw(this.time);
-    this.go();
-  },
-
-  watch() {
+  watch(m, k) {
+    Object.assign(this, { m, k, time: calm() ? TRIP * k : 0, root: document.getElementById("hero") });
+    this.button = this.root.querySelector("button");
+    this.build();
     this.button.addEventListener("click", () => {
       if (calm() && !this.wanted) this.time = 0;
       this.wanted = !this.wanted;
       this.go();
     });
-    new IntersectionObserver(([entry]) => { this.seen = entry.isIntersecting; this.go(); }).observe(this.picture.node.parentNode);
+    new IntersectionObserver(([entry]) => { this.seen = entry.isIntersecting; this.go(); }).observe(this.root);
+    new ResizeObserver(() => { if (this.fitting() !== this.layout) this.build(); }).observe(this.root);
+  },
+
+  fitting() { return this.root.clientWidth < 700 ? "narrow" : "wide"; },
+
+  // Once more after a change of language or of the window's width.
+  build() {
+    const { m, k } = this, b = m * k, [plot, caption] = this.root.querySelectorAll(".plot, .caption");
+    this.layout = this.fitting();
+    this.picture = new UpdatePicture(m, k, this.layout, LAYOUTS[this.layout].size[0]);
+    caption.textContent = t("{b} examples go through the model {m} at a time. Each micro-batch leaves an arrow, its share of the gradient. Head to tail they end where all {b} in one pass would (dashed), and the weights move once (learning rate {rate}). Memory stays within {peak}; one pass would need {whole}. (RoBERTa-base, 128 tokens, fp32, AdamW; predicted.)",
+      { b, m, rate: RATE, peak: gib(this.picture.peak), whole: gib(this.picture.inOnePass) });
+    plot.setAttribute("aria-label", caption.textContent);
+    plot.replaceChildren(this.picture.node);
+    this.picture.draw(this.time);
+    this.go();
   },
 
   go() {

@@ -58,7 +58,7 @@ function speak(language) {
   for (const node of document.querySelectorAll("[data-t-label]")) node.setAttribute("aria-label", t(node.dataset.tLabel));
   for (const button of document.querySelectorAll("[data-language]"))
     button.setAttribute("aria-pressed", String(button.dataset.language === language));
-  hero.build();
+  if (hero.picture) hero.build();
   stages.forEach((stage) => stage.build());
   try { localStorage.setItem("accum-language", language); } catch { /* a page from disk may have no storage */ }
 }
@@ -81,7 +81,7 @@ document.getElementById("open-all").addEventListener("click", () => stages.forEa
 const sections = [updateSection, flowSection, varianceSection, memorySection, meansSection, breaksSection, chooseSection];
 build(sections[0]);
 speak(chosenLanguage());
-hero.watch();
+hero.watch(8, 4);
 performance.mark("first-section-drawn");
 const rest = sections.slice(1);
 const next = () => { if (rest.length) { build(rest.shift()); setTimeout(next); } else document.body.dataset.ready = "true"; };
@@ -91,7 +91,6 @@ let wasWide = window.innerWidth;
 new ResizeObserver(() => {
   if (window.innerWidth === wasWide) return; // a phone's bars that come and go change the height alone
   wasWide = window.innerWidth;
-  hero.build();
   stages.forEach((stage) => stage.redraw());
 }).observe(document.body);
 

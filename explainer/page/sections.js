@@ -1,13 +1,6 @@
 // The seven sections with something to move: their controls, their questions, and what is drawn for a state.
 
 const numbers = (...values) => () => values;
-const kinds = () => [t("weights"), t("optimizer state"), t("gradients"), t("activations"), t("temporary")];
-
-// The library's eight categories of memory as the five that are drawn.
-function fiveKinds([parameters, state, gradients, copies, inputs, activations, temporaries, workspace]) {
-  return [parameters, state, gradients, inputs + activations, copies + temporaries + workspace];
-}
-const sum = (values) => values.reduce((total, value) => total + value, 0);
 const times = (ratio) => t("{ratio} times", { ratio: say(ratio) });
 
 // --- 1. One update
@@ -102,8 +95,6 @@ function momentName(moment, k) {
   const i = Math.ceil(moment / 2);
   return moment % 2 ? t("micro-batch {i} forward", { i }) : t("micro-batch {i} backward", { i });
 }
-
-const firstWindow = (problem, m, k) => problem.orders[0].slice(0, m * k);
 
 // The whole picture of an update, which goes on from one moment to the next; and in words what it shows.
 function flowPicture(width, m, k, moment) {

@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
 import torch
 from accessibility import axe
 from explainer_page import NUMBER, ExplainerPage, differences
+from site_page import SitePage
 from torch import nn
 
 from accum_lib.accumulate import accumulate
@@ -20,8 +22,10 @@ from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import named
 from accum_lib.noise import from_gradients, law
 from accum_lib.problems.regression import Regression
+from accum_lib.words import LANGUAGES, folder_for
 from explainer.build import build
 from explainer.data import everything
+from web import build as site
 
 pytestmark = pytest.mark.browser
 
@@ -351,7 +355,7 @@ NOW = "() => window.__explainer.hero.picture.now"
 MOVES = f"(before) => ({NOW})() !== before"
 ENDS = """([m, k, layout, nudge]) => {
   const picture = new window.__explainer.UpdatePicture(m, k, layout, 800);
-  picture.tips = picture.tips.map((tip, i) => (i > 1 ? [tip[0] + nudge, tip[1]] : tip)); // as if share 2 were larger
+  picture.tips = picture.tips.map((tip, i) => (i > 1 ? [tip[0] + nudge, tip[1]] : tip)); // a larger share 2
   picture.draw(picture.end);
   const ends = (path) => path.getAttribute("d").match(/^M([^L]*)L([^M]*)/).slice(1)
     .map((point) => picture.gradients.from(point.split(",").map(Number)));
@@ -471,6 +475,25 @@ def test_the_picture_of_section_2_goes_on_to_the_moment_that_is_set(explainer) -
     drawn = "() => document.querySelectorAll('#flow .share[opacity]:not([d=\"\"])').length"
     assert explainer.page.evaluate(drawn) == 0, "it is on its way"
     explainer.page.wait_for_function(f"() => ({drawn})() === 2")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_sites_front_page_has_the_same_picture(browser, built, data, tmp_path, language) -> None:
+    part = tmp_path / "part.json"
+    part.write_text(json.dumps(dict.fromkeys(LANGUAGES, [{"kind": "prose", "text": "# T"}])))
+    site.write(tmp_path / "site", ["00_start_here"], {"00_start_here": part, "explainer": built})
+    front = SitePage(browser, folder_for(language, tmp_path / "site") / "index.html")
+    assert front.complaints == front.off_the_machine() == []
+    assert axe(front.page, "main") == []
+    assert front.page.locator("#hero .share[opacity='1']").count() == 4
+    said = front.page.locator("#hero .plot").get_attribute("aria-label")
+    peak, one_pass = (
+        data["memory"]["ways"]["fp32,off"]["peak"][2][2],
+        data["memory"]["ways"]["fp32,off"]["peak"][0][4],
+    )
+    assert [f"{nbytes / GIB:.2f}" for nbytes in (peak, one_pass)] == re.findall(r"(\d\.\d\d) GiB", said)
+    assert (language == "zh") == ("样本" in said)
+    front.close()
 
 
 # --- Guesses, controls, story
