@@ -63,8 +63,8 @@ def opening(page: str, m: int, k: int) -> str:
     needed = {"cloud": data["cloud"], "flow": {"phases": {key: data["flow"]["phases"][key]}}, "memory": peaks}
     sources = "".join(_read(f"{name}.js") for name in PICTURE)
     texts = {english: said for english, said in translations().items() if f't("{english}"' in sources}
-    start = f"words.texts = TEXTS; words.language = document.documentElement.dataset.language; hero.watch({m}, {k});"
-    return _joined({"DATA": needed, "TEXTS": texts}, PICTURE, start)
+    speak = "words.texts = TEXTS; words.language = document.documentElement.dataset.language;"
+    return _joined({"DATA": needed, "TEXTS": texts}, PICTURE, f"{speak}\nhero.watch({m}, {k});")
 
 
 def _joined(constants: dict[str, Any], names: tuple[str, ...], end: str = "") -> str:

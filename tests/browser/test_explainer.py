@@ -480,7 +480,7 @@ def test_the_picture_of_section_2_goes_on_to_the_moment_that_is_set(explainer) -
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_sites_front_page_has_the_same_picture(browser, built, data, tmp_path, language) -> None:
     part = tmp_path / "part.json"
-    part.write_text(json.dumps(dict.fromkeys(LANGUAGES, [{"kind": "prose", "text": "# T"}])))
+    part.write_text(json.dumps({code: [{"kind": "prose", "text": "# T"}] for code in LANGUAGES}))
     site.write(tmp_path / "site", ["00_start_here"], {"00_start_here": part, "explainer": built})
     front = SitePage(browser, folder_for(language, tmp_path / "site") / "index.html")
     assert front.complaints == front.off_the_machine() == []
@@ -692,7 +692,7 @@ def test_it_fits_and_nothing_is_in_the_way(browser, built, width, height, langua
 @pytest.mark.parametrize(("language", "section"), [("en", "update"), ("zh", "flow")])
 def test_pictures_of_the_explainer(browser, built, language, section, pytestconfig, tmp_path) -> None:
     """``--pictures docs/pictures`` renews those in the README."""
-    page = ExplainerPage(browser, built, 1280, 1000, language)
+    page = ExplainerPage(browser, built, 1280, 1000, language, reduced_motion="reduce")
     folder = pathlib.Path(pytestconfig.getoption("pictures") or tmp_path)
     passage = page.page.locator(f"#{section} [data-set]").last
     passage.evaluate("(node) => node.scrollIntoView({ block: 'center', behavior: 'instant' })")
