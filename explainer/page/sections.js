@@ -104,8 +104,7 @@ function flowPicture(width, m, k, moment) {
   const filled = Math.min(Math.floor(moment / 2), k), rows = DATA.flow.phases[`${m},${k}`], { bytes } = rows[moment - 1];
   const [gone, whole] = [picture.tips[filled], picture.whole];
   return { node: picture.node, words: [
-    t("{moment}: {filled} of {k} shares are in the buffer. In all {b} examples, {m} at a time.",
-      { moment: momentName(moment, k), filled, k, b: m * k, m }),
+    t("{moment}: {filled} of {k} shares are in the buffer.", { moment: momentName(moment, k), filled, k }),
     t("The buffer holds ({a}, {b}); the gradient of all {n} examples is ({c}, {d}).",
       { a: say(gone[0]), b: say(gone[1]), n: m * k, c: say(whole[0]), d: say(whole[1]) }),
     t("Memory at its fullest: {now}, of it {activations} activations and {gradients} gradients; the fullest moment of this update takes {peak}. (RoBERTa-base, 128 tokens, fp32, AdamW; predicted.)",
