@@ -5,6 +5,7 @@ python -m explainer.build [FILE]   writes build/explainer.html, or FILE
 
 import json
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -14,7 +15,8 @@ from accum_lib.words import catalogue
 HERE = pathlib.Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "build" / "explainer.html"
 LARGEST = 6 * 2**20  # bytes: what an e-mail or a slow line takes
-SCRIPTS = ("live", "figures", "stage", "sections", "main")  # in the order in which they need each other
+PICTURE = ("live", "figures", "stage", "hero")  # in the order in which they need each other
+SCRIPTS = (*PICTURE, "sections", "main")
 CHECK = """from accum_lib.check import assert_equivalent
 
 def test_training_loop():
@@ -39,20 +41,35 @@ def build(data: dict[str, Any]) -> str:
 def style() -> str:
     """The colours and letters that the lessons have, too, and its own."""
     letters = HERE.parent / "accum_lib" / "lessons" / "kit" / "static" / "letters.css"
-    return _read("tokens.css") + letters.read_text(encoding="utf-8") + _read("style.css")
+    own = [_read(name) for name in ("tokens.css", "hero.css", "style.css")]
+    return letters.read_text(encoding="utf-8") + "".join(own)
 
 
 def script(data: dict[str, Any]) -> str:
     """All scripts in one function, so that they share names with each other and with nothing else."""
     import torch  # only its version
 
-    constants = {
-        "DATA": data,
-        "TEXTS": translations(),
-        "VERSIONS": {"version": accum_lib.__version__, "torch": torch.__version__},
-    }
+    versions = {"version": accum_lib.__version__, "torch": torch.__version__}
+    return _joined({"DATA": data, "TEXTS": translations(), "VERSIONS": versions}, SCRIPTS)
+
+
+def opening(page: str, m: int, k: int) -> str:
+    """The opening picture alone, of K micro-batches of M examples, with the numbers of a built page."""
+    found = re.search(r"^const DATA = (.*);$", page, re.MULTILINE)
+    if not found:
+        raise ValueError("this is no page that `python -m explainer.build` has written: it holds no numbers")
+    data, key = json.loads(found[1]), f"{m},{k}"
+    peaks = {"sizes": data["memory"]["sizes"], "ways": {"fp32,off": data["memory"]["ways"]["fp32,off"]}}
+    needed = {"cloud": data["cloud"], "flow": {"phases": {key: data["flow"]["phases"][key]}}, "memory": peaks}
+    sources = "".join(_read(f"{name}.js") for name in PICTURE)
+    texts = {english: said for english, said in translations().items() if f't("{english}"' in sources}
+    speak = "words.texts = TEXTS; words.language = document.documentElement.dataset.language;"
+    return _joined({"DATA": needed, "TEXTS": texts}, PICTURE, f"{speak}\nhero.watch({m}, {k});")
+
+
+def _joined(constants: dict[str, Any], names: tuple[str, ...], end: str = "") -> str:
     lines = [f"const {name} = {_json(value)};" for name, value in constants.items()]
-    body = "\n".join([*lines, *(_read(f"{name}.js") for name in SCRIPTS)])
+    body = "\n".join([*lines, *(_read(f"{name}.js") for name in names), end])
     return f'(() => {{\n"use strict";\n{body}\n}})();'
 
 

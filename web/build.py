@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from accum_lib.lessons.kit.contents import lessons
 from accum_lib.lessons.kit.grid import LEAN
 from accum_lib.words import LANGUAGES, folder_for
+from explainer.build import opening
 from web import calculator, exercises
 from web.pages import Place, Site
 from web.record import NOTEBOOKS, ROOT
@@ -38,6 +39,7 @@ ALONE = ("08_distributed",)  # measures processes of its own, which another less
 SCRIPTS = ("progress", "page", "quiz", "present", "search")  # page.js, in this order
 CALCULATOR = "calculator-"  # begins the jobs that compute its models
 FIRST = "00_start_here"
+OPENING = (4, 4)  # M and K of the front page's picture, as its words say
 Parts = dict[str, pathlib.Path]
 
 
@@ -143,10 +145,12 @@ def write(folder: pathlib.Path, names: list[str], parts: Parts) -> None:
                 pages["index"] = site.front(blocks if lesson["name"] == FIRST else None)
         for name, text in pages.items():
             (own / f"{name}.html").write_text(text, encoding="utf-8")
+    files = shared()
     if "explainer" in parts:
         text = parts["explainer"].read_text(encoding="utf-8")
         (folder / "explainer.html").write_text(explainer(text), encoding="utf-8")
-    for name, data in shared().items():
+        files["opening.js"] = opening(text, *OPENING).encode()
+    for name, data in files.items():
         path = folder / "static" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -168,7 +172,8 @@ def shared() -> dict[str, bytes]:
         raise ValueError(f"{grid / 'grid.js'} should end in 'export default {{ render }};'")
     front_end = front_end.replace("export default { render };", "return { render };")
     stand_in = _static("explorers.js").replace("/* {{front end}} */", front_end)
-    styles = [grid / "letters.css", grid / "grid.css", ROOT / "explainer" / "page" / "tokens.css"]
+    styles = [grid / "letters.css", grid / "grid.css"]
+    styles += [ROOT / "explainer" / "page" / name for name in ("tokens.css", "hero.css")]
     styles += [HERE / "static" / name for name in STYLES]
     files = {
         "style.css": "".join(path.read_text(encoding="utf-8") for path in styles),

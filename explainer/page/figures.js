@@ -7,6 +7,13 @@ const BYTES = ["var(--bytes-1)", "var(--bytes-2)", "var(--bytes-3)", "var(--byte
 
 const phone = (width) => width < 480;
 
+const kinds = () => [t("weights"), t("optimizer state"), t("gradients"), t("activations"), t("temporary")];
+
+// The library's eight categories of memory as the five that are drawn.
+function fiveKinds([parameters, state, gradients, copies, inputs, activations, temporaries, workspace]) {
+  return [parameters, state, gradients, inputs + activations, copies + temporaries + workspace];
+}
+
 function picture(width, height, options) {
   return Plot.plot({ width, height, style: { fontSize: phone(width) ? "12px" : "13px", overflow: "visible" },
     marginLeft: 52, marginBottom: 40, marginTop: 22, marginRight: 22, ...options });

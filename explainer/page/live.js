@@ -16,6 +16,7 @@ const add = (a, b) => a.map((value, i) => value + b[i]);
 const scale = (a, factor) => a.map((value) => value * factor);
 const squared = (a) => a.reduce((sum, value) => sum + value * value, 0);
 const norm = (a) => Math.sqrt(squared(a));
+const sum = (values) => values.reduce((total, value) => total + value, 0);
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 
 // --- The regression with two weights: y = w1 x1 + w2 x2, squared error
@@ -49,6 +50,9 @@ function windowsOf(problem, batch, updates) {
     }
   return found;
 }
+
+// The first K micro-batches of M examples.
+const firstWindow = (problem, m, k) => problem.orders[0].slice(0, m * k);
 
 // Micro-batches of M examples, one after the other.
 const split = (examples, m) =>

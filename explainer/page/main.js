@@ -1,5 +1,6 @@
 // Puts the page together: stages, the story that sets them while it is scrolled, the language, "show all".
 
+document.body.dataset.told = ""; // it is shown once its texts and its first figures are there, so that nothing shifts
 words.texts = TEXTS;
 const marked = [...document.querySelectorAll("[data-t]")];
 const squeeze = (text) => text.replace(/\s+/g, " ").trim();
@@ -57,6 +58,7 @@ function speak(language) {
   for (const node of document.querySelectorAll("[data-t-label]")) node.setAttribute("aria-label", t(node.dataset.tLabel));
   for (const button of document.querySelectorAll("[data-language]"))
     button.setAttribute("aria-pressed", String(button.dataset.language === language));
+  if (hero.picture) hero.build();
   stages.forEach((stage) => stage.build());
   try { localStorage.setItem("accum-language", language); } catch { /* a page from disk may have no storage */ }
 }
@@ -79,6 +81,7 @@ document.getElementById("open-all").addEventListener("click", () => stages.forEa
 const sections = [updateSection, flowSection, varianceSection, memorySection, meansSection, breaksSection, chooseSection];
 build(sections[0]);
 speak(chosenLanguage());
+hero.watch(8, 4);
 performance.mark("first-section-drawn");
 const rest = sections.slice(1);
 const next = () => { if (rest.length) { build(rest.shift()); setTimeout(next); } else document.body.dataset.ready = "true"; };
@@ -91,4 +94,4 @@ new ResizeObserver(() => {
   stages.forEach((stage) => stage.redraw());
 }).observe(document.body);
 
-window.__explainer = { live, data: DATA, stages };
+window.__explainer = { live, data: DATA, stages, hero, UpdatePicture };

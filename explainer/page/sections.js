@@ -1,13 +1,6 @@
 // The seven sections with something to move: their controls, their questions, and what is drawn for a state.
 
 const numbers = (...values) => () => values;
-const kinds = () => [t("weights"), t("optimizer state"), t("gradients"), t("activations"), t("temporary")];
-
-// The library's eight categories of memory as the five that are drawn.
-function fiveKinds([parameters, state, gradients, copies, inputs, activations, temporaries, workspace]) {
-  return [parameters, state, gradients, inputs + activations, copies + temporaries + workspace];
-}
-const sum = (values) => values.reduce((total, value) => total + value, 0);
 const times = (ratio) => t("{ratio} times", { ratio: say(ratio) });
 
 // --- 1. One update
@@ -82,8 +75,7 @@ const flowSection = {
       label: () => t("moment"), say: (moment, { k }) => momentName(moment, Number(k)) },
   ],
   repair: (state) => { state.moment = Math.min(state.moment, 2 * Number(state.k) + 1); },
-  figures: () => [{ title: t("Where the examples are") }, { title: t("The gradient buffer: shares, head to tail"), half: true },
-    { title: t("What RoBERTa-base needs at this moment"), half: true },
+  figures: () => [{ title: t("One update, moment by moment") },
     { title: t("The buffer against one batch of all B examples, relative difference"), veiled: true }],
   question: () => ({
     question: t("All K micro-batches are in. The buffer now holds, compared with the gradient of all B examples in one pass, …"),
@@ -94,11 +86,8 @@ const flowSection = {
       return { right, because: t("The largest relative difference over all sixteen pairs of M and K is {worst}. A sum does not depend on how it is cut, and each share is divided by the same B.", { worst: say(worst, 2) }) };
     },
   }),
-  draw: (state, width, opened) => {
-    const [m, k] = [Number(state.m), Number(state.k)], done = Math.floor(state.moment / 2);
-    return [flowDiagram(width(0), m, k, state.moment), bufferArrows(width(1), m, k, Math.min(done, k)),
-      memoryNow(width(2), m, k, state.moment), opened ? keep("differences", [], differenceTable) : null];
-  },
+  draw: ({ m, k, moment }, width, opened) =>
+    [flowPicture(width(0), Number(m), Number(k), moment), opened ? keep("differences", [], differenceTable) : null],
 };
 
 function momentName(moment, k) {
@@ -107,70 +96,20 @@ function momentName(moment, k) {
   return moment % 2 ? t("micro-batch {i} forward", { i }) : t("micro-batch {i} backward", { i });
 }
 
-const firstWindow = (m, k) => DATA.cloud.orders[0].slice(0, m * k);
-
-function flowDiagram(width, m, k, moment) {
-  const NS = "http://www.w3.org/2000/svg";
-  const s = (tag, attributes, ...children) => {
-    const node = document.createElementNS(NS, tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    node.append(...children);
-    return node;
-  };
-  const now = moment > 2 * k ? -1 : Math.ceil(moment / 2) - 1, forward = moment % 2 === 1 && now >= 0;
-  const filled = Math.min(Math.floor(moment / 2), k);
-  const group = (width - 8) / k, size = Math.max(3, Math.min(16, group / m - 2, 16));
-  const squares = range(k).flatMap((i) => range(m).map((j) => s("rect", {
-    x: 4 + i * group + j * (size + 2), y: 24, width: size, height: size, rx: 2,
-    fill: i === now ? ORANGE : i < filled ? BLUE : "none", stroke: i === now ? ORANGE : BLUE })));
-  const third = (width - 8) / 3, box = Math.min(third - 34, 150), y = 74, h = 66;
-  const boxAt = (i, title, text, active) => {
-    const x = 4 + i * third + (third - box) / 2;
-    return s("g", {}, s("rect", { x, y, width: box, height: h, rx: 6, fill: "none", stroke: active ? ORANGE : INK, "stroke-width": active ? 3 : 1.2 }),
-      s("text", { x: x + box / 2, y: y + 24, "text-anchor": "middle", "font-weight": 600 }, title),
-      s("text", { x: x + box / 2, y: y + 46, "text-anchor": "middle" }, text));
-  };
-  const between = (i, back) => {
-    const from = 4 + i * third + (third + box) / 2 + 3, to = from + third - box - 6;
-    return s("path", { d: `M${from},${y + h / 2}H${to}m-7,-5l7,5l-7,5`, fill: "none", stroke: back ? ORANGE : INK, "stroke-width": back ? 3 : 1.2 });
-  };
-  const level = s("rect", { x: 4 + third + (third - box) / 2, y: y + h + 6, width: (box * filled) / k, height: 10, fill: BLUE });
-  const frame = s("rect", { x: 4 + third + (third - box) / 2, y: y + h + 6, width: box, height: 10, fill: "none", stroke: INK });
-  const updating = moment > 2 * k;
-  const node = s("svg", { viewBox: `0 0 ${width} 170`, width, height: 170, "font-size": phone(width) ? 12 : 14, fill: "currentColor" },
-    s("text", { x: 4, y: 14 }, t("B = {b} examples, K = {k} micro-batches", { b: m * k, k })), ...squares,
-    boxAt(0, t("model"), forward ? t("forward") : now >= 0 ? t("backward") : t("waits"), now >= 0),
-    between(0, now >= 0 && !forward), boxAt(1, t("buffer"), t("{filled} of {k}", { filled, k }), now >= 0 && !forward),
-    between(1, updating), boxAt(2, t("optimizer"), updating ? t("moves") : t("waits"), updating), level, frame);
-  return { node, words: t("{moment}: {filled} of {k} shares are in the buffer. In all {b} examples, {m} at a time.",
-    { moment: momentName(moment, k), filled, k, b: m * k, m }) };
-}
-
-function bufferArrows(width, m, k, done) {
-  const problem = DATA.cloud, examples = firstWindow(m, k), whole = gradientMean(problem, problem.start, examples);
-  const { shares, buffers } = accumulateWindow(problem, problem.start, examples, m);
-  const tips = [[0, 0], ...buffers], corners = [...tips, whole];
-  const [low, high] = [0, 1].map((i) => corners.map((c) => c[i])).map((v) => [Math.min(...v, 0), Math.max(...v, 0)]);
-  const pad = ([a, b]) => [a - 0.12 * (b - a || 1), b + 0.12 * (b - a || 1)];
-  const node = picture(width, Math.max(230, Math.round(width * 0.5)), {
-    x: { domain: pad(low), ticks: 5, label: t("gradient of w₁") }, y: { domain: pad(high), ticks: 5, label: t("gradient of w₂") },
-    marks: [Plot.frame({ stroke: FAINT }), arrow([0, 0], whole, { stroke: INK, strokeDasharray: "6 4", strokeWidth: 1.5 }),
-      ...range(done).map((i) => arrow(tips[i], tips[i + 1], { stroke: BLUE })),
-      Plot.dot([[0, 0]], { ...xy, fill: INK, r: 3 })],
-  });
-  const gone = done ? buffers[done - 1] : [0, 0];
-  return { node: element("div", {}, legend([[t("a micro-batch's share"), BLUE, "line"], [t("all B in one pass"), INK, "dashed"]]), node),
-    words: t("The buffer holds ({a}, {b}); the gradient of all {n} examples is ({c}, {d}).",
-      { a: say(gone[0]), b: say(gone[1]), n: m * k, c: say(whole[0]), d: say(whole[1]) }) };
-}
-
-function memoryNow(width, m, k, moment) {
-  const rows = DATA.flow.phases[`${m},${k}`], bytes = rows[moment - 1].bytes;
-  const most = Math.max(...Object.values(DATA.flow.phases).flat().map((row) => sum(row.bytes)));
-  return { node: byteBars(width, [{ name: "now", parts: fiveKinds(bytes) }], { kinds: kinds(), most }),
-    words: t("{moment}: {now} at its fullest, of it {activations} activations and {gradients} gradients. The fullest moment of this update takes {peak}. (RoBERTa-base, 128 tokens, fp32, AdamW; predicted.)",
-      { moment: momentName(moment, k), now: gib(sum(bytes)), activations: gib(fiveKinds(bytes)[3]), gradients: gib(bytes[2]),
-        peak: gib(Math.max(...rows.map((row) => sum(row.bytes)))) }) };
+// The whole picture of an update, which goes on from one moment to the next; and in words what it shows.
+function flowPicture(width, m, k, moment) {
+  const layout = width < 480 ? "narrow" : "medium";
+  const picture = keep("flow", [m, k, layout, width], () => new UpdatePicture(m, k, layout, width));
+  picture.glide(timeOf(moment, k));
+  const filled = Math.min(Math.floor(moment / 2), k), rows = DATA.flow.phases[`${m},${k}`], { bytes } = rows[moment - 1];
+  const [gone, whole] = [picture.tips[filled], picture.whole];
+  return { node: picture.node, words: [
+    t("{moment}: {filled} of {k} shares are in the buffer.", { moment: momentName(moment, k), filled, k }),
+    t("The buffer holds ({a}, {b}); the gradient of all {n} examples is ({c}, {d}).",
+      { a: say(gone[0]), b: say(gone[1]), n: m * k, c: say(whole[0]), d: say(whole[1]) }),
+    t("Memory at its fullest: {now}, of it {activations} activations and {gradients} gradients; the fullest moment of this update takes {peak}. (RoBERTa-base, 128 tokens, fp32, AdamW; predicted.)",
+      { now: gib(sum(bytes)), activations: gib(fiveKinds(bytes)[3]), gradients: gib(bytes[2]),
+        peak: gib(Math.max(...rows.map((row) => sum(row.bytes)))) })].join(gap()) };
 }
 
 const SIZES_OF_FLOW = [1, 2, 4, 8];
@@ -178,7 +117,7 @@ const SIZES_OF_FLOW = [1, 2, 4, 8];
 function differences() {
   const problem = DATA.cloud;
   return SIZES_OF_FLOW.map((m) => SIZES_OF_FLOW.map((k) => {
-    const examples = firstWindow(m, k), whole = gradientMean(problem, problem.start, examples);
+    const examples = firstWindow(problem, m, k), whole = gradientMean(problem, problem.start, examples);
     const { buffers } = accumulateWindow(problem, problem.start, examples, m);
     return norm(add(buffers.at(-1), scale(whole, -1))) / norm(whole);
   }));

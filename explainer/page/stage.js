@@ -11,8 +11,9 @@ function t(english, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
 }
 
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
+const element = (tag, ...rest) => furnish(document.createElement(tag), ...rest);
+const svg = (tag, ...rest) => furnish(document.createElementNS("http://www.w3.org/2000/svg", tag), ...rest);
+function furnish(node, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes))
     if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
   node.append(...children.filter((child) => child !== null));
@@ -202,9 +203,12 @@ class Stage {
   redraw() {
     const drawn = this.draw(this.state, (i) => this.width(i), this.opened);
     this.slots.forEach((slot, i) => {
-      if (!drawn[i] || slot.plot.firstChild === drawn[i].node) return;
-      slot.plot.replaceChildren(drawn[i].node);
-      for (const svg of slot.plot.querySelectorAll("svg")) this.finish(svg);
+      if (!drawn[i]) return;
+      if (slot.plot.firstChild !== drawn[i].node) {
+        slot.plot.replaceChildren(drawn[i].node);
+        for (const each of slot.plot.querySelectorAll("svg:not(svg svg)")) this.finish(each);
+      }
+      if (slot.summary.textContent === drawn[i].words) return;
       slot.summary.textContent = drawn[i].words;
       slot.plot.setAttribute("aria-label", `${slot.title}. ${drawn[i].words}`);
       if (drawn[i].table) for (const name of ["role", "aria-label"]) slot.plot.removeAttribute(name);

@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
 import torch
 from accessibility import axe
-from explainer_page import ExplainerPage, differences
+from explainer_page import NUMBER, ExplainerPage, differences
+from site_page import SitePage
 from torch import nn
 
 from accum_lib.accumulate import accumulate
@@ -20,8 +22,10 @@ from accum_lib.memory.settings import Settings
 from accum_lib.memory.workloads import named
 from accum_lib.noise import from_gradients, law
 from accum_lib.problems.regression import Regression
+from accum_lib.words import LANGUAGES, folder_for
 from explainer.build import build
 from explainer.data import everything
+from web import build as site
 
 pytestmark = pytest.mark.browser
 
@@ -119,7 +123,7 @@ def test_the_memory_of_each_moment_ends_at_the_peak(explainer) -> None:
     for m in (1, 2, 4, 8):
         for k in (1, 2, 4, 8):
             explainer.set("flow", m=str(m), k=str(k), moment=2 * k + 1)
-            assert f"this update takes {found.peak_bytes(m, k) / GIB:.2f} GiB" in explainer.words("flow")[2]
+            assert f"this update takes {found.peak_bytes(m, k) / GIB:.2f} GiB" in explainer.words("flow")[0]
 
 
 # --- What it computes by itself
@@ -183,7 +187,8 @@ def test_its_buffer_is_what_accumulate_leaves(explainer, data, m, k) -> None:
     )
     assert close(found["buffers"][-1], model.weight.grad[0])
     explainer.set("flow", m=str(m), k=str(k), moment=2 * k + 1)
-    assert explainer.numbers("flow", 1)[:2] == pytest.approx(model.weight.grad[0].tolist(), rel=6e-3)
+    holds = NUMBER.findall(explainer.words("flow")[0].split("The buffer holds")[1])
+    assert [float(number) for number in holds[:2]] == pytest.approx(model.weight.grad[0].tolist(), rel=6e-3)
 
 
 def mulberry32(seed: int):
@@ -341,6 +346,154 @@ def test_points_stand_where_their_numbers_are(explainer, data) -> None:
     )
     way = data["memory"]["ways"]["fp32,off"]["peak"]
     assert at == pytest.approx([16, way[1][data["memory"]["sizes"].index(16)] / GIB], rel=0.01)
+
+
+# --- The picture in motion
+
+M, K = 8, 4  # of the opening
+NOW = "() => window.__explainer.hero.picture.now"
+MOVES = f"(before) => ({NOW})() !== before"
+ENDS = """([m, k, layout, nudge]) => {
+  const picture = new window.__explainer.UpdatePicture(m, k, layout, 800);
+  picture.tips = picture.tips.map((tip, i) => (i > 1 ? [tip[0] + nudge, tip[1]] : tip)); // a larger share 2
+  picture.draw(picture.end);
+  const ends = (path) => path.getAttribute("d").match(/^M([^L]*)L([^M]*)/).slice(1)
+    .map((point) => picture.gradients.from(point.split(",").map(Number)));
+  return { shares: picture.arrows.map(([path]) => ends(path)), target: ends(picture.target) };
+}"""
+MEMORY = """(time) => {
+  const { picture } = window.__explainer.hero;
+  picture.draw(time);
+  const height = picture.parts.reduce((sum, [bar]) => sum + Number(bar.getAttribute("height")), 0);
+  return [picture.total.textContent, height / picture.bar.unit];
+}"""
+
+
+SHIFTS = """() => new Promise((done) => {
+  const sum = (list) => done(list.getEntries().reduce((sum, entry) => sum + entry.value, 0));
+  new PerformanceObserver(sum).observe({ type: "layout-shift", buffered: true });
+  setTimeout(done, 1000, 0); // there was none
+})"""
+
+
+def gradient_of_big_batch(data, m: int, k: int) -> list[float]:
+    problem = Regression(200)
+    model = problem.make_model()
+    batch = problem.batch(torch.tensor(data["cloud"]["orders"][0][: m * k]))
+    (problem.loss_sum(model, batch) / (m * k)).backward()
+    return model.weight.grad[0].tolist()
+
+
+@pytest.mark.parametrize("layout", ["wide", "medium", "narrow"])
+def test_arrows_as_drawn_add_up_to_the_gradient_of_one_big_batch(explainer, data, layout) -> None:
+    for m, k in ((M, K), (2, 4), (1, 1), (4, 8)):
+        drawn = explainer.page.evaluate(ENDS, [m, k, layout, 0])
+        starts, tips = zip(*drawn["shares"], strict=True)
+        assert close(starts, [[0, 0], *tips[:-1]]), "head to tail"
+        assert close([tips[-1], drawn["target"][1]], [gradient_of_big_batch(data, m, k)] * 2)
+
+
+def test_an_altered_share_would_be_noticed_at_the_tip(explainer, data) -> None:
+    altered = explainer.page.evaluate(ENDS, [M, K, "wide", 1e-6])
+    assert not close(altered["shares"][-1][1], gradient_of_big_batch(data, M, K))
+
+
+def test_its_memory_is_the_predictions_during_and_between_the_passes(browser, built) -> None:
+    still = ExplainerPage(browser, built, reduced_motion="reduce")
+    found = predict(named("roberta-base", "classification", 128), Settings(), hopper=False).timeline(
+        M, K, 20_000
+    )
+    levels = found.bytes_by_category.sum(0)
+    starts = [int(np.searchsorted(found.operators, first)) for _, first in found.phases]
+    for i in range(K):
+        forward, backward, after = starts[2 * i : 2 * i + 3]
+        expected = levels[forward], levels[forward:backward].max(), levels[backward:after].max()
+        for time, nbytes in zip((0.29, 0.69, 1.3), expected, strict=True):  # of a trip of 1.5 s
+            said, drawn = still.page.evaluate(MEMORY, 1.5 * i + time)
+            assert said == f"{nbytes / GIB:.2f} GiB"
+            assert time == 0.29 or drawn == pytest.approx(nbytes), "bars move for 0.3 s"
+    still.close()
+
+
+def test_the_opening_plays_and_pauses_and_rests_off_the_screen(browser, built) -> None:
+    fresh = ExplainerPage(browser, built)
+    button = fresh.page.locator("#hero button")
+    fresh.page.wait_for_function(MOVES, arg=fresh.page.evaluate(NOW))
+    button.click()
+    assert button.inner_text() == "▶ Play"
+    assert stays(fresh.page)
+    button.press("Enter")
+    assert button.inner_text() == "❚❚ Pause"
+    fresh.page.wait_for_function(MOVES, arg=fresh.page.evaluate(NOW))
+    fresh.page.locator("#check").evaluate("(node) => node.scrollIntoView({ behavior: 'instant' })")
+    fresh.page.wait_for_function("() => !window.__explainer.hero.seen")
+    assert stays(fresh.page)
+    fresh.close()
+
+
+def stays(page) -> bool:
+    before = page.evaluate(NOW)
+    page.wait_for_timeout(300)
+    return page.evaluate(NOW) == before
+
+
+def test_with_reduced_motion_it_is_still_with_all_arrows_in_and_plays_once(browser, built) -> None:
+    calm = ExplainerPage(browser, built, reduced_motion="reduce")
+    assert stays(calm.page)
+    assert calm.page.evaluate(NOW) == 1.5 * K
+    assert calm.page.locator("#hero .share[opacity='1']").count() == K
+    calm.page.locator("#hero button").click()
+    calm.page.wait_for_function(MOVES, arg=1.5 * K)
+    calm.page.evaluate("() => { window.__explainer.hero.time = 7.9; }")
+    calm.page.wait_for_function("() => !window.__explainer.hero.wanted")
+    assert calm.page.locator("#hero button").inner_text() == "▶ Play"
+    assert calm.page.evaluate(NOW) == 1.5 * K
+    calm.page.locator("#hero button").click()
+    calm.page.wait_for_function(f"() => ({NOW})() < 1")  # from the beginning
+    calm.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800)])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_title_and_opening_are_on_the_first_screen_and_nothing_shifts(
+    browser, built, width, height, language
+) -> None:
+    fresh = ExplainerPage(browser, built, width, height, language)
+    boxes = [
+        fresh.page.locator(part).bounding_box() for part in ("h1", ".lead", "#hero .plot", "#hero button")
+    ]
+    assert all(box["y"] >= 0 and box["y"] + box["height"] <= height for box in boxes)
+    assert fresh.page.evaluate(SHIFTS) < 0.01
+    fresh.page.evaluate("() => document.querySelector('.lead').remove()")
+    assert fresh.page.evaluate(SHIFTS) > 0.01, "a shift would be noticed"
+    fresh.close()
+
+
+def test_the_picture_of_section_2_goes_on_to_the_moment_that_is_set(explainer) -> None:
+    explainer.set("flow", m="2", k="4", moment=1)
+    explainer.set("flow", moment=4)
+    drawn = "() => document.querySelectorAll('#flow .share[opacity]:not([d=\"\"])').length"
+    assert explainer.page.evaluate(drawn) == 0, "it is on its way"
+    explainer.page.wait_for_function(f"() => ({drawn})() === 2")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_sites_front_page_has_the_same_picture(browser, built, data, tmp_path, language) -> None:
+    part = tmp_path / "part.json"
+    part.write_text(json.dumps({code: [{"kind": "prose", "text": "# T"}] for code in LANGUAGES}))
+    site.write(tmp_path / "site", ["00_start_here"], {"00_start_here": part, "explainer": built})
+    front = SitePage(browser, folder_for(language, tmp_path / "site") / "index.html")
+    assert front.complaints == front.off_the_machine() == []
+    assert axe(front.page, "main") == []
+    assert front.page.locator("#hero .share[opacity='1']").count() == 4
+    said = front.page.locator("#hero .plot").get_attribute("aria-label")
+    peak, one_pass = (
+        data["memory"]["ways"]["fp32,off"]["peak"][2][2],
+        data["memory"]["ways"]["fp32,off"]["peak"][0][4],
+    )
+    assert [f"{nbytes / GIB:.2f}" for nbytes in (peak, one_pass)] == re.findall(r"(\d\.\d\d) GiB", said)
+    assert (language == "zh") == ("样本" in said)
+    front.close()
 
 
 # --- Guesses, controls, story
@@ -539,7 +692,7 @@ def test_it_fits_and_nothing_is_in_the_way(browser, built, width, height, langua
 @pytest.mark.parametrize(("language", "section"), [("en", "update"), ("zh", "flow")])
 def test_pictures_of_the_explainer(browser, built, language, section, pytestconfig, tmp_path) -> None:
     """``--pictures docs/pictures`` renews those in the README."""
-    page = ExplainerPage(browser, built, 1280, 1000, language)
+    page = ExplainerPage(browser, built, 1280, 1000, language, reduced_motion="reduce")
     folder = pathlib.Path(pytestconfig.getoption("pictures") or tmp_path)
     passage = page.page.locator(f"#{section} [data-set]").last
     passage.evaluate("(node) => node.scrollIntoView({ block: 'center', behavior: 'instant' })")

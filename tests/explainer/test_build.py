@@ -41,6 +41,11 @@ def test_a_page_too_large_is_refused(monkeypatch) -> None:
         tool.build(TINY)
 
 
+def test_a_page_without_numbers_has_no_opening_picture() -> None:
+    with pytest.raises(ValueError, match="it holds no numbers"):
+        tool.opening("<html></html>", 4, 4)
+
+
 def test_links_lead_to_notebooks_that_exist(page) -> None:
     links = set(re.findall(r'href="\.\./(notebooks/[^"]+)"', page))
     assert len(links) >= 8
