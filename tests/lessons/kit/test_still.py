@@ -43,6 +43,20 @@ def test_english_needs_no_other_font(labels, monkeypatch) -> None:
     assert labels == ["learning rate"]
 
 
+def test_a_picture_s_labels_have_no_tags(monkeypatch) -> None:
+    from matplotlib.axes import Axes
+
+    drawn, set_xlabel = [], Axes.set_xlabel
+    monkeypatch.setattr(
+        Axes, "set_xlabel", lambda self, text, **how: drawn.append(text) or set_xlabel(self, text)
+    )
+    axes = {"xaxis": theme.axis("steps K,<br>a < b", (0, 1)), "yaxis": theme.axis("u", (0, 1))}
+    still(
+        lambda: Picture([theme.line([0, 1], [0, 1], "", "a", "blue", "solid")], theme.layout(200, **axes), "")
+    )
+    assert drawn == ["steps K,\na < b"]
+
+
 def test_fonts_are_those_that_matplotlib_finds(monkeypatch) -> None:
     class Font:
         name = "SimHei"
