@@ -7,6 +7,7 @@ a gap.
 import base64
 import html
 import io
+import logging
 import re
 import textwrap
 from collections.abc import Callable
@@ -55,8 +56,14 @@ def png(picture: Picture) -> bytes:
     from matplotlib import rc_context
 
     every = [name for language in FONTS for name in fonts(language)[:1]]
-    with rc_context({"font.family": ["DejaVu Sans", *every]}):  # the first that has a letter draws it
-        return _png(picture)
+    finder = logging.getLogger("matplotlib.font_manager")
+    level = finder.level
+    finder.setLevel(logging.ERROR)  # or a reader would see a warning of a font that has one weight only
+    try:
+        with rc_context({"font.family": ["DejaVu Sans", *every]}):  # the first that has a letter draws it
+            return _png(picture)
+    finally:
+        finder.setLevel(level)
 
 
 def _png(picture: Picture) -> bytes:
