@@ -219,6 +219,7 @@ SEQUENCES: dict[str, Callable[[int, int], nn.Module]] = {  # of t tokens and wid
         Does(lambda x: x.mT), nn.Conv1d(d, d, 3, padding=1), Does(lambda x: x.mT)),
     "grouped queries": lambda t, d: Heads(d, bool(t % 2)),
     "attention": lambda t, d: First(Attends(d)),
+    "experts": lambda t, d: Experts(d),
     "rms norm": lambda t, d: nn.Sequential(nn.RMSNorm(d), nn.LayerNorm((t, d))),
 }  # fmt: skip
 
@@ -232,6 +233,22 @@ class Attends(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Any]:
         return self.attention(x, x, x)
+
+
+class Experts(nn.Module):
+    """Of four matrices in bfloat16 each token is multiplied by two, which it chooses."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.router = nn.Linear(d, 4)
+        self.experts = nn.Parameter(torch.full((4, d, d), 0.01, dtype=torch.bfloat16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores, chosen = self.router(x.flatten(0, 1)).softmax(-1).topk(2)
+        experts, order = chosen.flatten().sort()
+        ends = torch.histc(experts.float(), 4, 0, 3).cumsum(0, dtype=torch.int32)
+        rows = F.grouped_mm(x.flatten(0, 1)[order // 2].bfloat16(), self.experts, offs=ends)
+        return (rows[order.argsort()].view(-1, 2, x.shape[-1]) * scores[..., None]).sum(1).view(x.shape)
 
 
 def ctc_loss_sum(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

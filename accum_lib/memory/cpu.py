@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from accum_lib.memory.recurrent import RECURRENT
 from accum_lib.memory.trace import autocast
 from accum_lib.memory.trace.device import IN_ONE_KERNEL, Device, Kernel
-from accum_lib.memory.trace.shapes import Operator, tensors_in
+from accum_lib.memory.trace.shapes import Operator, give, tensors_in
 from accum_lib.memory.trial import like, tried
 
 aten = torch.ops.aten
@@ -31,6 +31,10 @@ class CPU(Device):
     name = "cpu"
     granularity = 1
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._choices: dict[int, int] = {}  # of experts, by how many are made in all: those of one token
+
     def follows(self, tensor: Tensor) -> bool:
         return True  # what is small enough to be computed for real is in the same memory
 
@@ -41,7 +45,27 @@ class CPU(Device):
         if operator is aten.histc.default and not args[0].dtype.is_floating_point:
             # Transformers counts tokens by expert in whole numbers, but on a CPU, which can't, in float32.
             args = torch.empty(args[0].shape, dtype=torch.float32, device="meta"), *args[1:]
-        return None if _is_known(operator, args) else tried(operator, args, kwargs)
+        if operator is aten.topk.default:
+            self._choices[math.prod(args[0].shape[:-1]) * args[1]] = args[1]
+        if _is_known(operator, args):
+            return None
+        found = tried(operator, args, kwargs)
+        if operator is aten._grouped_mm.default and len(args) > 2:
+            fullest = tried(operator, self._of_the_fullest(*args[:3]), kwargs)
+            found = found._replace(before=fullest.before, after=fullest.after)
+        return found
+
+    def _of_the_fullest(self, a: Tensor, b: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a product for each expert, one after the other, the one with as many rows as there can be.
+
+        Which expert a token chooses depends on values, and on a trial's zeros no expert has a row: then
+        nothing is held. At most all tokens choose the same experts (alike tokens do); after an unknown choice
+        all rows may be one expert's. Source: _grouped_mm_fallback in aten/src/ATen/native/GroupedMMUtils.h.
+        """
+        rows = a.shape[1] if b.dim() == 2 else a.shape[0]
+        most = rows // self._choices.get(rows, 1)
+        only = give(torch.empty_like(ends[:1]), torch.tensor([most], dtype=ends.dtype))
+        return (a[:, :most], b[:most], only) if b.dim() == 2 else (a[:most], b[:1], only)
 
     def attention(
         self,

@@ -103,13 +103,14 @@ def _allocations(operator: Operator, args: tuple, kwargs: dict[str, Any]) -> tup
     config = ProfilerConfig(
         ProfilerState.CPU, False, True, False, False, False, torch._C._profiler._ExperimentalConfig()
     )
-    random = torch.Tag.nondeterministic_seeded in operator.tags
-    with torch.random.fork_rng(devices=[], enabled=random), one_thread(), autocast.off():
+    state = torch.default_generator.get_state()  # not get_rng_state, which a trace listens to
+    with one_thread(), autocast.off():
         _enable_profiler_legacy(config)
         try:
             outputs = autocast.below(operator, *args, **kwargs)
         finally:
             threads = _disable_profiler_legacy()
+            torch.default_generator.set_state(state)
     events = [event for thread in threads for event in thread]
     sizes = [e.cpu_memory_usage() for e in events if e.kind() == "memory_alloc"]
     return outputs, sizes, {e.name() for e in events if e.kind() == "push"}

@@ -15,7 +15,7 @@ from accum_lib.memory.cpu import CPU
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
 from accum_lib.memory.trace import TraceMismatchError, UntraceableError, storages
-from accum_lib.memory.trace.shapes import rebuild, tensors_in
+from accum_lib.memory.trace.shapes import rebuild, tensors_in, value_of
 from accum_lib.memory.trace.update import trace_update
 from accum_lib.memory.trial import tried
 from accum_lib.memory.workloads import Workload, of_model
@@ -65,6 +65,7 @@ KINDS = [
     ("patches", 7, 48, 8, 1, "fp32"),
     ("pointwise convolution", 18, 40, 8, 2, "fp32"),
     ("rms norm", 32, 40, 3, 2, "fp32"),
+    ("experts", 33, 128, 5, 1, "bf16"),
 ]
 MORE = [(name, 13, 24, 9, 2, "fp32") for name in NAMES if name not in {kind for kind, *_ in KINDS}]
 
@@ -90,6 +91,15 @@ def watched(monkeypatch) -> None:
     monkeypatch.setattr(storages, "WRITES_INTO_ITS_OWN", ("", ()))
 
 
+def no_rows_for_experts(monkeypatch) -> None:
+    monkeypatch.setattr(CPU, "_of_the_fullest", lambda self, *args: args)
+
+
+SCRATCH_OF_BF16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="products of bfloat16 hold nothing here"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "length", "width", "m", "k", "precision", "leave_out"),
     [
@@ -99,6 +109,7 @@ def watched(monkeypatch) -> None:
         ("topk", 15, 64, 5, 1, "bf16", watched),
         ("binary cross-entropy", 32, 48, 9, 2, "fp32", watched),
         ("binary cross-entropy", 33, 48, 9, 1, "fp32", watched),
+        pytest.param("experts", 33, 128, 5, 1, "bf16", no_rows_for_experts, marks=SCRATCH_OF_BF16),
     ],
 )
 def test_what_is_left_out_is_noticed(name, length, width, m, k, precision, leave_out, monkeypatch) -> None:
@@ -230,6 +241,18 @@ def test_a_gradient_that_takes_another_way_while_it_is_traced_is_refused() -> No
     workload = of_model(nn.Linear(8, 8), lambda m: torch.ones(m, 5, 8), loss)
     with pytest.raises(UntraceableError, match=r"linalg_cholesky_ex.*otherwise while it is traced. Measure"):
         predict(workload, Settings(), "cpu")
+
+
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_the_fullest_expert_has_a_row_of_every_token_or_all_rows_of_a_choice_that_is_unknown(each) -> None:
+    x, weights, ends = (torch.empty(n, device="meta") for n in ((24, 8), (4, 8, 16), (4,)))
+    device, scores = CPU(), torch.empty(24 // each, 4, device="meta")
+    for most in (24, 24 // each):
+        rows, expert, end = device._of_the_fullest(x, weights, ends)
+        assert (len(rows), len(expert), value_of(end).tolist()) == (most, 1, [most])
+        turned, others, end = device._of_the_fullest(x.t(), x, ends)  # the gradient of the weights
+        assert (turned.shape[1], len(others), value_of(end).tolist()) == (most, most, [most])
+        device.tried(aten.topk.default, (scores, each), {})
 
 
 def test_arguments_that_are_too_large_are_not_tried() -> None:

@@ -1,15 +1,21 @@
 """Leave one thing out of the prediction, and it no longer agrees with the profiler."""
 
+from contextlib import nullcontext
+
 import pytest
-from memory_cases import error, measured, predicted, workload
+from memory_cases import error, measured, peak_of_a_trace, predicted, workload
 
 from accum_lib.memory.cpu import CPU
 from accum_lib.memory.prediction import predict
 from accum_lib.memory.settings import Settings
-from accum_lib.memory.trace import storages
+from accum_lib.memory.trace import storages, update
 
 TOLERANCE = 0.01  # as in test_against_the_profiler
 SGD = Settings(optimizer="sgd")
+TINY = (
+    ("hidden_size", 16), ("intermediate_size", 16), ("num_attention_heads", 2), ("num_hidden_layers", 8),
+    ("vocab_size", 20), ("tokens", 8),
+)  # fmt: skip
 BIG_VOCABULARY = (("vocab_size", 20000), ("tokens", 8))  # the embedding is most of the model
 
 
@@ -73,3 +79,11 @@ def test_the_inputs_of_all_micro_batches() -> None:
     prediction = predicted(*case[:3])
     check(prediction.peak_bytes(32, 4), case)
     fails(prediction.peak_bytes(32, 2), case)
+
+
+def test_the_random_states_that_checkpointing_keeps(monkeypatch) -> None:
+    """Five kilobytes for each block: of blocks as small as these, a good part."""
+    case = ("RoBERTa", TINY, Settings(optimizer="sgd", checkpointing=True), 16, 1)
+    check(predicted(*case[:3]).peak_bytes(16, 1), case)
+    monkeypatch.setattr(update, "_random_states", nullcontext)
+    fails(peak_of_a_trace(workload("RoBERTa", **dict(TINY)), 16, 1, case[2], CPU()), case)

@@ -128,7 +128,7 @@ class StorageFollower(TorchDispatchMode):
     def reside(self, tensors: Iterable[Tensor], category: str) -> None:
         """These tensors are there already."""
         for tensor in tensors:
-            self._follow(tensor, category, resident=True)
+            self.follow(tensor, category, resident=True)
 
     def pass_over(self, tensors: Iterable[Tensor]) -> None:
         """These tensors, which outlive the trace, take nothing on the device."""
@@ -193,7 +193,7 @@ class StorageFollower(TorchDispatchMode):
         by = str(operator) if tried else ""
         self._pass_through(before, by)
         for tensor in tensors_in(outputs):
-            self._follow(tensor, tried=by)
+            self.follow(tensor, tried=by)
         self._pass_through(after, by)
         return outputs
 
@@ -256,7 +256,8 @@ class StorageFollower(TorchDispatchMode):
                 "measure it instead of predicting it",
             ) from None
 
-    def _follow(self, tensor: Tensor, category: str = "", resident: bool = False, tried: str = "") -> None:
+    def follow(self, tensor: Tensor, category: str = "", resident: bool = False, tried: str = "") -> None:
+        """Note the birth of the tensor's storage, unless it is followed already, and later its death."""
         if not self.device.follows(tensor):
             return
         storage = tensor.untyped_storage()

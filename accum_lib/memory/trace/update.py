@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -145,7 +146,32 @@ def everything_open(follower: StorageFollower, settings: Settings, device: Devic
             stack.enter_context(autocast.emptied_with_autocasts_own(casts))
         stack.enter_context(_no_garbage_collection())
         stack.enter_context(answering(functions))
+        stack.enter_context(_random_states(follower))
         stack.enter_context(follower)
+        yield
+
+
+@contextmanager
+def _random_states(follower: StorageFollower) -> Iterator[None]:
+    """Follow what PyTorch's checkpoint keeps for each block, to draw the same numbers again.
+
+    No operator makes such a state, and for meta tensors none is forked when a block runs again.
+    """
+    fork = torch.random.fork_rng
+
+    def state() -> Tensor:
+        made = torch.default_generator.get_state()
+        follower.follow(made)
+        return made
+
+    def forked(*args: Any, **how: Any) -> Any:
+        how.pop("device_type", None)  # meta
+        return fork(*args, **how)
+
+    with (
+        mock.patch.object(torch, "get_rng_state", state),
+        mock.patch.object(torch.random, "fork_rng", forked),
+    ):
         yield
 
 
