@@ -32,9 +32,7 @@ MODELS: dict[str, tuple[str, Callable[[], Problem]]] = {
 }
 CONTROLS = [
     Control("steps", N_("Accumulation steps K"), STEPS, 8),
-    Control(
-        "model", N_("Model:"), tuple(MODELS), "mlp", [words for words, _ in MODELS.values()], "choice"
-    ),
+    Control("model", N_("Model:"), tuple(MODELS), "mlp", [words for words, _ in MODELS.values()], "choice"),
 ]
 
 
