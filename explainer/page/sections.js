@@ -71,15 +71,15 @@ const flowSection = {
   controls: [
     { name: "m", kind: "choice", start: "2", values: numbers("1", "2", "4", "8"), label: () => t("micro-batch size, M") },
     { name: "k", kind: "choice", start: "4", values: numbers("1", "2", "4", "8"), label: () => t("accumulation steps, K") },
-    { name: "moment", kind: "range", start: 9, values: ({ k }) => range(2 * Number(k) + 1).map((i) => i + 1), play: true,
+    { name: "moment", kind: "range", start: 1, values: ({ k }) => range(2 * Number(k) + 1).map((i) => i + 1), play: true,
       label: () => t("moment"), say: (moment, { k }) => momentName(moment, Number(k)) },
   ],
   repair: (state) => { state.moment = Math.min(state.moment, 2 * Number(state.k) + 1); },
   figures: () => [{ title: t("One update, moment by moment") },
     { title: t("The buffer against one batch of all B examples, relative difference"), veiled: true }],
   question: () => ({
-    question: t("All K micro-batches are in. The buffer now holds, compared with the gradient of all B examples in one pass, …"),
-    options: [t("something like it"), t("the same, but for rounding"), t("K times as much")],
+    question: t("That was one pair of M and K. Of the sixteen pairs of 1, 2, 4 and 8, how many end at the gradient of one pass, but for rounding?"),
+    options: [t("those with a small K"), t("all sixteen"), t("those with a large M")],
     answer: () => {
       const worst = Math.max(...differences().flat());
       const right = worst < 1e-12 ? 1 : 0;
@@ -223,14 +223,14 @@ const memorySection = {
   figures: () => [{ title: t("RoBERTa-base, 128 tokens, AdamW, at the fullest moment of one update") },
     { title: t("The peak, against M"), veiled: true }],
   question: () => ({
-    question: t("M stays at 16, K grows from 2 to 8. What happens to the peak?"),
-    options: [t("it falls to a quarter"), t("nothing"), t("it grows")],
+    question: t("M stays at 16, K grows from 1 to 2. What happens to the peak?"),
+    options: [t("it halves"), t("nothing"), t("it grows")],
     answer: () => {
       const { peak } = DATA.memory.ways["fp32,off"], at = DATA.memory.sizes.indexOf(16);
-      const [two, eight, one] = [2, 8, 1].map((k) => peak[DATA.memory.steps.indexOf(k)][at]);
-      const ratio = eight / two, right = ratio < 0.9 ? 0 : ratio > 1.01 ? 2 : 1;
-      return { right, because: t("{two} with K = 2, {eight} with K = 8. (From K = 1 to K = 2 it grows, from {one}: the gradients are then there during the next forward pass.)",
-        { two: gib(two), eight: gib(eight), one: gib(one) }) };
+      const [one, two, eight] = [1, 2, 8].map((k) => peak[DATA.memory.steps.indexOf(k)][at]);
+      const ratio = two / one, right = ratio < 0.9 ? 0 : ratio > 1.01 ? 2 : 1;
+      return { right, because: t("{one} with K = 1, {two} with K = 2: from then on the gradients are there during the next forward pass. A larger K changes nothing more: {eight} with K = 8.",
+        { one: gib(one), two: gib(two), eight: gib(eight) }) };
     },
   }),
   draw: ({ m, k, precision, checkpointing }, width, opened) => {

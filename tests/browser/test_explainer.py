@@ -510,13 +510,13 @@ def test_a_section_hides_its_results_until_there_is_a_guess(browser, built) -> N
         show.click()
         assert box.locator(".results").is_visible()
         assert fresh.verdict(section).startswith(("You were right.", "Not so."))
-    assert fresh.verdict("flow").startswith("Not so. It is: “the same, but for rounding”.")
+    assert fresh.verdict("flow").startswith("Not so. It is: “all sixteen”.")
     fresh.close()
 
 
 RIGHT = {
-    "update": "mini-batches of 4", "flow": "the same, but for rounding",
-    "variance": "somewhat less than a quarter", "memory": "nothing", "means": "about 25 times as much",
+    "update": "mini-batches of 4", "flow": "all sixteen",
+    "variance": "somewhat less than a quarter", "memory": "it grows", "means": "about 25 times as much",
     "breaks": "one or two", "choose": "twice as many",
 }  # fmt: skip
 
