@@ -9,6 +9,7 @@ from itertools import product
 import pytest
 from processes import python
 
+FOREGROUND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # wherever tests run
 PROGRAM = """
 import importlib, os, signal, sys
 
@@ -89,7 +90,7 @@ def said(done: subprocess.CompletedProcess) -> str:
     slow_but({"torch"}, [pair for pair in product(IMPORTS, COMMANDS) if pair != ("transformers", "check")]),
 )
 def test_in_an_import(module, command, tmp_path) -> None:
-    words = [sys.executable, "-c", PROGRAM, module, *COMMANDS[command]]
+    words = [sys.executable, "-c", FOREGROUND + PROGRAM, module, *COMMANDS[command]]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     begun = command == "train" and module != "accum_lib.cli.plan"
     assert said(done) == f"{FROM_SCRATCH if begun else 'interrupted'}\n"
@@ -103,7 +104,7 @@ def test_in_a_call(place, command, text, tmp_path, monkeypatch) -> None:
     rows = [f"text number {i},{'ab'[i % 2]}" for i in range(20)]
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]))
     monkeypatch.chdir(tmp_path)
-    assert said(python("-c", PROGRAM, place, *COMMANDS[command])) == f"{text}\n"
+    assert said(python("-c", FOREGROUND + PROGRAM, place, *COMMANDS[command])) == f"{text}\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell's own way")
@@ -117,7 +118,7 @@ def test_a_command_in_the_background_of_a_script_is_not_interrupted(tmp_path, mo
 
 def test_what_python_does_by_itself_is_seen(tmp_path) -> None:
     """The deliberately wrong one: without the handler there is a traceback."""
-    program = PROGRAM.replace("sys.exit(main())", "sys.exit(main(sys.argv[1:]))")
+    program = FOREGROUND + PROGRAM.replace("sys.exit(main())", "sys.exit(main(sys.argv[1:]))")
     done = subprocess.run([sys.executable, "-c", program, "torch", *COMMANDS["check"]],
                           capture_output=True, text=True, cwd=tmp_path)  # fmt: skip
     assert "Traceback" in done.stderr

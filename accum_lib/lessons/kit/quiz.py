@@ -123,7 +123,8 @@ class Quiz:
         mark = "✓" if chosen == solved.right else f"✗ {self._options[chosen]}<br>"
         surprised = self.sure.value and chosen != solved.right
         said = sentences(solved.said[chosen], _(SURPRISE) if surprised else "")
-        self.reply.value = f"<div role='status'>{mark} {letters(said)}{self._recorded(solved.right)}</div>"
+        shown = letters(f"{mark} {said}")
+        self.reply.value = f"<div role='status'>{shown}{self._recorded(solved.right)}</div>"
 
     def _recorded(self, right: int) -> str:
         """Note the guess in the reader's progress; as HTML, what went wrong with that, if anything did."""
