@@ -102,8 +102,8 @@ def accumulate(
 
     Old gradients are replaced, not added to (clear them first, or they take up memory until this returns). On
     any exception, an interrupt included, they are restored and nothing else has changed, except buffers that
-    forward passes update (BatchNorm's running statistics). Parameters outside the model that losses reach, as
-    their own weights, are treated alike, if the first loss reaches any. A micro-batch that counts 0 is not
+    forward passes update (BatchNorm's running statistics). Parameters outside the model that losses reach
+    (their own weights) are treated alike, if the first loss reaches any. A micro-batch that counts 0 is not
     run: a mean over no tokens is NaN.
 
     Args:

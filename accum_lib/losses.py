@@ -138,7 +138,8 @@ def joint_loss(
         raise TypeError(
             f"the window must be a list, since it is read several times; got {type(window).__name__}"
         )
-    mine = [math.fsum(_checked(count(batch), i) for i, batch in enumerate(window)) for count in counts]
+    table = [[_checked(count(batch), i) for count in counts] for i, batch in enumerate(window)]
+    mine = [math.fsum(row[number] for row in table) for number in range(len(counts))]
     totals = [ranks.add(number) for number in mine]
     for number, total in enumerate(totals):
         if not total > 0:
@@ -147,6 +148,7 @@ def joint_loss(
                 "mean: leave this window out, or raise accumulation_steps"
             )
 
+    runs = ranks.add(float(sum(any(row) for row in table)))
     asked: list[list[float]] = []  # what accumulate's window counts, until its first pass
 
     def any_counts(batch: Any) -> float:
@@ -156,9 +158,6 @@ def joint_loss(
             asked.clear()  # this window is given up
             raise
         return float(any(number > 0 for number in asked[-1]))
-
-    runs = ranks.add(sum(any_counts(batch) for batch in window))
-    asked.clear()
 
     def loss_sum(model: nn.Module, batch: Any) -> Tensor:
         counted = [math.fsum(numbers) for numbers in zip(*asked, strict=True)]
