@@ -98,18 +98,17 @@ function momentName(moment, k) {
 
 // The whole picture of an update, which goes on from one moment to the next; and in words what it shows.
 function flowPicture(width, m, k, moment) {
-  const layout = width < 480 ? "narrow" : "medium";
+  const layout = phone(width) ? "narrow" : "medium";
   const picture = keep("flow", [m, k, layout, width], () => new UpdatePicture(m, k, layout, width));
   picture.glide(timeOf(moment, k));
-  const filled = Math.min(Math.floor(moment / 2), k), rows = DATA.flow.phases[`${m},${k}`], { bytes } = rows[moment - 1];
+  const filled = Math.min(Math.floor(moment / 2), k), { bytes } = DATA.flow.phases[`${m},${k}`][moment - 1];
   const [gone, whole] = [picture.tips[filled], picture.whole];
   return { node: picture.node, words: [
     t("{moment}: {filled} of {k} shares are in the buffer.", { moment: momentName(moment, k), filled, k }),
     t("The buffer holds ({a}, {b}); the gradient of all {n} examples is ({c}, {d}).",
       { a: say(gone[0]), b: say(gone[1]), n: m * k, c: say(whole[0]), d: say(whole[1]) }),
     t("Memory at its fullest: {now}, of it {activations} activations and {gradients} gradients; the fullest moment of this update takes {peak}. (RoBERTa-base, 128 tokens, fp32, AdamW; predicted.)",
-      { now: gib(sum(bytes)), activations: gib(fiveKinds(bytes)[3]), gradients: gib(bytes[2]),
-        peak: gib(Math.max(...rows.map((row) => sum(row.bytes)))) })].join(gap()) };
+      { now: gib(sum(bytes)), activations: gib(fiveKinds(bytes)[3]), gradients: gib(bytes[2]), peak: gib(picture.peak) })].join(gap()) };
 }
 
 const SIZES_OF_FLOW = [1, 2, 4, 8];
