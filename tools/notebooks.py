@@ -29,7 +29,7 @@ from catalogue import translations
 from nbclient import NotebookClient
 from prose import relinked, translated
 
-from accum_lib.lessons.kit.theme import formula
+from accum_lib.lessons.kit.letters import formula
 from accum_lib.words import FOLDERS, LANGUAGES, folder_for
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -21,7 +21,7 @@ from accum_lib.classroom.end_quiz import end_quiz
 from accum_lib.classroom.quizzes import Question
 from accum_lib.lessons.kit.contents import Lesson
 from accum_lib.lessons.kit.lesson_map import inline
-from accum_lib.lessons.kit.theme import letters
+from accum_lib.lessons.kit.letters import marked
 from accum_lib.words import LANGUAGES, folder_for, speaking
 from web import exercises, reference
 from web.formulas import formulas
@@ -89,7 +89,7 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._jinja.filters |= {"json": in_script, "inline": inline, "lettered": letters}
+        self._jinja.filters |= {"json": in_script, "inline": inline, "lettered": marked}
 
     def lesson(self, name: str, blocks: list[Block]) -> str:
         """A lesson's page.

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from accum_lib.lessons.kit.letters import unmarked
+
 ASKED = re.compile(r"^questions\.(\w+)\(.*?\)\.show\(\)", re.MULTILINE | re.DOTALL)
 TOPICS = {  # under which name the reader's progress keeps a notebook's predictions
     "00_start_here": "descents",
@@ -26,7 +28,6 @@ TOPICS = {  # under which name the reader's progress keeps a notebook's predicti
     "11_two_claims": "claims",
 }
 CHECKED = re.compile(r"^(check_\w+)\(", re.MULTILINE)
-MARKED = re.compile(r'<span class="symbols">.*?</span>|<var class="\w">.</var>')  # as kit.theme has it
 NAMED = re.compile(r"[0-9][0-9]_\w+\.ipynb")  # 00_start_here.ipynb: not a copy that the reader has made
 
 
@@ -64,14 +65,12 @@ def read(path: pathlib.Path) -> Lesson:
     code = "\n".join(_source(cell) for cell in cells if cell["cell_type"] == "code")
     topic = TOPICS.get(path.stem, path.stem)
     asked = [f"{topic}.{name}" for name in ASKED.findall(code)]
-    return Lesson(
-        path.name, *_opening(path.name, _source(cells[0])), _once(asked), _once(CHECKED.findall(code))
-    )
+    opening = _opening(path.name, unmarked(_source(cells[0])))
+    return Lesson(path.name, *opening, _once(asked), _once(CHECKED.findall(code)))
 
 
 def _opening(file: str, text: str) -> tuple[str, str, int]:
     """Title, question, minutes: "# title", "**Question.** text", "**Time:** 30 minutes", in any language."""
-    text = MARKED.sub(lambda found: f"`{re.sub('<[^>]*>', '', found[0])}`", text)
     head = re.search(r"^# ([^\n]+)\n\n\*\*[^*\n]+\*\*：? *(\S.*?)\n\n", text, re.MULTILINE | re.DOTALL)
     minutes = re.search(r"^\*\*[^*]+\*\*：?\s*(\d+)", text, re.MULTILINE)
     if not (head and minutes):

@@ -11,8 +11,8 @@ from IPython.display import display
 
 from accum_lib.lessons.kit import progress
 from accum_lib.lessons.kit.contents import NAMED, Lesson, lessons
+from accum_lib.lessons.kit.letters import formula
 from accum_lib.lessons.kit.progress import Progress, ProgressError
-from accum_lib.lessons.kit.theme import formula
 from accum_lib.words import _, sentences
 
 NOT_BEGUN, BEGUN, DONE = "○", "◐", "●"  # they differ in shape; words say the same

@@ -12,7 +12,7 @@ import ipywidgets
 from IPython.display import display
 
 from accum_lib.lessons.kit import progress
-from accum_lib.lessons.kit.theme import letters
+from accum_lib.lessons.kit.letters import marked
 from accum_lib.machine import one_thread
 from accum_lib.words import N_, _, sentences
 
@@ -80,7 +80,7 @@ class Quiz:
         self.reply = ipywidgets.HTML()
         self.widget = ipywidgets.VBox(
             [
-                ipywidgets.HTML(_("<b>Your prediction:</b> {question}", question=letters(question))),
+                ipywidgets.HTML(_("<b>Your prediction:</b> {question}", question=marked(question))),
                 *(self.choice, self.sure, self.button, self.reply),
             ]
         )
@@ -123,7 +123,7 @@ class Quiz:
         mark = "✓" if chosen == solved.right else f"✗ {self._options[chosen]}<br>"
         surprised = self.sure.value and chosen != solved.right
         said = sentences(solved.said[chosen], _(SURPRISE) if surprised else "")
-        shown = letters(f"{mark} {said}")
+        shown = marked(f"{mark} {said}")
         self.reply.value = f"<div role='status'>{shown}{self._recorded(solved.right)}</div>"
 
     def _recorded(self, right: int) -> str:

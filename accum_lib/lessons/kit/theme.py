@@ -9,11 +9,12 @@ Explorers switch between hundreds of pictures of one shape, and building a valid
 milliseconds each; so drawing functions return this light record, and ``figure()`` makes the figure.
 """
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from accum_lib.lessons.kit.letters import in_title
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
     "#0072B2",
@@ -27,27 +28,6 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
 )
 LEGEND = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "top"}
 NONE = "rgba(0,0,0,0)"  # see-through
-LETTERS = {"M": "#b45309", "K": "#0b62b0", "B": "#7338a0"}  # as in static/tokens.css; legible on white
-_LETTER = re.compile(r"\b[MKB]\b(?!['’])", re.ASCII)
-_FORMULA = re.compile(r"(?:[\d =·/(),⌈⌉²α.]|\b[MKBN]\b)*", re.ASCII)
-
-
-def lettered(title: str) -> str:
-    """A title for Plotly with ``M``, ``K`` and ``B`` as letters of mathematics, each in its colour."""
-    return _LETTER.sub(lambda found: f'<i style="color:{LETTERS[found[0]]}">{found[0]}</i>', title)
-
-
-def letters(html: str) -> str:
-    """The same with ``M``, ``K`` and ``B`` marked: static/letters.css gives them their colours."""
-    return _LETTER.sub(lambda found: f'<var class="{found[0].lower()}">{found[0]}</var>', html)
-
-
-def formula(code: str) -> str | None:
-    """What stands in code marks, ``B = M·K``, as HTML with its letters marked; None if it is no formula."""
-    if not _FORMULA.fullmatch(code) or not re.search("[MKBN]", code):
-        return None
-    marked = letters(code).replace("N", "<var>N</var>")
-    return marked if len(code) == 1 else f'<span class="symbols">{marked}</span>'
 
 
 def faint(colour: str) -> str:
@@ -59,7 +39,7 @@ def faint(colour: str) -> str:
 def axis(title: str, domain: tuple[float, float], **more: Any) -> dict[str, Any]:
     """An axis with a title (give the unit) over part of the picture, from 0 to 1."""
     return {
-        "title": {"text": lettered(title), "standoff": 8},
+        "title": {"text": in_title(title), "standoff": 8},
         "domain": list(domain),
         "linecolor": GREY,
         "gridcolor": "#e5e5e5",

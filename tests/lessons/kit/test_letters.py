@@ -9,7 +9,7 @@ import pytest
 import explainer
 from accum_lib.lessons.kit import contents, theme
 from accum_lib.lessons.kit.grid import STATIC
-from accum_lib.lessons.kit.theme import formula, letters
+from accum_lib.lessons.kit.letters import LETTERS, formula, marked
 from notebooks import lettered
 
 M, K, B = (f'<var class="{letter.lower()}">{letter}</var>' for letter in "MKB")
@@ -34,7 +34,7 @@ def test_what_is_a_formula(code, html) -> None:
 
 def test_a_letter_that_is_part_of_a_word_is_none() -> None:
     assert (
-        letters("K = 4 of KB, 5 MB, <b>K's</b> and 取 K（步）")
+        marked("K = 4 of KB, 5 MB, <b>K's</b> and 取 K（步）")
         == f"{K} = 4 of KB, 5 MB, <b>K's</b> and 取 {K}（步）"
     )
 
@@ -45,12 +45,12 @@ def test_each_letter_has_one_colour_in_figures_and_texts() -> None:
     style = (STATIC / "letters.css").read_text("utf-8")
     light = dict(re.findall(r"--(\w+): (#\w+)", tokens[: tokens.index("@media")]))
     used = re.findall(r"\.(\w) \{ color: var\(--(\w+), (#\w+)\)", style)
-    assert {letter.upper(): light[name] for letter, name, _ in used} == theme.LETTERS
-    assert {letter.upper(): default for letter, _, default in used} == theme.LETTERS
+    assert {letter.upper(): light[name] for letter, name, _ in used} == LETTERS
+    assert {letter.upper(): default for letter, _, default in used} == LETTERS
     title = theme.axis("accumulation steps K, at M = 2", (0.0, 1.0))["title"]["text"]
     assert re.findall(r"color:(#\w+)\">(\w)<", title) == [
-        (theme.LETTERS["K"], "K"),
-        (theme.LETTERS["M"], "M"),
+        (LETTERS["K"], "K"),
+        (LETTERS["M"], "M"),
     ]
 
 

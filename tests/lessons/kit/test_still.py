@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.font_manager import fontManager
 
 from accum_lib.lessons.kit import still as module
@@ -44,8 +45,6 @@ def test_english_needs_no_other_font(labels, monkeypatch) -> None:
 
 
 def test_a_picture_s_labels_have_no_tags(monkeypatch) -> None:
-    from matplotlib.axes import Axes
-
     drawn, set_xlabel = [], Axes.set_xlabel
     monkeypatch.setattr(
         Axes, "set_xlabel", lambda self, text, **how: drawn.append(text) or set_xlabel(self, text)
